@@ -1,0 +1,63 @@
+"""What the rest of the gateway knows of an engine; imports no torch."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+import msgspec
+
+from gateway.job import Event, Job
+
+
+class LoadedEndpoint(msgspec.Struct, frozen=True):
+    """An endpoint in memory: its pipeline class, the bytes of its weights and its adapters."""
+
+    id: str
+    pipeline: str
+    device: str
+    size_bytes: int
+    adapters: tuple[str, ...] = ()
+    warm: bool = False
+
+
+class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot for health checks and the operator's page.
+
+    `num_running` and `num_waiting` count samples. `batch_sizes` are those of the latest
+    denoiser forwards, newest last. `step_seconds` is the latest mean time of one denoising
+    step per endpoint.
+    """
+
+    ready: bool
+    num_running: int
+    num_waiting: int
+    loaded: tuple[LoadedEndpoint, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
+    step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Samples in, events out."""
+
+    def submit(self, job: Job) -> AsyncIterator[Event]:
+        """Admit a job and return its events; every sample ends in one Finished or Failed.
+
+        Admission happens in this call, before the first event is awaited. Closing the
+        iterator cancels what is unfinished within one denoising step.
+
+        Raises:
+            Overloaded: the door is full; nothing was started.
+            ShuttingDown: the engine takes no new jobs.
+        """
+        ...
+
+    def status(self) -> EngineStatus:
+        """What is loaded, running and waiting right now."""
+        ...
+
+    async def start(self) -> None:
+        """Start the engine's thread, load preloaded endpoints and warm them up."""
+        ...
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new jobs, let running ones finish for up to the grace, fail the rest."""
+        ...

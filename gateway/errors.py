@@ -1,0 +1,249 @@
+"""Every fault the gateway answers with, drawn as one family.
+
+    GatewayError
+    ├── InvalidRequest          400  the client's fault, names the parameter
+    │   ├── MissingParameter
+    │   ├── InvalidType
+    │   ├── InvalidValue
+    │   ├── OutOfRange
+    │   └── UnsupportedValue
+    ├── Unauthorized            401
+    ├── Forbidden               403
+    ├── NotFound                404
+    │   └── ModelNotFound
+    ├── MethodNotAllowed        405
+    ├── Conflict                409
+    ├── TooLarge                413
+    ├── UnsupportedMediaType    415
+    ├── RateLimited             429  this key asks too much; carries retry_after_seconds
+    ├── Overloaded              429  the engine's door is full; carries retry_after_seconds
+    ├── DeadlineExceeded        408  the request's own deadline passed
+    ├── Cancelled               499  the client went away or asked to stop
+    ├── GenerationFailed        500
+    │   └── OutOfMemory
+    ├── NotOffered              501  a route that makes no sense here
+    └── ShuttingDown            503  carries retry_after_seconds
+
+A class carries its HTTP status and OpenAI's `type` and `code`; each dialect has one
+function that turns an instance into its own wire form.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """A fault with a public message.
+
+    `param` is the dotted path of the request field at fault, or None.
+    `retry_after_seconds` is set where trying again later can help.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequest(GatewayError):
+    """The request cannot be answered as it is."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is absent or empty."""
+
+    code = "missing_required_parameter"
+
+    def __init__(self, param: str) -> None:
+        super().__init__(f"Missing required parameter: '{param}'.", param=param)
+
+
+class InvalidType(InvalidRequest):
+    """A parameter has the wrong JSON type."""
+
+    code = "invalid_type"
+
+    def __init__(self, param: str, wanted: str, got: str) -> None:
+        message = f"Invalid type for '{param}': expected {wanted}, but got {got} instead."
+        super().__init__(message, param=param)
+
+
+class InvalidValue(InvalidRequest):
+    """A parameter's value is none of those supported."""
+
+    def __init__(self, param: str, got: object, supported: str) -> None:
+        message = f"Invalid value: '{got}'. Supported values are: {supported}."
+        super().__init__(message, param=param)
+
+
+class OutOfRange(InvalidRequest):
+    """A number, string or list is beyond its bound; `kind` is integer, decimal, string or array."""
+
+    def __init__(self, param: str, kind: str, bound: float, got: float, *, above: bool) -> None:
+        sized = kind in ("string", "array")
+        side = "above" if above else "below"
+        limit = "maximum" if above else "minimum"
+        quantity = "length" if sized else "value"
+        noun = f"{limit} {quantity}"
+        adjective = ("too long" if above else "too short") if sized else f"{side} {noun}"
+        relation = "<=" if above else ">="
+        expected = f"{quantity} {relation} {bound:g}" if not sized else f"{quantity} {bound:g}"
+        message = (
+            f"Invalid '{param}': {kind} {adjective}. "
+            f"Expected a {expected}, but got {got:g} instead."
+        )
+        code = f"{kind}_{side}_{'max' if above else 'min'}_{quantity}"
+        super().__init__(message, param=param, code=code)
+
+
+class UnsupportedValue(InvalidRequest):
+    """A value OpenAI knows that this gateway or this endpoint cannot honour."""
+
+    code = "unsupported_value"
+
+
+class Unauthorized(GatewayError):
+    """No API key, or one that is not known."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    """The key is known and may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
+class NotFound(GatewayError):
+    """Nothing stands at this address."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class ModelNotFound(NotFound):
+    """The model id names no served endpoint, or no adapter route of it."""
+
+    code = "model_not_found"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="model")
+
+
+class MethodNotAllowed(GatewayError):
+    """The route exists for another method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_supported"
+
+
+class Conflict(GatewayError):
+    """The request contradicts the state of what it names."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class TooLarge(GatewayError):
+    """The body exceeds its bound, in bytes."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(GatewayError):
+    """The body's content type is none that the route reads."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_content_type"
+
+
+class RateLimited(GatewayError):
+    """The key has used up its requests per minute or its concurrent samples."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(GatewayError):
+    """The engine's door is full; nothing was started."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "slow_down"
+
+
+class DeadlineExceeded(GatewayError):
+    """The request's own deadline passed before its pictures were done."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "deadline_exceeded"
+
+
+class Cancelled(GatewayError):
+    """The work was stopped because nobody waits for it any more."""
+
+    status = 499
+    type = "invalid_request_error"
+    code = "cancelled"
+
+
+class GenerationFailed(GatewayError):
+    """The pipeline raised; the cause is in the log under the request's id."""
+
+    code = "generation_failed"
+
+
+class OutOfMemory(GenerationFailed):
+    """One sample alone does not fit into the device's memory."""
+
+    code = "out_of_memory"
+
+
+class NotOffered(GatewayError):
+    """A route of the dialect that has no meaning on a self-hosted gateway."""
+
+    status = 501
+    type = "invalid_request_error"
+    code = "not_offered"
+
+
+class ShuttingDown(GatewayError):
+    """The process is ending; another one may answer."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_overloaded"
+
+
+FAILURES: dict[str, type[GatewayError]] = {
+    str(error.code): error
+    for error in (DeadlineExceeded, Cancelled, GenerationFailed, OutOfMemory, ShuttingDown)
+}
+"""What a `Failed` event's code stands for."""

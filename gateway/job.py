@@ -1,0 +1,106 @@
+"""A request with its dialect forgotten, and what the engine says about it.
+
+`Job` and the events are immutable and serialisable (msgspec), so that the same protocol
+runs inside the process or across a network.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.errors import FAILURES, GatewayError, GenerationFailed
+
+Priority = Literal["interactive", "batch"]
+
+
+class AdapterUse(msgspec.Struct, frozen=True):
+    """A LoRA applied to a job: its route on the endpoint, and the scale that multiplies it."""
+
+    route: str
+    scale: float = 1.0
+
+
+class Pixels(msgspec.Struct, frozen=True):
+    """Raw pixels: `data` is `[height, width, channels]` uint8, rows from the top, sRGB.
+
+    `channels` is 3 (RGB), 4 (RGBA, straight alpha) or 1 (a mask: 255 = edit here).
+    """
+
+    width: int
+    height: int
+    channels: int
+    data: bytes
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One client request; its samples are its seeds.
+
+    `width` and `height` are what the pipeline is run at; `output_size`, where set, is
+    what the picture is resampled to afterwards, as `(width, height)` in pixels.
+    `guidance_scale` None leaves the pipeline's own default.
+    `images` and `mask` are inputs of an edit; `strength` in (0, 1] is how much of the
+    first image is redrawn.
+    `num_previews` intermediate pictures per sample are reported, spread over the steps.
+    `deadline` is seconds since the epoch; `owner` is the key the job is accounted to.
+    `arguments` are extra keyword arguments of the pipeline's call.
+    """
+
+    id: str
+    endpoint: str
+    prompt: str
+    num_inference_steps: int
+    width: int
+    height: int
+    seeds: tuple[int, ...]
+    adapters: tuple[AdapterUse, ...] = ()
+    negative_prompt: str | None = None
+    guidance_scale: float | None = None
+    output_size: tuple[int, int] | None = None
+    images: tuple[Pixels, ...] = ()
+    mask: Pixels | None = None
+    strength: float | None = None
+    scheduler: str | None = None
+    num_previews: int = 0
+    priority: Priority = "interactive"
+    deadline: float | None = None
+    owner: str = ""
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class StepDone(msgspec.Struct, frozen=True, tag="step_done"):
+    """`step` of `num_steps` denoising steps is done for sample number `sample` (from 0)."""
+
+    sample: int
+    step: int
+    num_steps: int
+
+
+class Preview(msgspec.Struct, frozen=True, tag="preview"):
+    """Intermediate picture number `index` (from 0) of a sample."""
+
+    sample: int
+    index: int
+    pixels: Pixels
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """A sample's picture, with the scheduler class that made it."""
+
+    sample: int
+    pixels: Pixels
+    scheduler: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """A sample that will have no picture; `code` is a key of `errors.FAILURES`."""
+
+    sample: int
+    code: str
+    message: str
+
+    def error(self) -> GatewayError:
+        """The same fault as an exception of the family."""
+        return FAILURES.get(self.code, GenerationFailed)(self.message, code=self.code)
+
+
+Event = StepDone | Preview | Finished | Failed

@@ -1,0 +1,157 @@
+"""Every setting of the gateway: its flag, its environment variable, its help and default.
+
+Read once at start into one frozen tree. A field `num_things` is the flag `--num-things`
+and the variable `GATEWAY_NUM_THINGS`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "GATEWAY_"
+
+
+def _help(text: str, **bounds: Any) -> Meta:
+    return Meta(description=text, **bounds)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one process."""
+
+    endpoints: Annotated[tuple[str, ...], _help("ids of the endpoints to serve")] = ("emoji",)
+    host: Annotated[str, _help("address to bind")] = "127.0.0.1"
+    port: Annotated[int, _help("port to bind; 0 takes a free one", ge=0, le=65535)] = 8000
+    models: Annotated[Path | None, _help("folder of endpoint cards, beside the bundled ones")] = (
+        None
+    )
+    adapters: Annotated[Path | None, _help("folder of adapters, beside the bundled ones")] = None
+    data: Annotated[Path, _help("folder for keys, pictures and runs")] = (
+        Path.home() / ".local" / "share" / "image-gateway"
+    )
+    aliases: Annotated[
+        dict[str, str], _help("ids that clients send and what they mean: dall-e-3=emoji,…")
+    ] = msgspec.field(default_factory=dict)
+    no_auth: Annotated[bool, _help("answer anyone, even when bound wider than loopback")] = False
+    public_url: Annotated[
+        str | None, _help("base of the URLs given out; default: as the request came")
+    ] = None
+    store: Annotated[
+        str | None, _help("where pictures are kept: a folder, s3://, gs:// or az:// URL")
+    ] = None
+    url_minutes: Annotated[float, _help("minutes a picture's URL works", gt=0)] = 60
+    cors_origins: Annotated[
+        tuple[str, ...], _help("browser origins that may call, comma-separated; * for any")
+    ] = ("*",)
+
+    device: Annotated[str, _help("device of endpoints whose card says auto")] = "auto"
+    threads: Annotated[int, _help("CPU threads of the engine; 0 leaves torch's choice", ge=0)] = 0
+    preload: Annotated[bool, _help("load and warm every endpoint before being ready")] = False
+    max_batch: Annotated[int, _help("samples that run at once per endpoint", ge=1)] = 64
+    max_waiting: Annotated[int, _help("samples that may wait before 429 is answered", ge=1)] = 256
+    endpoint_gib: Annotated[
+        float, _help("GiB of weights kept in memory before the least used go; 0: no bound", ge=0)
+    ] = 0
+    adapter_gib: Annotated[
+        float, _help("GiB of adapters kept in memory before the least used go; 0: no bound", ge=0)
+    ] = 2
+
+    max_body_mib: Annotated[float, _help("MiB of a request body", gt=0)] = 64
+    max_prompt_characters: Annotated[int, _help("characters of a prompt", ge=1)] = 32_000
+    heartbeat_seconds: Annotated[
+        float, _help("seconds of silence before a waiting client gets a sign of life", gt=0)
+    ] = 3
+    grace_seconds: Annotated[float, _help("seconds running work may take at shutdown", ge=0)] = 30
+    receipts: Annotated[bool, _help("write each picture's receipt into its PNG text")] = True
+    log_prompts: Annotated[bool, _help("put prompts into the log")] = False
+
+    database: Annotated[
+        str | None, _help("where runs are kept: a SQLAlchemy URL; default: SQLite in data")
+    ] = None
+    run_days: Annotated[float, _help("days a run and its outputs are kept", gt=0)] = 30
+    max_run_batch: Annotated[int, _help("runs one batch request may create", ge=1)] = 1000
+    url_allow: Annotated[
+        tuple[str, ...],
+        _help("hosts, or networks as 10.0.0.0/8, that webhooks and image URLs may reach "
+              "although private, comma-separated"),
+    ] = ()
+    fetch_urls: Annotated[bool, _help("fetch image URLs that clients send")] = True
+    pools: Annotated[
+        dict[str, str], _help("names of GPU pools and their endpoints: a100=sdxl-turbo,…")
+    ] = msgspec.field(default_factory=dict)
+
+    @property
+    def store_location(self) -> str:
+        """Where pictures are kept, the default filled in."""
+        return self.store or str(self.data / "pictures")
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message names key, value and what was wanted."""
+
+
+def fields() -> list[msgspec.inspect.Field]:
+    """The settings, in the order of declaration."""
+    info = msgspec.inspect.type_info(Settings)
+    assert isinstance(info, msgspec.inspect.StructType)
+    return list(info.fields)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def read_settings(
+    flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Join flags, which win, with the environment.
+
+    Raises:
+        SettingsError: an unknown `GATEWAY_` variable, or a value of the wrong form.
+    """
+    names = {field.name for field in fields()}
+    given = {}
+    for key, value in environment.items():
+        if not key.startswith(PREFIX):
+            continue
+        if (name := key.removeprefix(PREFIX).lower()) not in names:
+            raise SettingsError(f"{key}: no such setting")
+        given[name] = _parsed(name, value)
+    given |= {name: value for name, value in (flags or {}).items() if value not in (None, ())}
+    try:
+        return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_explained(error, given)) from None
+
+
+def _explained(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
+    wanted, _, at = str(error).partition(" - at `$.")
+    name = at.rstrip("`").split("[")[0].split(".")[0]
+    return f"{variable(name)} (--{name.replace('_', '-')}) = {given.get(name)!r}: {wanted}"
+
+
+def _path(kind: type, value: Any) -> Any:
+    assert kind is Path
+    return Path(value).expanduser()
+
+
+def _parsed(name: str, text: str) -> Any:
+    """A variable's text in the form msgspec converts: lists and tables are comma-separated."""
+    field = next(field for field in fields() if field.name == name)
+    return parsed_value(field.type, text)
+
+
+def parsed_value(kind: msgspec.inspect.Type, text: str) -> Any:
+    """Split `a,b` for a tuple and `a=b,c=d` for a table; leave the rest to msgspec."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return parsed_value(kind.type, text)
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return items
+    if isinstance(kind, msgspec.inspect.DictType):
+        return dict(item.partition("=")[::2] for item in items)
+    return text
