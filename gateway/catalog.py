@@ -76,7 +76,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     `source` is a hub id or a path relative to the card. `pipeline` names a diffusers class
     where `model_index.json` should not decide; `edit_pipeline` one that edits images by
-    instruction. `arguments` are extra keyword arguments of the pipeline's call.
+    instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
+    those passed as None, `arguments_at` those for one number of steps only.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
     """
 
@@ -99,6 +100,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     scheduler: Scheduler | None = None
     fused: tuple[FusedLora, ...] = ()
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    arguments_at: dict[int, dict[str, Any]] = msgspec.field(default_factory=dict)
     edits: bool = True
     transparent: bool = False
     aliases: tuple[str, ...] = ()
@@ -110,6 +113,11 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         """The local folder of the weights where there is one, else the hub id."""
         local = self.folder / self.source
         return str(local.resolve()) if local.exists() else self.source
+
+    def call_arguments(self, num_inference_steps: int) -> dict[str, Any]:
+        """Extra keyword arguments of the pipeline's call at a number of steps."""
+        unset = dict.fromkeys(self.unset)
+        return unset | self.arguments | self.arguments_at.get(num_inference_steps, {})
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,32 @@
+"""The command line: `gateway serve | generate | models | keys`."""
+
+import sys
+
+import click
+
+from gateway.catalog import CardError
+from gateway.cli.generate import generate
+from gateway.cli.keys import keys
+from gateway.cli.models import models
+from gateway.cli.serve import serve
+from gateway.errors import GatewayError
+from gateway.settings import SettingsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="image-gateway")
+def commands() -> None:
+    """An image gateway that speaks the dialects image clients already speak."""
+
+
+for command in (serve, generate, models, keys):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; a fault of ours to explain is one line, not a traceback."""
+    try:
+        commands()
+    except (CardError, SettingsError, GatewayError) as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,81 @@
+"""`gateway serve`: check everything that can be checked, then answer requests."""
+
+import asyncio
+import ipaddress
+import socket
+from typing import Any
+
+import click
+import uvicorn
+
+from gateway.app import create_app
+from gateway.bundle import served_catalog
+from gateway.cli.options import setting_options
+from gateway.engine.protocol import Engine
+from gateway.keys import KeyStore
+from gateway.settings import Settings, SettingsError, read_settings
+
+
+@click.command()
+@click.argument("endpoints", nargs=-1)
+@setting_options()
+def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
+    """Serve ENDPOINTS (default: the bundled `emoji`) until told to stop."""
+    settings = read_settings({"endpoints": endpoints, **flags})
+    check_door(settings)
+    catalog = served_catalog(settings)
+
+    from gateway.engine.loading import check_weights  # noqa: PLC0415  torch takes seconds
+    from gateway.engine.local import LocalEngine  # noqa: PLC0415
+
+    for card in catalog.endpoints.values():
+        check_weights(card)
+    engine = LocalEngine(catalog, settings)
+    config = uvicorn.Config(
+        create_app(settings, engine),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.grace_seconds) + 5,
+    )
+    GracefulServer(config, engine, settings.grace_seconds).run()
+
+
+class GracefulServer(uvicorn.Server):
+    """A server whose engine drains while the last responses are sent."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine, grace_seconds: float) -> None:
+        super().__init__(config)
+        self.engine = engine
+        self.grace_seconds = grace_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Refuse new jobs at once, let running ones finish for the grace, then close."""
+        draining = asyncio.create_task(self.engine.stop(self.grace_seconds))
+        await super().shutdown(sockets)
+        await draining
+
+
+def check_door(settings: Settings) -> None:
+    """Refuse to stand open to a network by accident.
+
+    Raises:
+        SettingsError: bound wider than loopback with no API key and no `--no-auth`.
+    """
+    if settings.no_auth or is_loopback(settings.host) or KeyStore(settings.data).keys():
+        return
+    raise SettingsError(
+        f"--host {settings.host} would answer anyone on the network: create a key first "
+        "(gateway keys create NAME), or say --no-auth"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name reaches this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
