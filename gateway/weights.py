@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import msgspec
-from huggingface_hub import try_to_load_from_cache
+from httpx import HTTPError
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
 
-from gateway.catalog import EndpointCard
+from gateway.catalog import CardError, EndpointCard
 
 INDEX = "model_index.json"
 
@@ -42,3 +49,29 @@ def is_on_disk(card: EndpointCard) -> bool:
         if not name.startswith("_") and isinstance(value, list) and value[0] is not None
     ]
     return all(any((index.parent / name).glob("*")) for name in named)
+
+
+def check_weights(card: EndpointCard) -> None:
+    """Make sure, before serving, that an endpoint's weights are here or can be fetched.
+
+    Raises:
+        CardError: they are not, and why.
+    """
+    if is_on_disk(card):
+        return
+    where = f"{card.path}: key 'source' = {card.source!r}"
+    if card.is_local or card.source.startswith((".", "/")):
+        raise CardError(f"{where}: wanted a folder with {INDEX} and every part it names")
+    try:
+        HfApi().model_info(card.source, revision=card.revision, timeout=10)
+    except GatedRepoError:
+        raise CardError(
+            f"{where}: the hub wants its licence accepted and a login (`hf auth login`)"
+        ) from None
+    except RepositoryNotFoundError:
+        raise CardError(f"{where}: neither a folder nor a repository on the hub") from None
+    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CardError(
+            f"{where}: the weights are not on this disk and the hub cannot be reached: {reason}"
+        ) from None

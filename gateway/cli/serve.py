@@ -14,6 +14,7 @@ from gateway.cli.options import setting_options
 from gateway.engine.protocol import Engine
 from gateway.keys import KeyStore
 from gateway.settings import Settings, SettingsError, read_settings
+from gateway.weights import check_weights
 
 
 @click.command()
@@ -25,11 +26,11 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     check_door(settings)
     catalog = served_catalog(settings)
 
-    from gateway.engine.loading import check_weights  # noqa: PLC0415  torch takes seconds
-    from gateway.engine.local import LocalEngine  # noqa: PLC0415
-
     for card in catalog.endpoints.values():
         check_weights(card)
+
+    from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
+
     engine = LocalEngine(catalog, settings)
     config = uvicorn.Config(
         create_app(settings, engine),
