@@ -41,6 +41,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `images` and `mask` are inputs of an edit; `strength` in (0, 1] is how much of the
     first image is redrawn.
     `num_previews` intermediate pictures per sample are reported, spread over the steps.
+    `scheduler` is a diffusers class that replaces the endpoint's own, `scheduler_config` what
+    it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
     `deadline` is seconds since the epoch; `owner` is the key the job is accounted to.
     `arguments` are extra keyword arguments of the pipeline's call.
     """
@@ -60,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     mask: Pixels | None = None
     strength: float | None = None
     scheduler: str | None = None
+    scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     num_previews: int = 0
     priority: Priority = "interactive"
     deadline: float | None = None
