@@ -220,6 +220,18 @@ class Catalog(msgspec.Struct, frozen=True):
                 f"Its adapters: {_listed(routes) if routes else 'none'}."
             ) from None
 
+    def find_adapter(self, endpoint_id: str, name: str) -> AdapterCard:
+        """The adapter a client means: by route, by model id, or by a file name on its card.
+
+        Raises:
+            ModelNotFound: the message names the routes that exist.
+        """
+        route = name.removeprefix(f"{endpoint_id}:")
+        for (owner, _), card in self.adapters.items():
+            if owner == endpoint_id and name in card.aliases:
+                return card
+        return self.adapter(endpoint_id, route)
+
     def routes(self, endpoint_id: str) -> list[str]:
         """The adapter routes of an endpoint, sorted."""
         return sorted(route for owner, route in self.adapters if owner == endpoint_id)

@@ -96,20 +96,29 @@ class OutOfRange(InvalidRequest):
     """A number, string or list is beyond its bound; `kind` is integer, decimal, string or array."""
 
     def __init__(self, param: str, kind: str, bound: float, got: float, *, above: bool) -> None:
-        sized = kind in ("string", "array")
-        side = "above" if above else "below"
-        limit = "maximum" if above else "minimum"
-        quantity = "length" if sized else "value"
-        noun = f"{limit} {quantity}"
-        adjective = ("too long" if above else "too short") if sized else f"{side} {noun}"
-        relation = "<=" if above else ">="
-        expected = f"{quantity} {relation} {bound:g}" if not sized else f"{quantity} {bound:g}"
-        message = (
-            f"Invalid '{param}': {kind} {adjective}. "
-            f"Expected a {expected}, but got {got:g} instead."
+        side, limit = ("above", "maximum") if above else ("below", "minimum")
+        if kind in ("string", "array"):
+            fault = "too long" if above else "too short"
+            expected = f"{kind} with {limit} length {bound:g}"
+            found = f"{kind} with length {got:g}"
+            message = (
+                f"Invalid '{param}': {kind} {fault}. "
+                f"Expected a {expected}, but got a {found} instead."
+            )
+        else:
+            relation = "<=" if above else ">="
+            message = (
+                f"Invalid '{param}': {kind} {side} {limit} value. "
+                f"Expected a value {relation} {_number(bound)}, but got {_number(got)} instead."
+            )
+        quantity = "length" if kind in ("string", "array") else "value"
+        super().__init__(
+            message, param=param, code=f"{kind}_{side}_{limit[:3]}_{quantity}"
         )
-        code = f"{kind}_{side}_{'max' if above else 'min'}_{quantity}"
-        super().__init__(message, param=param, code=code)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == value // 1 else f"{value:g}"
 
 
 class UnsupportedValue(InvalidRequest):

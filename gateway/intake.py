@@ -1,0 +1,340 @@
+"""From a request whose dialect is forgotten to a `Job`: names, defaults, ranges, sizes.
+
+Every dialect's parameters meet here: aliases are folded into one canonical name each, and
+the endpoint's card supplies defaults and refuses what is out of its range.
+"""
+
+import math
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import uuid4
+
+import msgspec
+from msgspec import Meta
+
+from gateway.catalog import Catalog, EndpointCard, Model, Sizes
+from gateway.convert import convert
+from gateway.errors import (
+    InvalidRequest,
+    InvalidType,
+    InvalidValue,
+    MissingParameter,
+    OutOfRange,
+)
+from gateway.job import AdapterUse, Job, Pixels, Priority
+from gateway.settings import Settings
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "num_inference_steps": ("steps", "step", "inference_steps"),
+    "guidance_scale": ("cfg_scale", "cfg", "guidance"),
+    "n": ("num_images", "num_outputs", "num_images_per_prompt", "batch_size", "samples"),
+    "size": ("image_size",),
+    "loras": ("lora", "image_loras"),
+    "timeout_seconds": ("timeout",),
+}
+"""Each canonical parameter and the names other servers' clients send for it."""
+
+LORA_NAMES = ("path", "name", "adapter", "id", "route", "lora_name", "lora_path")
+LORA_SCALES = ("scale", "weight", "strength", "multiplier", "lora_scale")
+NAMED_SIZES = {
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+}
+MAX_SEED = 2**64 - 1
+MAX_EDGE = 16384
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX*\u00d7]\s*(\d{1,5})\s*")
+
+
+class LoraChoice(msgspec.Struct, frozen=True):
+    """A LoRA asked for by its name in the catalogue; `scale` None means its card's own."""
+
+    name: str
+    scale: Annotated[float, Meta(ge=-100, le=100)] | None = None
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client wants drawn. Absent values come from the endpoint's card.
+
+    `size` is `[width, height]` in pixels; `seed` None or -1 is random; `strength` in
+    (0, 1] belongs to edits; `timeout_seconds` is the client's own deadline.
+    """
+
+    prompt: str
+    model: str | None = None
+    n: Annotated[int, Meta(ge=1, le=10)] = 1
+    size: tuple[int, int] | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    true_cfg_scale: Annotated[float, Meta(ge=0, le=30)] | None = None
+    negative_prompt: str | None = None
+    seed: Annotated[int, Meta(ge=-1)] | None = None
+    loras: tuple[LoraChoice, ...] = ()
+    strength: Annotated[float, Meta(gt=0, le=1)] | None = None
+    scheduler: str | None = None
+    partial_images: Annotated[int, Meta(ge=0, le=3)] = 0
+    timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
+
+
+def read_request(body: Mapping[str, Any]) -> GenerationRequest:
+    """Fold aliases, then convert; unknown and null fields are ignored.
+
+    Raises:
+        InvalidRequest: a known field has the wrong type, is out of range, or contradicts
+            one of its aliases.
+    """
+    folded = fold(body)
+    if "size" in folded:
+        folded["size"] = read_size(folded["size"])
+    if "loras" in folded:
+        folded["loras"] = read_loras(folded["loras"])
+    request = convert(folded, GenerationRequest)
+    if not request.prompt.strip():
+        raise MissingParameter("prompt")
+    if request.seed is not None and request.seed > MAX_SEED:
+        raise OutOfRange("seed", "integer", MAX_SEED, request.seed, above=True)
+    return request
+
+
+def fold(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Drop nulls and rename aliases; the canonical name wins.
+
+    Raises:
+        InvalidRequest: two names of one parameter carry different values.
+    """
+    given = {key: value for key, value in body.items() if value is not None}
+    if "width" in given or "height" in given:
+        _fold_edges(given)
+    for name, aliases in ALIASES.items():
+        for alias in (alias for alias in aliases if alias in given):
+            value = given.pop(alias)
+            if given.setdefault(name, value) != value:
+                raise InvalidRequest(
+                    f"'{name}' and its alias '{alias}' contradict each other.", param=alias
+                )
+    return given
+
+
+def _fold_edges(given: dict[str, Any]) -> None:
+    edges = {edge: given.pop(edge, None) for edge in ("width", "height")}
+    for edge, value in edges.items():
+        if value is None:
+            raise MissingParameter(edge)
+        if not str(value).removesuffix(".0").isdigit():
+            raise InvalidType(edge, "an integer", type(value).__name__)
+    if "size" not in given and "image_size" not in given:
+        given["size"] = [int(float(value)) for value in edges.values()]
+
+
+def read_size(value: Any) -> tuple[int, int] | None:
+    """A size in any of its forms, in pixels; None for auto.
+
+    Raises:
+        InvalidValue: it is none of those forms.
+    """
+    if isinstance(value, dict):
+        value = [value.get("width"), value.get("height")]
+    if isinstance(value, list | tuple):
+        if len(value) == 2 and all(isinstance(edge, int) and edge > 0 for edge in value):
+            return _bounded(value[0], value[1])
+    elif isinstance(value, str):
+        if value.strip().lower() in ("", "auto"):
+            return None
+        if value in NAMED_SIZES:
+            return NAMED_SIZES[value]
+        if match := _SIZE.fullmatch(value):
+            return _bounded(int(match[1]), int(match[2]))
+    else:
+        raise InvalidType("size", "a string", type(value).__name__)
+    raise InvalidValue("size", value, "'auto' and 'WIDTHxHEIGHT' in pixels")
+
+
+def _bounded(width: int, height: int) -> tuple[int, int]:
+    if not (0 < width <= MAX_EDGE and 0 < height <= MAX_EDGE):
+        raise InvalidValue("size", f"{width}x{height}", f"edges from 1 to {MAX_EDGE} pixels")
+    return width, height
+
+
+def read_loras(value: Any) -> list[dict[str, Any]]:
+    """LoRA choices in any server's shape: a name, an object, or a list of either.
+
+    Raises:
+        InvalidType: it is something else.
+        MissingParameter: an object names no LoRA.
+    """
+    entries = value if isinstance(value, list) else [value]
+    choices = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, str):
+            entry = {"name": entry}  # noqa: PLW2901
+        if not isinstance(entry, dict):
+            raise InvalidType(f"loras[{index}]", "an object", type(entry).__name__)
+        name = next((entry[key] for key in LORA_NAMES if entry.get(key) is not None), None)
+        if name is None:
+            raise MissingParameter(f"loras[{index}].name")
+        scale = next((entry[key] for key in LORA_SCALES if entry.get(key) is not None), None)
+        choices.append({"name": name, "scale": scale})
+    return choices
+
+
+def to_job(
+    request: GenerationRequest,
+    model: Model,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    job_id: str | None = None,
+    owner: str = "",
+    priority: Priority = "interactive",
+    images: tuple[Pixels, ...] = (),
+    mask: Pixels | None = None,
+    clamp_steps: bool = False,
+) -> Job:
+    """Apply the card's defaults and ranges.
+
+    `clamp_steps` lowers a step count above the card's maximum to it instead of refusing.
+
+    Raises:
+        InvalidRequest: a value the card does not allow.
+        ModelNotFound: a LoRA that the endpoint does not have.
+    """
+    card = model.endpoint
+    _check_prompts(request, settings)
+    steps = _steps(request, card, clamp_steps)
+    (width, height), output_size = fit_size(request.size, card.sizes)
+    arguments = card.call_arguments(steps)
+    if request.true_cfg_scale is not None:
+        arguments["true_cfg_scale"] = request.true_cfg_scale
+    return Job(
+        id=job_id or uuid4().hex,
+        endpoint=card.id,
+        prompt=request.prompt,
+        negative_prompt=request.negative_prompt or None,
+        num_inference_steps=steps,
+        guidance_scale=_guidance(request, card),
+        width=width,
+        height=height,
+        output_size=output_size,
+        seeds=seeds(request.seed, request.n),
+        adapters=adapters_of(request, model, catalog),
+        images=images,
+        mask=mask,
+        strength=request.strength,
+        scheduler=request.scheduler,
+        num_previews=request.partial_images,
+        priority=priority,
+        deadline=time.time() + request.timeout_seconds if request.timeout_seconds else None,
+        owner=owner,
+        arguments=arguments,
+    )
+
+
+def seeds(seed: int | None, n: int) -> tuple[int, ...]:
+    """One seed per sample, counting up from the first; None and -1 begin at random."""
+    first = random.getrandbits(32) if seed in (None, -1) else seed
+    assert first is not None
+    return tuple((first + index) % (MAX_SEED + 1) for index in range(n))
+
+
+def adapters_of(
+    request: GenerationRequest, model: Model, catalog: Catalog
+) -> tuple[AdapterUse, ...]:
+    """The model id's adapter, then the request's LoRAs; a LoRA named again changes its scale.
+
+    Raises:
+        ModelNotFound: the endpoint has no such LoRA.
+        OutOfRange: a scale is outside its card's range.
+    """
+    uses: dict[str, float] = {}
+    if model.adapter:
+        uses[model.adapter.route] = model.adapter.scale
+    for index, choice in enumerate(request.loras):
+        card = catalog.find_adapter(model.endpoint.id, choice.name)
+        scale = card.scale if choice.scale is None else choice.scale
+        low, high = card.scale_range
+        if not low <= scale <= high:
+            bound = high if scale > high else low
+            param = f"loras[{index}].scale"
+            raise OutOfRange(param, "decimal", bound, scale, above=scale > high)
+        uses[card.route] = scale
+    return tuple(AdapterUse(route, scale) for route, scale in uses.items())
+
+
+def fit_size(
+    size: tuple[int, int] | None, sizes: Sizes
+) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    """What to render at and, where it differs, what to resample to; `(width, height)` each.
+
+    Raises:
+        InvalidValue: the card does not allow the size.
+    """
+    if size is None or size == sizes.native:
+        return sizes.native, None
+    if any(not sizes.min <= edge <= sizes.max for edge in size):
+        supported = f"edges from {sizes.min} to {sizes.max} pixels"
+        raise InvalidValue("size", _shown(size), supported)
+    if sizes.resample:
+        rendered = _native_area(size, sizes)
+        return rendered, size if size != rendered else None
+    if sizes.allowed:
+        if size not in sizes.allowed:
+            supported = ", ".join(f"'{_shown(pair)}'" for pair in sizes.allowed)
+            raise InvalidValue("size", _shown(size), supported)
+        return size, None
+    width, height = (
+        max(sizes.multiple_of, round(edge / sizes.multiple_of) * sizes.multiple_of)
+        for edge in size
+    )
+    return (width, height), None
+
+
+def _native_area(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
+    """The size of the native area that has the wanted aspect, within 1:2 and 2:1."""
+    area = math.prod(sizes.native)
+    aspect = min(2.0, max(0.5, size[0] / size[1]))
+    unit = sizes.multiple_of
+    width = max(unit, round(math.sqrt(area * aspect) / unit) * unit)
+    height = max(unit, round(math.sqrt(area / aspect) / unit) * unit)
+    return width, height
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _check_prompts(request: GenerationRequest, settings: Settings) -> None:
+    limit = settings.max_prompt_characters
+    for param in ("prompt", "negative_prompt"):
+        length = len(getattr(request, param) or "")
+        if length > limit:
+            raise OutOfRange(param, "string", limit, length, above=True)
+
+
+def _steps(request: GenerationRequest, card: EndpointCard, clamp: bool) -> int:
+    steps = request.num_inference_steps
+    if steps is None:
+        return card.steps.default
+    if clamp and steps > card.steps.max:
+        return card.steps.max
+    if steps > card.steps.max:
+        raise OutOfRange("num_inference_steps", "integer", card.steps.max, steps, above=True)
+    if steps < card.steps.min:
+        raise OutOfRange("num_inference_steps", "integer", card.steps.min, steps, above=False)
+    return steps
+
+
+def _guidance(request: GenerationRequest, card: EndpointCard) -> float | None:
+    value, guidance = request.guidance_scale, card.guidance
+    if value is None:
+        return guidance.default
+    if not guidance.min <= value <= guidance.max:
+        above = value > guidance.max
+        bound = guidance.max if above else guidance.min
+        raise OutOfRange("guidance_scale", "decimal", bound, value, above=above)
+    return value
