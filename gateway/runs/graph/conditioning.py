@@ -1,0 +1,60 @@
+"""Prompts and what is said beside them."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.runs.graph.scope import Compile, Node, Scope
+from gateway.runs.graph.values import Clip, Conditioning
+
+
+def last_layer(node: Node, scope: Scope) -> tuple[Clip]:
+    """CLIPSetLastLayer: becomes `clip_skip` of the pipeline's call."""
+    return (msgspec.structs.replace(node["clip"], stop_at=node["stop_at_clip_layer"]),)
+
+
+def encode(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """CLIPTextEncode: one prompt for every encoder."""
+    return (Conditioning(prompt=node["text"], clip=node["clip"]),)
+
+
+def encode_xl(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """CLIPTextEncodeSDXL: `text_l` is diffusers' prompt, `text_g` its prompt_2."""
+    arguments: dict[str, Any] = {
+        "original_size": [node["height"], node["width"]],
+        "crops_coords_top_left": [node["crop_h"], node["crop_w"]],
+        "target_size": [node["target_height"], node["target_width"]],
+    }
+    return (_two_prompts(node, node["text_l"], node["text_g"], arguments),)
+
+
+def encode_flux(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """CLIPTextEncodeFlux: CLIP's prompt, T5's prompt, and the guidance the model was fed."""
+    found = _two_prompts(node, node["clip_l"], node["t5xxl"], {})
+    return (msgspec.structs.replace(found, guidance=node["guidance"]),)
+
+
+def zero_out(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """ConditioningZeroOut: nothing to steer away from."""
+    return (msgspec.structs.replace(node["conditioning"], prompt=None, arguments={}),)
+
+
+def flux_guidance(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """FluxGuidance: the guidance the model was distilled to be told."""
+    return (msgspec.structs.replace(node["conditioning"], guidance=node["guidance"]),)
+
+
+def _two_prompts(node: Node, first: str, second: str, arguments: dict[str, Any]) -> Conditioning:
+    if second != first:
+        arguments = arguments | {"prompt_2": second}
+    return Conditioning(prompt=first, clip=node["clip"], arguments=arguments)
+
+
+COMPILERS: dict[str, Compile] = {
+    "CLIPSetLastLayer": last_layer,
+    "CLIPTextEncode": encode,
+    "CLIPTextEncodeSDXL": encode_xl,
+    "CLIPTextEncodeFlux": encode_flux,
+    "ConditioningZeroOut": zero_out,
+    "FluxGuidance": flux_guidance,
+}

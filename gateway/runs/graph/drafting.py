@@ -1,0 +1,205 @@
+"""From a sampler's inputs to the job a person would write by hand."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from gateway.catalog import EndpointCard
+from gateway.runs.graph.names import is_flow, is_xl
+from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
+from gateway.runs.graph.samplers import (
+    FLOW_SAMPLERS,
+    SAMPLERS,
+    Choice,
+    choose,
+    schedulers_for,
+)
+from gateway.runs.graph.scope import Node, Scope
+from gateway.runs.graph.values import (
+    Clip,
+    Conditioning,
+    Draft,
+    Guider,
+    Latent,
+    Picture,
+    Rendered,
+    Sigmas,
+)
+
+MAX_SEED = 2**64
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """What every kind of sampler has: `seed` below 0 is to be drawn."""
+
+    guider: Guider
+    seed: int
+    sampler: str
+    sigmas: Sigmas
+    latent: Latent
+
+
+def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
+    """Add a draft for this sampler, and describe what it makes.
+
+    Raises:
+        NodeFault: the endpoint's card, or any pipeline's call, cannot do it.
+    """
+    card = wanted.guider.model.card
+    _check_steps(card, wanted.sigmas)
+    strength = _strength(node, wanted)
+    scheduler = _scheduler(node, wanted)
+    latent = wanted.latent
+    _check_size(card, latent)
+    draft = Draft(
+        node_id=node.id,
+        class_type=node.class_type,
+        endpoint=card.id,
+        adapters=wanted.guider.model.adapters,
+        prompt=wanted.guider.positive.prompt or "",
+        negative_prompt=_negative(wanted.guider),
+        guidance_scale=_guidance(card, wanted.guider),
+        num_inference_steps=_steps_of_call(wanted.sigmas.steps, strength),
+        seeds=_seeds(node, scope, wanted),
+        width=latent.width if latent.picture is None else 0,
+        height=latent.height if latent.picture is None else 0,
+        picture=latent.picture,
+        mask=latent.mask,
+        strength=strength,
+        scheduler=scheduler.cls,
+        scheduler_config=scheduler.config,
+        arguments=_arguments(card, wanted.guider),
+    )
+    scope.drafts.append(draft)
+    made = Picture(Rendered(len(scope.drafts) - 1))
+    return Latent(node_id=node.id, picture=made, num_images=len(draft.seeds))
+
+
+def _seeds(node: Node, scope: Scope, wanted: Sampling) -> tuple[int, ...]:
+    seed = scope.draw_seed(node.id) if wanted.seed < 0 else wanted.seed
+    return tuple((seed + index) % MAX_SEED for index in range(wanted.latent.num_images))
+
+
+def _check_steps(card: EndpointCard, sigmas: Sigmas) -> None:
+    steps = card.steps
+    if not steps.min <= sigmas.steps <= steps.max:
+        above = sigmas.steps > steps.max
+        why = f"the endpoint {card.id} takes {steps.min} to {steps.max}"
+        bound = steps.max if above else steps.min
+        fault = out_of_range("steps", sigmas.steps, bound, above=above, why=why)
+        raise NodeFault(fault, sigmas.node_id)
+
+
+def _check_size(card: EndpointCard, latent: Latent) -> None:
+    """Sizes of pictures are known when they are loaded; this is for empty latents."""
+    if latent.picture is not None:
+        return
+    sizes = card.sizes
+    for name, edge in (("width", latent.width), ("height", latent.height)):
+        why = f"the endpoint {card.id} takes {sizes.min} to {sizes.max} pixels"
+        if edge > sizes.max:
+            fault = out_of_range(name, edge, sizes.max, above=True, why=why)
+            raise NodeFault(fault, latent.node_id)
+        if edge < sizes.min and not sizes.resample:
+            fault = out_of_range(name, edge, sizes.min, above=False, why=why)
+            raise NodeFault(fault, latent.node_id)
+    pair = (latent.width, latent.height)
+    if sizes.allowed and not sizes.resample and pair not in sizes.allowed:
+        options = [f"{width}x{height}" for width, height in sizes.allowed]
+        fault = not_in_list("width", f"{latent.width}x{latent.height}", options)
+        raise NodeFault(fault, latent.node_id)
+
+
+def _strength(node: Node, wanted: Sampling) -> float | None:
+    """How much of the picture is redrawn; None where there is no picture to keep."""
+    latent, denoise = wanted.latent, wanted.sigmas.denoise
+    if latent.picture is None:
+        if denoise < 1:
+            why = "denoise below 1 needs a picture; this latent is empty"
+            raise node.refuse("denoise", why)
+        return None
+    if denoise <= 0:
+        raise node.refuse("denoise", "nothing would be redrawn")
+    if denoise > 0.9999:
+        return 1.0 if latent.mask is not None else None
+    return denoise
+
+
+def _steps_of_call(steps: int, strength: float | None) -> int:
+    """The steps to ask for so that `steps` are run after `strength` has skipped the first ones.
+
+    diffusers runs int(n * strength) of n.
+    """
+    if strength is None:
+        return steps
+    asked = math.ceil(steps / strength)
+    while int(asked * strength) < steps:
+        asked += 1
+    return asked
+
+
+def _scheduler(node: Node, wanted: Sampling) -> Choice:
+    """The diffusers scheduler, left to the card where the card says the same."""
+    model, sampler, scheduler = wanted.guider.model, wanted.sampler, wanted.sigmas.scheduler
+    flow = is_flow(model.card, wanted.guider.positive.clip.type)
+    offered = FLOW_SAMPLERS if flow else SAMPLERS
+    if sampler not in offered:
+        raise NodeFault(not_in_list("sampler_name", sampler, offered), node.id)
+    schedulers = schedulers_for(sampler, flow=flow)
+    if scheduler not in schedulers:
+        raise NodeFault(not_in_list("scheduler", scheduler, schedulers), wanted.sigmas.node_id)
+    choice = choose(sampler, scheduler, flow=flow)
+    config = choice.config | model.config
+    own = model.card.scheduler
+    if own and own.cls == choice.cls and config.items() <= own.config.items():
+        return Choice(None)
+    return Choice(choice.cls, config)
+
+
+def _tells_guidance(guider: Guider) -> bool:
+    """Whether the model is fed its guidance rather than called twice."""
+    return guider.positive.guidance is not None or guider.positive.clip.type == "flux"
+
+
+def _guidance(card: EndpointCard, guider: Guider) -> float | None:
+    """`cfg` of 1 is no guidance, which diffusers writes as any value up to 1."""
+    if _tells_guidance(guider):
+        told = guider.positive.guidance
+        return card.guidance.default if told is None else _within(card, told, "guidance")
+    if guider.cfg <= 1:
+        return min(1.0, card.guidance.max)
+    return _within(card, guider.cfg, "cfg")
+
+
+def _within(card: EndpointCard, scale: float, name: str) -> float:
+    """A distilled model ignores or suffers from guidance beyond its card's."""
+    if scale > card.guidance.max:
+        why = f"the endpoint {card.id} takes up to {card.guidance.max:g}"
+        raise NodeFault(out_of_range(name, scale, card.guidance.max, above=True, why=why))
+    return scale
+
+
+def _negative(guider: Guider) -> str | None:
+    if guider.negative is None or guider.cfg <= 1:
+        return None
+    return guider.negative.prompt or None
+
+
+def _arguments(card: EndpointCard, guider: Guider) -> dict[str, Any]:
+    found = dict(guider.positive.arguments) | _clip_skip(card, guider.positive.clip)
+    if _tells_guidance(guider) and guider.cfg > 1:
+        found["true_cfg_scale"] = guider.cfg
+    return found | _negative_arguments(guider.negative if guider.cfg > 1 else None)
+
+
+def _negative_arguments(negative: Conditioning | None) -> dict[str, Any]:
+    if negative is None or "prompt_2" not in negative.arguments:
+        return {}
+    return {"negative_prompt_2": negative.arguments["prompt_2"]}
+
+
+def _clip_skip(card: EndpointCard, clip: Clip) -> dict[str, int]:
+    """diffusers counts the layers skipped; SDXL skips one without being told."""
+    skipped = -clip.stop_at - (2 if is_xl(card) else 1)
+    return {"clip_skip": skipped} if skipped > 0 else {}

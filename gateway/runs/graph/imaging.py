@@ -1,0 +1,175 @@
+"""Pictures: loaded, changed, encoded to latents and back, saved."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.runs.graph.scope import Compile, Node, Scope
+from gateway.runs.graph.values import (
+    Invert,
+    Latent,
+    Loaded,
+    Mask,
+    Output,
+    Picture,
+    Resize,
+)
+
+
+def load(node: Node, scope: Scope) -> tuple[Picture, Mask]:
+    """LoadImage: the picture, and what its alpha channel leaves open."""
+    picture = Picture(Loaded(_file(node["image"])))
+    return picture, Mask(picture)
+
+
+def load_mask(node: Node, scope: Scope) -> tuple[Mask]:
+    """LoadImageMask: one channel of a picture."""
+    return (Mask(Picture(Loaded(_file(node["image"]))), node["channel"]),)
+
+
+def to_mask(node: Node, scope: Scope) -> tuple[Mask]:
+    """ImageToMask: one channel of a picture."""
+    return (Mask(node["image"], node["channel"]),)
+
+
+def invert(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageInvert."""
+    return (node["image"].then(Invert()),)
+
+
+def scale(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageScale: an edge of 0 keeps the aspect."""
+    change = Resize(
+        method=node["upscale_method"],
+        width=node["width"],
+        height=node["height"],
+        crop=node["crop"] == "center",
+    )
+    return (node["image"].then(change),)
+
+
+def scale_by(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageScaleBy."""
+    return (node["image"].then(Resize(method=node["upscale_method"], factor=node["scale_by"])),)
+
+
+def scale_to_pixels(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageScaleToTotalPixels: a megapixel is 1024 x 1024."""
+    change = Resize(
+        method=node["upscale_method"],
+        megapixels=node["megapixels"],
+        multiple_of=node.get("resolution_steps", 1),
+    )
+    return (node["image"].then(change),)
+
+
+def empty(node: Node, scope: Scope) -> tuple[Latent]:
+    """EmptyLatentImage and EmptySD3LatentImage."""
+    width, height, count = node["width"], node["height"], node["batch_size"]
+    return (Latent(node_id=node.id, width=width, height=height, num_images=count),)
+
+
+def encode(node: Node, scope: Scope) -> tuple[Latent]:
+    """VAEEncode: the pipeline encodes the picture itself."""
+    return (Latent(node_id=node.id, picture=node["pixels"]),)
+
+
+def encode_for_inpaint(node: Node, scope: Scope) -> tuple[Latent]:
+    """VAEEncodeForInpaint: the mask grown by a few pixels."""
+    mask = msgspec.structs.replace(node["mask"], grow=node["grow_mask_by"])
+    return (Latent(node_id=node.id, picture=node["pixels"], mask=mask),)
+
+
+def noise_mask(node: Node, scope: Scope) -> tuple[Latent]:
+    """SetLatentNoiseMask: only the masked part is redrawn."""
+    latent: Latent = node["samples"]
+    if latent.picture is None:
+        raise node.refuse("samples", "a mask needs a picture to lie on")
+    return (msgspec.structs.replace(latent, mask=node["mask"]),)
+
+
+def repeat(node: Node, scope: Scope) -> tuple[Latent]:
+    """RepeatLatentBatch: as many pictures more."""
+    latent: Latent = node["samples"]
+    if latent.picture is not None and not isinstance(latent.picture.origin, Loaded):
+        raise node.refuse("samples", "rendered pictures cannot be repeated")
+    count = latent.num_images * node["amount"]
+    return (msgspec.structs.replace(latent, num_images=count),)
+
+
+def decode(node: Node, scope: Scope) -> tuple[Picture]:
+    """VAEDecode: what was sampled; a picture encoded and decoded again is itself."""
+    latent: Latent = node["samples"]
+    if latent.picture is None:
+        raise node.refuse("samples", "an empty latent was never sampled")
+    return (latent.picture,)
+
+
+def save(node: Node, scope: Scope) -> tuple[Output]:
+    """SaveImage: PNG."""
+    output = Output(
+        node_id=node.id,
+        class_type=node.class_type,
+        picture=node["images"],
+        prefix=node["filename_prefix"],
+    )
+    return (output,)
+
+
+def preview(node: Node, scope: Scope) -> tuple[Output]:
+    """PreviewImage: rendered, and not reported."""
+    return (
+        Output(node_id=node.id, class_type=node.class_type, picture=node["images"], temporary=True),
+    )
+
+
+def deploy_output(node: Node, scope: Scope) -> tuple[Output]:
+    """ComfyDeployOutputImage: with a format and an output id."""
+    output = Output(
+        node_id=node.id,
+        class_type=node.class_type,
+        picture=node["images"],
+        prefix=node["filename_prefix"],
+        file_type=node["file_type"],
+        quality=node["quality"],
+        output_id=node["output_id"],
+    )
+    return (output,)
+
+
+def _file(name: str) -> str:
+    """A file's name without ComfyUI's note of its folder: `a.png [input]`."""
+    for folder in (" [input]", " [output]", " [temp]"):
+        name = name.removesuffix(folder)
+    return name
+
+
+def value(node: Node, scope: Scope) -> tuple[Any]:
+    """A primitive is its value."""
+    return (node["value"],)
+
+
+COMPILERS: dict[str, Compile] = {
+    "LoadImage": load,
+    "LoadImageMask": load_mask,
+    "ImageToMask": to_mask,
+    "ImageInvert": invert,
+    "ImageScale": scale,
+    "ImageScaleBy": scale_by,
+    "ImageScaleToTotalPixels": scale_to_pixels,
+    "EmptyLatentImage": empty,
+    "EmptySD3LatentImage": empty,
+    "VAEEncode": encode,
+    "VAEEncodeForInpaint": encode_for_inpaint,
+    "SetLatentNoiseMask": noise_mask,
+    "RepeatLatentBatch": repeat,
+    "VAEDecode": decode,
+    "SaveImage": save,
+    "PreviewImage": preview,
+    "ComfyDeployOutputImage": deploy_output,
+    "PrimitiveInt": value,
+    "PrimitiveFloat": value,
+    "PrimitiveString": value,
+    "PrimitiveStringMultiline": value,
+    "PrimitiveBoolean": value,
+}

@@ -1,0 +1,89 @@
+"""Values written into a graph: brought to their type, held to their range."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gateway.runs.graph.refusal import NodeFault, input_fault, not_in_list, out_of_range
+from gateway.runs.graph.table import ANY, Input
+
+
+def is_link(value: Any) -> bool:
+    """Whether a value is `[node id, slot]`; lists as literals are wrapped by ComfyUI."""
+    return isinstance(value, list)
+
+
+def literal(name: str, given: Input, value: Any) -> Any:
+    """The value in its declared type.
+
+    Raises:
+        NodeFault: it cannot be converted, or is beyond its range or none of its choices.
+    """
+    if given.type == ANY:
+        return value
+    if not given.is_literal:
+        fault = input_fault(
+            "bad_linked_input", "A link is wanted here", name, value, f"wanted {given.type}"
+        )
+        raise NodeFault(fault)
+    try:
+        found = _CONVERT[given.type](value)
+    except (ValueError, TypeError, OverflowError) as error:
+        message = f"Failed to convert an input value to a {given.type} value"
+        fault = input_fault(
+            "invalid_input_type", message, name, value, str(error), exception_message=str(error)
+        )
+        raise NodeFault(fault) from None
+    _check_range(name, given, found)
+    return found
+
+
+def _check_range(name: str, given: Input, value: Any) -> None:
+    if given.type in ("INT", "FLOAT"):
+        if value < given.min:
+            raise NodeFault(out_of_range(name, value, given.min, above=False))
+        if value > given.max:
+            raise NodeFault(out_of_range(name, value, given.max, above=True))
+    if given.options is not None and value not in given.options:
+        raise NodeFault(not_in_list(name, value, given.options))
+
+
+def _integer(value: Any) -> int:
+    """Old SDKs send every number as a float, some as text."""
+    if isinstance(value, str):
+        value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{value} is not a whole number")
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    found = float(value)
+    if not math.isfinite(found):
+        raise ValueError(f"{value} is not finite")
+    return found
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, str):
+        return msgspec.convert(value.strip().lower(), bool, strict=False)
+    if isinstance(value, bool | int | float):
+        return bool(value)
+    raise TypeError(f"{type(value).__name__} is no truth value")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict | list) or value is None:
+        raise TypeError(f"{type(value).__name__} is no text")
+    return str(value)
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "INT": _integer,
+    "FLOAT": _number,
+    "STRING": _text,
+    "BOOLEAN": _boolean,
+    "COMBO": _text,
+}

@@ -1,0 +1,105 @@
+"""The shape of a graph: what it must look like at all, and in which order its nodes run."""
+
+from typing import Any
+
+from gateway.runs.graph.literals import is_link
+from gateway.runs.graph.refusal import Fault, GraphRefused, node_errors
+from gateway.runs.graph.table import TABLE
+
+MAX_NODES = 2000
+
+
+def check_form(graph: Any) -> None:
+    """Refuse what is no API-format graph, or holds classes of nodes outside the table.
+
+    Raises:
+        GraphRefused: every unknown node is listed.
+    """
+    if not isinstance(graph, dict) or not graph:
+        raise _invalid("The workflow is not an object of nodes.", "")
+    if "nodes" in graph and "links" in graph:
+        raise _invalid(
+            "The workflow is in the editor's format.", "Export it with 'Save (API Format)'."
+        )
+    if len(graph) > MAX_NODES:
+        raise _invalid(f"The workflow has more than {MAX_NODES} nodes.", str(len(graph)))
+    faults = {id: [fault] for id, node in graph.items() if (fault := _form_fault(id, node))}
+    if faults:
+        error = Fault("invalid_prompt", "The workflow has nodes that cannot run here.", "")
+        known = {id: node if isinstance(node, dict) else {} for id, node in graph.items()}
+        raise GraphRefused(error, node_errors(known, faults, {}))
+
+
+def output_nodes(graph: dict[str, Any]) -> list[str]:
+    """The nodes that make the graph do anything.
+
+    Raises:
+        GraphRefused: there are none.
+    """
+    found = [id for id, node in graph.items() if TABLE[node["class_type"]].is_output]
+    if not found:
+        raise GraphRefused(Fault("prompt_no_outputs", "The workflow has no outputs.", ""), {})
+    return found
+
+
+def run_order(graph: dict[str, Any], outputs: list[str]) -> list[str]:
+    """The nodes that outputs hang on, each after those it is linked to.
+
+    Raises:
+        GraphRefused: links run in a circle.
+    """
+    ordered: list[str] = []
+    state: dict[str, bool] = {}  # False while a node's own links are being followed
+    stack = [(id, False) for id in reversed(outputs)]
+    while stack:
+        id, followed = stack.pop()
+        if followed:
+            state[id] = True
+            ordered.append(id)
+            continue
+        if id in state:
+            continue
+        state[id] = False
+        stack.append((id, True))
+        for source in linked(graph, id):
+            if state.get(source) is False:
+                message = "The workflow's links run in a circle."
+                raise GraphRefused(Fault("dependency_cycle", message, f"at node {source}"), {})
+            if source not in state:
+                stack.append((source, False))
+    return ordered
+
+
+def linked(graph: dict[str, Any], id: str) -> list[str]:
+    """The existing nodes that a node's known inputs are linked to."""
+    given = graph[id].get("inputs") or {}
+    known = TABLE[graph[id]["class_type"]].inputs
+    return [
+        str(value[0])
+        for name, value in given.items()
+        if name in known and is_link(value) and value and str(value[0]) in graph
+    ]
+
+
+def dependents(graph: dict[str, Any], outputs: list[str]) -> dict[str, list[str]]:
+    """For every node, the output nodes that hang on it."""
+    found: dict[str, list[str]] = {}
+    for output in outputs:
+        for id in run_order(graph, [output]):
+            found.setdefault(id, []).append(output)
+    return found
+
+
+def _invalid(message: str, details: str) -> GraphRefused:
+    return GraphRefused(Fault("invalid_prompt", message, details), {})
+
+
+def _form_fault(id: str, node: Any) -> Fault | None:
+    if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
+        return Fault("invalid_prompt", "The node has no class_type", f"node {id}")
+    if node["class_type"] not in TABLE:
+        known = f"node {id}; classes that run here: {', '.join(sorted(TABLE))}"
+        return Fault("invalid_prompt", f"No node {node['class_type']} runs here", known)
+    if not isinstance(node.get("inputs", {}), dict):
+        return Fault("invalid_prompt", "The node's inputs are not an object", f"node {id}")
+    return None

@@ -1,0 +1,82 @@
+"""What is wrong with a graph, in the shape that ComfyUI itself answers with."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import InvalidRequest
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One fault of a node; `type` is one of ComfyUI's names for what can be wrong."""
+
+    type: str
+    message: str
+    details: str
+    extra_info: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class NodeFault(Exception):
+    """Raised while a node is compiled; the compiler knows which node it was."""
+
+    def __init__(self, fault: Fault, node_id: str | None = None) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+        self.node_id = node_id
+
+
+class GraphRefused(InvalidRequest):
+    """The graph cannot be run; carries every fault found, by node."""
+
+    code = "invalid_workflow"
+
+    def __init__(self, error: Fault, node_errors: dict[str, dict[str, Any]]) -> None:
+        sentences = [
+            f"{node['class_type']} ({id}): {fault['message']}: {fault['details']}"
+            for id, node in node_errors.items()
+            for fault in node["errors"]
+        ]
+        super().__init__(" ".join([error.message, *sentences]), param="workflow_api")
+        self.error: dict[str, Any] = msgspec.to_builtins(error)
+        self.node_errors = node_errors
+
+
+def node_errors(
+    graph: dict[str, Any], faults: dict[str, list[Fault]], outputs_of: dict[str, list[str]]
+) -> dict[str, dict[str, Any]]:
+    """The `node_errors` object; `outputs_of` says which output nodes hang on a node."""
+    return {
+        id: {
+            "errors": msgspec.to_builtins(found),
+            "dependent_outputs": outputs_of.get(id, []),
+            "class_type": str(graph[id].get("class_type")) if id in graph else "",
+        }
+        for id, found in faults.items()
+    }
+
+
+def input_fault(
+    type: str, message: str, name: str, value: Any, details: str = "", **extra: Any
+) -> Fault:
+    """A fault of one input, with what was received."""
+    info = {"input_name": name, "received_value": value, **extra}
+    return Fault(type, message, f"{name}: {details}" if details else name, info)
+
+
+def not_in_list(name: str, value: Any, options: object) -> Fault:
+    """A choice that is none of those offered."""
+    listed = [str(option) for option in options] if hasattr(options, "__iter__") else []
+    details = f"'{value}' is none of {listed}"
+    return input_fault("value_not_in_list", "Value not in list", name, value, details)
+
+
+def out_of_range(name: str, value: float, bound: float, *, above: bool, why: str = "") -> Fault:
+    """A number beyond its bound; `why` says whose bound it is where it is not the node's own."""
+    side, limit = ("bigger", "max") if above else ("smaller", "min")
+    message = f"Value {value:g} {side} than {limit} of {bound:g}"
+    return input_fault(f"value_{side}_than_{limit}", message, name, value, why)
+
+
+def unsupported(name: str, value: Any, why: str) -> Fault:
+    """A value ComfyUI would take and no pipeline call can say."""
+    return input_fault("value_not_in_list", "Value not supported", name, value, why)

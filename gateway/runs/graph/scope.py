@@ -1,0 +1,45 @@
+"""What a node sees while it is compiled: its inputs, the catalogue, the drafts so far."""
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.catalog import Catalog
+from gateway.runs.graph.refusal import NodeFault, unsupported
+from gateway.runs.graph.values import Draft
+
+
+class Node:
+    """One node with its inputs as values."""
+
+    def __init__(self, id: str, class_type: str, values: dict[str, Any]) -> None:
+        self.id = id
+        self.class_type = class_type
+        self.values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """An input that may be absent."""
+        return self.values.get(name, otherwise)
+
+    def refuse(self, name: str, why: str) -> NodeFault:
+        """A value of this node that no pipeline call can say."""
+        return NodeFault(unsupported(name, self.values.get(name), why), self.id)
+
+
+class Scope:
+    """The graph's surroundings; compiling only ever adds drafts and notes to it."""
+
+    def __init__(self, catalog: Catalog, draw_seed: Callable[[str], int]) -> None:
+        self.catalog = catalog
+        self.draw_seed = draw_seed
+        self.drafts: list[Draft] = []
+        self.notes: list[str] = []
+
+    def note(self, node: Node, text: str) -> None:
+        """Say that something was read more freely than it was written."""
+        self.notes.append(f"{node.class_type} ({node.id}): {text}")
+
+
+Compile = Callable[[Node, Scope], tuple[Any, ...]]

@@ -1,0 +1,177 @@
+"""What flows along a graph's links while it is compiled: descriptions, never tensors."""
+
+from typing import Any
+
+import msgspec
+
+from gateway.catalog import EndpointCard
+from gateway.job import AdapterUse
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """A model: the endpoints its file may mean, the adapters on it, its sampling.
+
+    `candidates` narrows as LoRAs are stacked: several endpoints may share a checkpoint's
+    name and differ in what is fused into them.
+    """
+
+    candidates: tuple[EndpointCard, ...]
+    adapters: tuple[AdapterUse, ...] = ()
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def card(self) -> EndpointCard:
+        """The endpoint it means."""
+        return self.candidates[0]
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """Text encoders; `type` is the loader's word for the family, `stop_at` the last layer used."""
+
+    type: str | None = None
+    stop_at: int = -1
+
+
+class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt with what else its encoder was told; a zeroed one has no prompt."""
+
+    prompt: str | None
+    clip: Clip = Clip()
+    guidance: float | None = None
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
+    """Scale to a size, a factor or a number of pixels; an edge of 0 keeps the aspect."""
+
+    method: str
+    width: int = 0
+    height: int = 0
+    factor: float | None = None
+    megapixels: float | None = None
+    multiple_of: int = 1
+    crop: bool = False
+
+
+class Invert(msgspec.Struct, frozen=True, tag="invert"):
+    """Swap light and dark."""
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """A picture from outside: an uploaded file's name, a URL or a data URL."""
+
+    source: str
+
+
+class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
+    """The pictures that draft number `draft` makes."""
+
+    draft: int
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Where pictures come from and what is done to them, in order."""
+
+    origin: Loaded | Rendered
+    changes: tuple[Resize | Invert, ...] = ()
+
+    def then(self, change: Resize | Invert) -> "Picture":
+        """The same pictures with one more change."""
+        return Picture(self.origin, (*self.changes, change))
+
+
+class Mask(msgspec.Struct, frozen=True):
+    """One channel of a picture: where it is high is redrawn. `grow` is in pixels.
+
+    The alpha channel is read inverted: what is transparent is redrawn.
+    """
+
+    picture: Picture
+    channel: str = "alpha"
+    grow: int = 0
+
+
+class Latent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sampler starts from: emptiness of a size, or a picture, maybe masked.
+
+    `node_id` is the node that said so, for faults found later.
+    """
+
+    node_id: str
+    width: int = 0
+    height: int = 0
+    picture: Picture | None = None
+    mask: Mask | None = None
+    num_images: int = 1
+
+
+class Sigmas(msgspec.Struct, frozen=True):
+    """A noise schedule, and the node that said so."""
+
+    node_id: str
+    scheduler: str
+    steps: int
+    denoise: float = 1.0
+
+
+class Guider(msgspec.Struct, frozen=True):
+    """A model with what it is guided by; without `cfg` there is no negative."""
+
+    model: Model
+    positive: Conditioning
+    negative: Conditioning | None = None
+    cfg: float = 1.0
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be: complete but for the pixels of its pictures.
+
+    `width` and `height` 0 mean those of `picture`, which is drawn over entirely where
+    `strength` is None. `node_id` and `class_type` are the
+    sampler's.
+    """
+
+    node_id: str
+    class_type: str
+    endpoint: str
+    prompt: str
+    num_inference_steps: int
+    seeds: tuple[int, ...]
+    width: int = 0
+    height: int = 0
+    adapters: tuple[AdapterUse, ...] = ()
+    negative_prompt: str | None = None
+    guidance_scale: float | None = None
+    picture: Picture | None = None
+    mask: Mask | None = None
+    strength: float | None = None
+    scheduler: str | None = None
+    scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """An output node: which pictures it takes and how it writes them.
+
+    A `temporary` one (PreviewImage) is rendered and not reported.
+    """
+
+    node_id: str
+    class_type: str
+    picture: Picture
+    prefix: str = "ComfyUI"
+    file_type: str = "png"
+    quality: int = 95
+    output_id: str | None = None
+    temporary: bool = False
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A compiled graph: jobs in the order they can run, and where their pictures go.
+
+    `notes` say what was read more freely than it was written.
+    """
+
+    drafts: tuple[Draft, ...]
+    outputs: tuple[Output, ...]
+    notes: tuple[str, ...] = ()
