@@ -1,0 +1,121 @@
+"""What is stored of a run: the order that made it, how far it is, what came of it."""
+
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal[
+    "not-started",
+    "queued",
+    "started",
+    "running",
+    "uploading",
+    "success",
+    "failed",
+    "timeout",
+    "cancelled",
+]
+ENDED: frozenset[str] = frozenset({"success", "failed", "timeout", "cancelled"})
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything a run was asked for, settled: drawing it twice gives the same pictures.
+
+    Exactly one of `model_id` and `graph` says what to draw; `inputs` are the model's
+    parameters, or what was filled into the graph. The rest is kept to be told again.
+    """
+
+    model_id: str | None = None
+    graph: dict[str, Any] | None = None
+    inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    workflow_id: str | None = None
+    workflow_version_id: str | None = None
+    deployment_id: str | None = None
+    machine_id: str | None = None
+    gpu: str | None = None
+    gpu_event_id: str | None = None
+    origin: str = "api"
+    is_native_run: bool = False
+    private_volume_name: str | None = None
+    webhook: str | None = None
+    webhook_intermediate_status: bool = False
+    timeout_seconds: float | None = None
+    concurrency_limit: int | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as it stands; times are seconds since the epoch, `progress` is in [0, 1]."""
+
+    id: str
+    number: int
+    owner: str
+    status: Status
+    order: Order
+    live_status: str | None
+    progress: float
+    created_at: float
+    updated_at: float
+    queued_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    batch_id: str | None
+    error: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing about it will change any more."""
+        return self.status in ENDED
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored picture of an output; `key` is where the store keeps it."""
+
+    key: str
+    filename: str
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float = 0.0
+
+
+class RunOutput(msgspec.Struct, frozen=True, kw_only=True):
+    """What one output node of a run made; a failed run's says why instead."""
+
+    id: str
+    run_id: str
+    node_id: str | None
+    node_class: str | None
+    output_id: str | None
+    created_at: float
+    items: tuple[Item, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a webhook is told; its id stays the same however often it is sent."""
+
+    id: str
+    run_id: str
+    sequence: int
+    kind: Literal["run.updated", "run.output"]
+    status: Status
+    live_status: str | None
+    progress: float
+    outputs: tuple[RunOutput, ...] = ()
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try to deliver an event: what the receiver said, or why it could not be asked."""
+
+    event_id: str
+    attempt: int
+    at: float
+    seconds: float
+    http_status: int | None
+    fault: str | None
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the receiver took it."""
+        return self.http_status is not None and 200 <= self.http_status < 300

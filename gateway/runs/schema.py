@@ -1,0 +1,115 @@
+"""The tables beside dbos's own: runs, their outputs and webhooks, and what they are made from.
+
+Times are seconds since the epoch; JSON is text, so that SQLite and PostgreSQL are the same.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+_BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+runs = sa.Table(
+    "gateway_runs",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("live_status", sa.Text),
+    sa.Column("progress", sa.Float, nullable=False, default=0.0),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Column("queued_at", sa.Float),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("batch_id", sa.String(64), index=True),
+    sa.Column("queue", sa.String(64)),
+    sa.Column("error", sa.Text),
+    sa.Column("notes", sa.Text, nullable=False),
+    sa.Column("order", sa.Text, nullable=False),
+    sa.Column("webhook", sa.Text),
+    sa.Column("webhook_steps", sa.Boolean, nullable=False),
+    sa.Column("webhook_sequence", sa.Integer, nullable=False, default=0),
+    sa.Index("gateway_runs_by_status", "status", "number"),
+    sa.Index("gateway_runs_by_owner", "owner", "number"),
+    sa.Index("gateway_runs_by_end", "ended_at"),
+    sqlite_autoincrement=True,
+)
+
+outputs = sa.Table(
+    "gateway_outputs",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(64), nullable=False, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+webhook_events = sa.Table(
+    "gateway_webhook_events",
+    metadata,
+    sa.Column("id", sa.String(96), primary_key=True),
+    sa.Column("run_id", sa.String(64), nullable=False, index=True),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+)
+
+webhook_attempts = sa.Table(
+    "gateway_webhook_attempts",
+    metadata,
+    sa.Column("event_id", sa.String(96), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.String(64), nullable=False, index=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("fault", sa.Text),
+)
+
+workflows = sa.Table(
+    "gateway_workflows",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+versions = sa.Table(
+    "gateway_workflow_versions",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("workflow_id", sa.String(64), nullable=False, index=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("graph", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("workflow_id", "version"),
+)
+
+deployments = sa.Table(
+    "gateway_deployments",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False, index=True),
+    sa.Column("workflow_id", sa.String(64), nullable=False),
+    sa.Column("workflow_version_id", sa.String(64), nullable=False),
+    sa.Column("machine_id", sa.String(128), nullable=False),
+    sa.Column("environment", sa.String(32), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
+files = sa.Table(
+    "gateway_files",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False, index=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("content_type", sa.String(128), nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)

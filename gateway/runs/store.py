@@ -1,0 +1,282 @@
+"""Runs in the database: every change of a run, with its webhook events, in one transaction."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+import sqlalchemy as sa
+
+from gateway.runs.records import (
+    ENDED,
+    Attempt,
+    Order,
+    Run,
+    RunOutput,
+    Status,
+    WebhookEvent,
+)
+from gateway.runs.schema import outputs, runs, webhook_attempts, webhook_events
+
+Announce = Callable[[sa.Connection, WebhookEvent], None]
+"""Hand an event to its delivery, inside the transaction that made it."""
+
+
+class NewRun(msgspec.Struct, frozen=True):
+    """A run about to be accepted."""
+
+    id: str
+    owner: str
+    order: Order
+    batch_id: str | None = None
+    queue: str | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a run; None leaves a value as it is."""
+
+    status: Status | None = None
+    live_status: str | None = None
+    progress: float | None = None
+    error: str | None = None
+    notes: tuple[str, ...] | None = None
+    outputs: tuple[RunOutput, ...] = ()
+
+
+class RunStore:
+    """Queries on runs. Every call blocks: the event loop calls them in a thread."""
+
+    def __init__(self, engine: sa.Engine, announce: Announce) -> None:
+        self.engine = engine
+        self._announce = announce
+
+    def accept(
+        self, new: Sequence[NewRun], enqueue: Callable[[sa.Connection, NewRun], None]
+    ) -> None:
+        """Write runs as queued; `enqueue` joins the same transaction."""
+        now = time.time()
+        with self.engine.begin() as connection:
+            connection.execute(sa.insert(runs), [_row(run, now) for run in new])
+            for run in new:
+                enqueue(connection, run)
+                if run.order.webhook:
+                    self._tell(connection, run.id, "queued")
+
+    def get(self, run_id: str, owner: str | None = None) -> Run | None:
+        """A run, if this owner may see it; None for any owner's."""
+        query = sa.select(runs).where(runs.c.id == run_id)
+        if owner is not None:
+            query = query.where(runs.c.owner == owner)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return _run(row) if row else None
+
+    def batch(self, batch_id: str, owner: str) -> list[Run]:
+        """The runs of a batch, in order."""
+        return self._list(runs.c.batch_id == batch_id, runs.c.owner == owner)
+
+    def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
+        """The latest runs of a workflow that ended well, newest first."""
+        found = self._list(runs.c.owner == owner, runs.c.status == "success")
+        return [run for run in reversed(found) if run.order.workflow_id == workflow_id]
+
+    def unfinished(self) -> list[Run]:
+        """Every run that has not ended."""
+        return self._list(runs.c.status.not_in(ENDED))
+
+    def num_ahead(self, run: Run) -> int:
+        """How many runs wait before this one."""
+        query = sa.select(sa.func.count()).where(
+            runs.c.status == "queued", runs.c.number < run.number
+        )
+        with self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def outputs_of(self, run_ids: Iterable[str]) -> list[RunOutput]:
+        """The outputs of runs, in the order of their nodes."""
+        query = sa.select(outputs.c.body).where(outputs.c.run_id.in_(list(run_ids)))
+        with self.engine.connect() as connection:
+            bodies = connection.execute(query.order_by(outputs.c.created_at, outputs.c.position))
+            return [msgspec.json.decode(body, type=RunOutput) for (body,) in bodies]
+
+    def change(self, run_id: str, change: Change) -> bool:
+        """Change a run that has not ended; False where it has."""
+        with self.engine.begin() as connection:
+            query = sa.update(runs).where(runs.c.id == run_id, runs.c.status.not_in(ENDED))
+            query = query.values(_values(change))
+            row = connection.execute(query.returning(runs.c.webhook, runs.c.webhook_steps)).first()
+            if row is None:
+                return False
+            for position, output in enumerate(change.outputs):
+                connection.execute(sa.insert(outputs).values(_output_row(output, position)))
+            if row.webhook:
+                self._tell_change(connection, run_id, row, change)
+            return True
+
+    def delete(self, run_ids: Sequence[str]) -> None:
+        """Forget runs and everything about them."""
+        with self.engine.begin() as connection:
+            for table in (outputs, webhook_events, webhook_attempts):
+                connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
+            connection.execute(sa.delete(runs).where(runs.c.id.in_(run_ids)))
+
+    def ended_before(self, when: float, limit: int) -> list[str]:
+        """The oldest runs that ended before a time."""
+        query = sa.select(runs.c.id).where(runs.c.ended_at < when).order_by(runs.c.ended_at)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query.limit(limit)).scalars())
+
+    def event(self, event_id: str) -> WebhookEvent | None:
+        """A webhook event."""
+        query = sa.select(webhook_events.c.body).where(webhook_events.c.id == event_id)
+        with self.engine.connect() as connection:
+            body = connection.execute(query).scalar()
+        return msgspec.json.decode(body, type=WebhookEvent) if body else None
+
+    def record_attempt(self, event: WebhookEvent, attempt: Attempt, state: str) -> None:
+        """Write down a try to deliver, and where the event stands after it."""
+        values = msgspec.structs.asdict(attempt) | {"run_id": event.run_id}
+        same = sa.and_(
+            webhook_attempts.c.event_id == event.id,
+            webhook_attempts.c.attempt == attempt.attempt,
+        )
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(webhook_attempts).where(same))
+            connection.execute(sa.insert(webhook_attempts).values(values))
+            query = sa.update(webhook_events).where(webhook_events.c.id == event.id)
+            connection.execute(query.values(state=state))
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """Every try to deliver the events of a run, oldest first."""
+        table = webhook_attempts
+        columns = [table.c[name] for name in Attempt.__struct_fields__]
+        query = sa.select(*columns).where(table.c.run_id == run_id).order_by(table.c.at)
+        with self.engine.connect() as connection:
+            return [Attempt(*row) for row in connection.execute(query)]
+
+    def webhook_states(self, run_id: str) -> list[str]:
+        """Where the events of a run stand, in their order."""
+        table = webhook_events
+        query = sa.select(table.c.state).where(table.c.run_id == run_id)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(table.c.sequence)).scalars())
+
+    def _list(self, *conditions: sa.ColumnElement[bool]) -> list[Run]:
+        query = sa.select(runs).where(*conditions).order_by(runs.c.number)
+        with self.engine.connect() as connection:
+            return [_run(row) for row in connection.execute(query).mappings()]
+
+    def _tell_change(
+        self, connection: sa.Connection, run_id: str, row: Any, change: Change
+    ) -> None:
+        if change.outputs and "run.output" in target_events(row.webhook):
+            for output in change.outputs:
+                self._tell(connection, run_id, change.status, "run.output", (output,))
+        if change.status is not None:
+            self._tell(connection, run_id, change.status)
+        elif row.webhook_steps and change.progress is not None:
+            self._tell(connection, run_id, None)
+
+    def _tell(
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        status: Status | None,
+        kind: Any = "run.updated",
+        made: tuple[RunOutput, ...] = (),
+    ) -> None:
+        """Write an event, numbered after the run's last one, and announce it."""
+        query = sa.update(runs).where(runs.c.id == run_id)
+        counted = query.values(webhook_sequence=runs.c.webhook_sequence + 1)
+        row = connection.execute(
+            counted.returning(
+                runs.c.webhook_sequence, runs.c.status, runs.c.live_status, runs.c.progress
+            )
+        ).one()
+        if kind == "run.updated" and status is not None:
+            body = sa.select(outputs.c.body).where(outputs.c.run_id == run_id)
+            found = connection.execute(body.order_by(outputs.c.position)).scalars()
+            made = tuple(msgspec.json.decode(output, type=RunOutput) for output in found)
+        event = WebhookEvent(
+            id=f"msg_{run_id}_{row[0]}",
+            run_id=run_id,
+            sequence=row[0],
+            kind=kind,
+            status=row[1],
+            live_status=row[2],
+            progress=row[3],
+            outputs=made,
+        )
+        connection.execute(
+            sa.insert(webhook_events).values(
+                id=event.id,
+                run_id=run_id,
+                sequence=event.sequence,
+                created_at=time.time(),
+                body=_text(event),
+                state="pending",
+            )
+        )
+        self._announce(connection, event)
+
+
+def target_events(url: str) -> list[str]:
+    """The events that a webhook's URL asks for beside the status changes."""
+    wanted = parse_qs(urlsplit(url).query).get("target_events", [])
+    return [name.strip() for names in wanted for name in names.split(",")]
+
+
+def _row(run: NewRun, now: float) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "owner": run.owner,
+        "status": "queued",
+        "progress": 0.0,
+        "created_at": now,
+        "updated_at": now,
+        "queued_at": now,
+        "batch_id": run.batch_id,
+        "queue": run.queue,
+        "notes": "[]",
+        "order": _text(run.order),
+        "webhook": run.order.webhook,
+        "webhook_steps": run.order.webhook_intermediate_status,
+        "webhook_sequence": 0,
+    }
+
+
+def _run(row: Any) -> Run:
+    known = {name: row[name] for name in Run.__struct_fields__}
+    known["order"] = msgspec.json.decode(row["order"], type=Order)
+    known["notes"] = tuple(msgspec.json.decode(row["notes"]))
+    return Run(**known)
+
+
+def _values(change: Change) -> dict[Any, Any]:
+    now = time.time()
+    values: dict[Any, Any] = {"updated_at": now}
+    for name in ("status", "live_status", "progress", "error"):
+        if (value := getattr(change, name)) is not None:
+            values[name] = value
+    if change.notes is not None:
+        values["notes"] = _text(change.notes)
+    if change.status == "started":
+        values["started_at"] = sa.func.coalesce(runs.c.started_at, now)
+    if change.status in ENDED:
+        values["ended_at"] = now
+    return values
+
+
+def _output_row(output: RunOutput, position: int) -> dict[str, Any]:
+    return {
+        "id": output.id,
+        "run_id": output.run_id,
+        "position": position,
+        "created_at": output.created_at,
+        "body": _text(output),
+    }
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
