@@ -1,0 +1,129 @@
+// The settings of the next request: what an endpoint allows, what the person chose.
+
+import { byId, element } from './dom.js';
+import { sizesOf } from './models.js';
+import { drawSeed } from './request.js';
+
+const CUSTOM = 'custom';
+
+/** The form's fields as one thing to read (`settings()`) and to write (`apply()`). */
+export class SettingsForm {
+  constructor(endpoints) {
+    this.endpoints = endpoints;
+    this.form = byId('composer');
+    this.fields = this.form.elements;
+    this.fields.endpoint.replaceChildren(...endpoints.map(({ id }) => element('option', id, { value: id })));
+    this.fields.endpoint.addEventListener('change', () => this.fitEndpoint());
+    this.fields.size.addEventListener('change', () => this.fitSize());
+    this.fields.seed.value = drawSeed();
+    byId('lock').addEventListener('click', () => this.lockSeed(!this.isLocked));
+    for (const name of ['num_inference_steps', 'guidance_scale', 'strength']) {
+      this.fields[name].addEventListener('input', () => this.tellValues());
+    }
+    this.fitEndpoint();
+  }
+
+  get endpoint() {
+    return this.endpointOf(this.fields.endpoint.value);
+  }
+
+  /** The endpoint behind a model id, with or without an adapter's route. */
+  endpointOf(model) {
+    return this.endpoints.find(({ id }) => model === id || model.startsWith(`${id}:`));
+  }
+
+  get isLocked() {
+    return byId('lock').getAttribute('aria-pressed') === 'true';
+  }
+
+  lockSeed(locked) {
+    byId('lock').setAttribute('aria-pressed', locked);
+    byId('lock').textContent = locked ? 'Locked' : 'Lock';
+  }
+
+  /** The chosen settings under the API's own names; an open seed is drawn anew. */
+  settings() {
+    if (!this.isLocked) this.fields.seed.value = drawSeed();
+    const { fields } = this;
+    const settings = {
+      model: fields.adapter?.value || fields.endpoint.value,
+      prompt: fields.prompt.value.trim(),
+      n: Number(fields.n.value),
+      size: fields.size.value === CUSTOM ? fields.custom.value.replace(/\s/g, '') : fields.size.value,
+      num_inference_steps: Number(fields.num_inference_steps.value),
+      guidance_scale: Number(fields.guidance_scale.value),
+      seed: Number(fields.seed.value),
+      strength: Number(fields.strength.value),
+    };
+    if (fields.negative_prompt.value.trim()) settings.negative_prompt = fields.negative_prompt.value.trim();
+    return settings;
+  }
+
+  /** Show the settings of an earlier request, its seed locked. */
+  apply(settings) {
+    const { fields } = this;
+    fields.endpoint.value = this.endpointOf(settings.model).id;
+    this.fitEndpoint();
+    if (fields.adapter) fields.adapter.value = settings.model;
+    for (const name of ['prompt', 'n', 'num_inference_steps', 'guidance_scale', 'seed', 'strength']) {
+      if (settings[name] !== undefined) fields[name].value = settings[name];
+    }
+    fields.negative_prompt.value = settings.negative_prompt ?? '';
+    fields.size.value = settings.size;
+    if (fields.size.selectedIndex < 0) [fields.size.value, fields.custom.value] = [CUSTOM, settings.size];
+    this.fitSize();
+    this.lockSeed(true);
+    this.tellValues();
+  }
+
+  /** Offer what the chosen endpoint takes, at its defaults. */
+  fitEndpoint() {
+    const { endpoint, fields } = this;
+    byId('about').textContent = endpoint.description ?? '';
+    range(fields.num_inference_steps, endpoint.steps);
+    range(fields.guidance_scale, { ...endpoint.guidance, default: endpoint.guidance.default ?? 1 });
+    const sizes = sizesOf(endpoint).map(([width, height]) => `${width}x${height}`);
+    fields.size.replaceChildren(
+      ...sizes.map((size) => element('option', size.replace('x', ' × '), { value: size })),
+      element('option', 'Other…', { value: CUSTOM }));
+    this.offerAdapters();
+    this.fitSize();
+    this.tellValues();
+  }
+
+  offerAdapters() {
+    const { endpoint } = this;
+    const choices = [{ id: endpoint.id, label: 'none' },
+      ...endpoint.adapters.map(({ id, description }) => ({
+        id, label: id.slice(endpoint.id.length + 1), description }))];
+    const group = byId('adapters');
+    group.hidden = choices.length === 1;
+    group.querySelector('.segments').replaceChildren(...choices.map(adapterChoice));
+    group.querySelector('input').checked = true;
+  }
+
+  fitSize() {
+    const isCustom = this.fields.size.value === CUSTOM;
+    byId('custom-size').hidden = !isCustom;
+    this.fields.custom.required = isCustom;
+  }
+
+  /** Write each slider's value beside it. */
+  tellValues() {
+    for (const output of document.querySelectorAll('output')) {
+      output.value = byId(output.htmlFor.value).value;
+    }
+  }
+}
+
+function range(input, { min, max, default: value }) {
+  Object.assign(input, { min, max, value });
+}
+
+function adapterChoice({ id, label, description = '' }) {
+  const choice = element('label', '', { title: description });
+  choice.append(
+    element('input', '', { type: 'radio', name: 'adapter', value: id, form: 'composer' }),
+    element('span', label));
+  return choice;
+}
