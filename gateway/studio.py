@@ -1,0 +1,135 @@
+"""A job drawn: the engine's events turned into encoded pictures, each with its receipt."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Literal
+
+import msgspec
+
+from gateway.catalog import Catalog
+from gateway.digest import Digests
+from gateway.engine.protocol import Engine
+from gateway.images.encode import encode, resample
+from gateway.images.store import PictureStore
+from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
+from gateway.metrics import ENCODE_SECONDS
+from gateway.receipt import Receipt, receipt_of, receipt_text
+from gateway.settings import Settings
+
+Format = Literal["png", "jpeg", "webp", "raw"]
+
+
+class Rendering(msgspec.Struct, frozen=True):
+    """How pixels become bytes; `quality` in [0, 100] matters to jpeg and webp."""
+
+    format: Format = "png"
+    quality: int = 95
+    previews: Format = "jpeg"
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A finished sample; `data` is the encoded file, or bare `[height, width, 3]` if raw."""
+
+    sample: int
+    seed: int
+    data: bytes
+    format: Format
+    width: int
+    height: int
+    receipt: Receipt
+
+
+class PreviewPicture(msgspec.Struct, frozen=True):
+    """An encoded intermediate picture, number `index` of its sample."""
+
+    sample: int
+    index: int
+    data: bytes
+    format: Format
+
+
+class Studio:
+    """Draws jobs; the one place where engine, encoder, receipts and store meet."""
+
+    def __init__(
+        self, engine: Engine, store: PictureStore, catalog: Catalog, settings: Settings
+    ) -> None:
+        self.engine = engine
+        self.store = store
+        self.catalog = catalog
+        self.settings = settings
+        self._digests = Digests(settings.data)
+        self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
+
+    async def draw(
+        self, job: Job, rendering: Rendering
+    ) -> AsyncIterator[Picture | PreviewPicture | StepDone]:
+        """Yield steps, previews and pictures as they come; closing it cancels the job.
+
+        Raises:
+            Overloaded: before the first yield, when the engine's door is full.
+            GatewayError: a sample failed; the others are cancelled.
+        """
+        async with aclosing(self.engine.submit(job)) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case Failed():
+                        raise event.error()
+                    case Finished():
+                        yield await self._picture(job, event, rendering)
+                    case Preview():
+                        yield await self._preview(job, event, rendering)
+                    case StepDone():
+                        yield event
+
+    async def draw_all(self, job: Job, rendering: Rendering) -> list[Picture]:
+        """Every picture of a job, in the order of its samples."""
+        async with aclosing(self.draw(job, rendering)) as drawn:  # type: ignore[type-var]
+            pictures = [item async for item in drawn if isinstance(item, Picture)]
+        return sorted(pictures, key=lambda picture: picture.sample)
+
+    async def keep(self, picture: Picture) -> str:
+        """Store a picture and return the path and query of its signed URL."""
+        assert picture.format != "raw"
+        name = await self.store.put(picture.data, picture.format)
+        return self.store.url_path(name)
+
+    def close(self) -> None:
+        """Let the encoding threads go."""
+        self._encoders.shutdown(wait=False, cancel_futures=True)
+
+    async def _picture(self, job: Job, event: Finished, rendering: Rendering) -> Picture:
+        digests = await self._encoded(self._digests.of_job, job, self.catalog)
+        receipt = receipt_of(job, event, digests)
+        text = receipt_text(receipt) if self.settings.receipts else {}
+        pixels, data = await self._encoded(_render, event.pixels, job, rendering, text)
+        return Picture(
+            sample=event.sample,
+            seed=job.seeds[event.sample],
+            data=data,
+            format=rendering.format,
+            width=pixels.width,
+            height=pixels.height,
+            receipt=receipt,
+        )
+
+    async def _preview(self, job: Job, event: Preview, rendering: Rendering) -> PreviewPicture:
+        still = Rendering(rendering.previews, rendering.quality)
+        _, data = await self._encoded(_render, event.pixels, job, still, {})
+        return PreviewPicture(event.sample, event.index, data, still.format)
+
+    async def _encoded[**P, T](self, work, *arguments):  # type: ignore[no-untyped-def]
+        return await asyncio.get_running_loop().run_in_executor(self._encoders, work, *arguments)
+
+
+def _render(
+    pixels: Pixels, job: Job, rendering: Rendering, text: dict[str, str]
+) -> tuple[Pixels, bytes]:
+    if job.output_size and job.output_size != (pixels.width, pixels.height):
+        pixels = resample(pixels, job.output_size)
+    if rendering.format == "raw":
+        return pixels, pixels.data
+    with ENCODE_SECONDS.labels(rendering.format).time():
+        return pixels, encode(pixels, rendering.format, quality=rendering.quality, text=text)

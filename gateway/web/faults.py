@@ -1,0 +1,92 @@
+"""From the error family to OpenAI's envelope, with the headers that guide a client's retries."""
+
+import math
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+)
+
+from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+
+MAX_RETRY_AFTER_SECONDS = 60
+"""Longer waits make the SDKs fall back to their own backoff or give up."""
+
+log = structlog.get_logger()
+
+
+class ErrorObject(msgspec.Struct, frozen=True):
+    """OpenAI's error: all four keys are always there."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The envelope of every refusal."""
+
+    error: ErrorObject
+
+
+def envelope(error: GatewayError) -> ErrorBody:
+    """The wire form of an error."""
+    return ErrorBody(ErrorObject(error.message, error.type, error.param, error.code))
+
+
+def retry_headers(error: GatewayError) -> dict[str, str]:
+    """When, or that it is not worth, trying again."""
+    if error.retry_after_seconds is not None or error.status in (429, 503):
+        seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after_seconds or 1)))
+        return {"Retry-After": str(seconds)}
+    return {"x-should-retry": "false"} if error.status >= 500 else {}
+
+
+def answer_gateway_error(_request: Request[Any, Any, Any], error: GatewayError) -> Response[Any]:
+    """Answer a fault of the family."""
+    return _answer(error)
+
+
+def answer_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Answer what the framework refused: no route, wrong method, a body too large."""
+    return _answer(_translated(request, error))
+
+
+def answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer a fault of ours without telling its cause; the log has it."""
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return _answer(GatewayError("The server had an error while processing your request."))
+
+
+def _translated(request: Request[Any, Any, Any], error: HTTPException) -> GatewayError:
+    match error:
+        case NotFoundException():
+            return NotFound(f"Invalid URL ({request.method} {request.url.path})")
+        case MethodNotAllowedException():
+            return MethodNotAllowed(
+                f"Not allowed to {request.method} on {request.url.path} "
+                "(HINT: perhaps you meant to use a different HTTP method?)"
+            )
+        case HTTPException(status_code=413):
+            return TooLarge("The request body is larger than this server accepts.")
+        case ClientException():
+            return InvalidRequest(error.detail or "The request could not be read.")
+        case _:
+            log.error("request failed", path=request.url.path, exc_info=error)
+            return GatewayError("The server had an error while processing your request.")
+
+
+def _answer(error: GatewayError) -> Response[Any]:
+    return Response(
+        envelope(error),
+        status_code=error.status,
+        headers=retry_headers(error),
+        media_type=MediaType.JSON,
+    )

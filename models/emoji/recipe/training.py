@@ -1,0 +1,127 @@
+"""What every stage shares: a time budget, averaged weights, checkpoints, a log."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class Average:
+    """Exponential moving average of weights, in float32."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.weights = {k: v.detach().float().clone() for k, v in model.state_dict().items()}
+        self.num_updates = 0
+
+    def update(self, model: nn.Module) -> None:
+        """Move towards the model; the first updates move faster."""
+        self.num_updates += 1
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        state = model.state_dict()
+        names = list(self.weights)
+        torch._foreach_lerp_(
+            [self.weights[name] for name in names],
+            [state[name].detach().float() for name in names],
+            1 - decay,
+        )
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    losses: Callable[[float], Tensor],
+    *,
+    work: Path,
+    minutes: float,
+    learning_rate: float,
+    decay: float = 0.999,
+    samples: Callable[[dict[str, Tensor], int], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train for a time budget, resuming from `work/<name>.pt`; return the averaged weights.
+
+    `losses(progress)` gives one step's loss; progress runs from 0 to 1 over the budget.
+    The learning rate warms up, holds, and falls to a twentieth over the last half.
+    """
+    checkpoint = work / f"{name}.pt"
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))
+    average, step = Average(model, decay), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.weights, average.num_updates = state["average"], state["num_updates"]
+        step = state["step"]
+    model.train()
+    mean, saved = 0.0, time.monotonic()
+    for progress in _budget(minutes):
+        step += 1
+        warmth = min(1.0, step / 200) * (1.0 if progress < 0.5 else 1.05 - 2 * (progress - 0.5))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * max(0.05, min(1.0, warmth))
+        loss = losses(progress)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(model)
+        mean = loss.item() if step == 1 else 0.99 * mean + 0.01 * loss.item()
+        if step % 50 == 0:
+            log(work, stage=name, step=step, loss=round(mean, 5), progress=round(progress, 4))
+        if time.monotonic() - saved > 150:
+            _save(checkpoint, model, optimizer, average, step)
+            saved = time.monotonic()
+            if samples:
+                samples(average.weights, step)
+    _save(checkpoint, model, optimizer, average, step)
+    if samples:
+        samples(average.weights, step)
+    return average.weights
+
+
+def log(work: Path, **facts: object) -> None:
+    """Append a line to the log and print it."""
+    line = json.dumps({"time": time.strftime("%H:%M:%S"), **facts})
+    with (work / "log.jsonl").open("a") as file:
+        file.write(line + "\n")
+    print(line, flush=True)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as safetensors, all at once or not at all."""
+    partial = path.with_suffix(".partial")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
+    partial.replace(path)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read weights written by `save_weights`."""
+    return load_file(path)
+
+
+def _budget(minutes: float) -> Iterator[float]:
+    began = time.monotonic()
+    while (spent := (time.monotonic() - began) / 60) < minutes:
+        yield spent / minutes
+
+
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average,
+          step: int) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "average": average.weights,
+            "num_updates": average.num_updates,
+            "step": step,
+        },
+        partial,
+    )
+    partial.replace(path)
+    save_weights(path.with_suffix(".safetensors"), average.weights)
