@@ -59,7 +59,7 @@ export class Input {
 
   render() {
     const { bitmap, strokes } = this;
-    byId('drop').hidden = Boolean(bitmap);
+    byId('drop').hidden = byId('size-field').hidden = Boolean(bitmap);
     byId('chosen').hidden = byId('strength-field').hidden = !bitmap;
     byId('paint').textContent = strokes.length ? 'Change the mask' : 'Paint a mask';
     if (bitmap) drawMasked(byId('chosen-image'), bitmap, strokes);

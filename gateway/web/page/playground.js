@@ -97,7 +97,8 @@ function tellProblem(fault) {
   problem.hidden = !fault;
   problem.textContent = fault?.message ?? '';
   for (const field of composer.elements) field.removeAttribute('aria-invalid');
-  composer.elements[fault?.param]?.setAttribute?.('aria-invalid', 'true');
+  const name = fault?.param === 'model' ? 'endpoint' : fault?.param;
+  composer.elements.namedItem(name ?? '')?.setAttribute?.('aria-invalid', 'true');
 }
 
 function tellKey() {

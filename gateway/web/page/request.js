@@ -2,14 +2,14 @@
 
 /**
  * What to ask for: `path`, JSON-able `fields`, and `files` (blobs by part name).
- * A request with an input picture is an edit, one without a generation.
+ * A request with an input picture is an edit and keeps that picture's size.
  */
 export function requestOf(settings, { image = null, mask = null } = {}) {
   const { strength, ...fields } = settings;
   if (!image) return { path: 'v1/images/generations', fields, files: {} };
   return {
     path: 'v1/images/edits',
-    fields: { ...fields, strength },
+    fields: { ...fields, size: 'auto', strength },
     files: mask ? { image, mask } : { image },
   };
 }

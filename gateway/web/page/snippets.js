@@ -20,7 +20,7 @@ function curl(request, needsKey) {
     for (const name of Object.keys(files)) lines.push(`-F ${name}=@${name}.png`);
     for (const [name, value] of Object.entries(fields)) lines.push(`--form-string ${quoted(`${name}=${value}`)}`);
   } else {
-    lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(fields))}`);
+    lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(fields, null, 2))}`);
   }
   return `${lines.join(' \\\n  ')}\n`;
 }
