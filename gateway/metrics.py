@@ -1,0 +1,31 @@
+"""Every metric the gateway exposes at `/metrics`, in one table."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+REQUESTS = Counter(
+    "gateway_requests_total", "Requests answered", ["route", "model", "status"]
+)
+REQUEST_SECONDS = Histogram(
+    "gateway_request_seconds", "From request to response", ["route", "model"], buckets=SECONDS
+)
+ENCODE_SECONDS = Histogram(
+    "gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS
+)
+QUEUE_DEPTH = Gauge("gateway_queue_depth", "Samples waiting to start")
+RUNNING = Gauge("gateway_running_samples", "Samples in progress")
+BATCH_SIZE = Histogram(
+    "gateway_batch_samples", "Samples per forward", ["endpoint", "component"], buckets=SIZES
+)
+STEP_SECONDS = Histogram(
+    "gateway_step_seconds", "One denoiser forward", ["endpoint"], buckets=SECONDS
+)
+LOADS = Counter("gateway_loads_total", "Endpoints and adapters loaded", ["model"])
+LOAD_SECONDS = Histogram(
+    "gateway_load_seconds", "Time to load an endpoint", ["model"], buckets=SECONDS
+)
+EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
+ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
+DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])

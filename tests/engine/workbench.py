@@ -1,0 +1,132 @@
+"""A hub whose turns the test calls by hand, and the plain pipeline to compare with."""
+
+from collections import Counter
+from typing import Any
+
+import torch
+
+from gateway.catalog import AdapterCard, Catalog, EndpointCard
+from gateway.engine import call
+from gateway.engine.hub import Hub
+from gateway.engine.loading import LoadedPipeline
+from gateway.engine.merge import num_rows
+from gateway.engine.sample import Sample
+from gateway.engine.shelf import Shelf
+from gateway.job import Event, Failed, Job
+
+CPU = torch.device("cpu")
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "pixart_sigma": {"use_resolution_binning": False, "clean_caption": False},
+    "sana": {"use_resolution_binning": False, "complex_human_instruction": None,
+             "clean_caption": False},
+    "sana_sprint": {"use_resolution_binning": False, "complex_human_instruction": None,
+                    "intermediate_timesteps": None, "clean_caption": False},
+    "flux2_klein": {"text_encoder_out_layers": (1,)},
+    "qwen_image": {"true_cfg_scale": 1.0},
+}
+TOLERANCE = 1e-4
+
+
+class Workbench:
+    """Endpoints over given pipelines, on a hub without a thread."""
+
+    def __init__(
+        self,
+        pipelines: dict[str, Any],
+        adapters: tuple[AdapterCard, ...] = (),
+        *,
+        max_batch: int = 64,
+    ) -> None:
+        cards = {id: EndpointCard(id=id) for id in pipelines}
+        catalog = Catalog(cards, {(card.endpoint, card.route): card for card in adapters})
+        self.shelf = Shelf(
+            catalog, dict.fromkeys(cards, CPU), endpoint_gib=0, adapter_gib=0,
+            wake=lambda command: self.hub.tell(command),
+        )
+        self.hub = Hub(self.shelf, CPU, max_batch, threads=0)
+        self.forwards: Counter[str] = Counter()
+        self.rows: dict[str, list[int]] = {}
+        for id, pipeline in pipelines.items():
+            loaded = LoadedPipeline(cards[id], pipeline, CPU)
+            self.shelf.put(id, loaded)
+            for entry in loaded.entries:
+                self._count(entry)
+        self.events: list[Event] = []
+
+    def add(self, job: Job) -> list[Sample]:
+        """Let a job's samples wait."""
+        samples = [Sample(job, n, 0, self.events.append) for n in range(len(job.seeds))]
+        self.hub.waiting += samples
+        return samples
+
+    @torch.inference_mode()
+    def turn(self) -> None:
+        """One turn of the hub, with whatever loads have finished."""
+        self.hub.take_commands()
+        self.hub.turn()
+
+    def run(self, limit: int = 500) -> None:
+        """Turns until nothing is left."""
+        for _ in range(limit):
+            if not (self.hub.waiting or self.hub.running):
+                return
+            self.turn()
+        raise AssertionError("the hub did not finish")
+
+    def close(self) -> None:
+        """Put the pipelines' own entry points back."""
+        for loaded in self.shelf.loaded.values():
+            loaded.close()
+        self.shelf.close()
+
+    def denoiser_rows(self) -> list[int]:
+        """The rows of every denoiser forward so far."""
+        return self.rows.get("unet", []) + self.rows.get("transformer", [])
+
+    def _count(self, entry: Any) -> None:
+        inner = entry.original
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.forwards[f"{entry.component}.{entry.method}"] += 1
+            self.rows.setdefault(entry.component, []).append(num_rows(args, kwargs))
+            return inner(*args, **kwargs)
+
+        entry.original = counted
+
+
+def job(endpoint: str, prompt: str, seed: int, steps: int, **more: Any) -> Job:
+    """A 32×32 job of one sample."""
+    facts: dict[str, Any] = {
+        "id": f"{prompt}-{seed}", "endpoint": endpoint, "prompt": prompt, "seeds": (seed,),
+        "num_inference_steps": steps, "width": 32, "height": 32,
+        "arguments": ARGUMENTS.get(endpoint, {}),
+    }
+    return Job(**(facts | more))
+
+
+@torch.inference_mode()
+def alone(pipeline: Any, wanted: Job) -> torch.Tensor:
+    """The picture of the same request through the plain pipeline, `[channels, h, w]`."""
+    own = call.prepare(pipeline, wanted)
+    given = call.arguments(own, wanted, wanted.seeds[0], lambda _p, _i, _t, state: state)
+    return call.first_image(own(**given)).clone()
+
+
+def picture(sample: Sample) -> torch.Tensor:
+    """What a sample drew; fails the test with its error if it did not."""
+    if isinstance(sample.result, Exception):
+        raise sample.result
+    assert isinstance(sample.result, torch.Tensor), sample.result
+    return sample.result
+
+
+def difference(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The largest difference of two pictures in [0, 1]."""
+    assert got.shape == wanted.shape
+    return float((got.float() - wanted.float()).abs().max())
+
+
+def failures(events: list[Event]) -> list[Failed]:
+    """The samples that failed."""
+    return [event for event in events if isinstance(event, Failed)]
+
