@@ -39,6 +39,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     private_volume_name: str | None = None
     webhook: str | None = None
     webhook_intermediate_status: bool = False
+    base_url: str = ""
+    """What the paths of its pictures are put behind, as the request came."""
     timeout_seconds: float | None = None
     concurrency_limit: int | None = None
 
@@ -106,7 +108,10 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try to deliver an event: what the receiver said, or why it could not be asked."""
+    """One try to deliver an event: what the receiver said, or why it could not be asked.
+
+    After one that `is_final` there is no other.
+    """
 
     event_id: str
     attempt: int
@@ -114,6 +119,7 @@ class Attempt(msgspec.Struct, frozen=True):
     seconds: float
     http_status: int | None
     fault: str | None
+    is_final: bool
 
     @property
     def delivered(self) -> bool:

@@ -67,6 +67,7 @@ webhook_attempts = sa.Table(
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("http_status", sa.Integer),
     sa.Column("fault", sa.Text),
+    sa.Column("is_final", sa.Boolean, nullable=False),
 )
 
 workflows = sa.Table(

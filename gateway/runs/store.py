@@ -24,13 +24,14 @@ Announce = Callable[[sa.Connection, WebhookEvent], None]
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run about to be accepted."""
+    """A run about to be accepted; without a queue it is started at once."""
 
     id: str
     owner: str
     order: Order
     batch_id: str | None = None
     queue: str | None = None
+    partition: str | None = None
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +134,23 @@ class RunStore:
         with self.engine.connect() as connection:
             body = connection.execute(query).scalar()
         return msgspec.json.decode(body, type=WebhookEvent) if body else None
+
+    def is_next(self, event: WebhookEvent) -> bool:
+        """Whether every earlier event of the run is delivered or given up."""
+        table = webhook_events
+        query = sa.select(sa.func.count()).where(
+            table.c.run_id == event.run_id,
+            table.c.sequence < event.sequence,
+            table.c.state.in_(("pending", "retrying")),
+        )
+        with self.engine.connect() as connection:
+            return connection.execute(query).scalar_one() == 0
+
+    def event_ids(self, run_ids: Sequence[str]) -> list[str]:
+        """The ids of the webhook events of runs."""
+        query = sa.select(webhook_events.c.id).where(webhook_events.c.run_id.in_(run_ids))
+        with self.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
 
     def record_attempt(self, event: WebhookEvent, attempt: Attempt, state: str) -> None:
         """Write down a try to deliver, and where the event stands after it."""

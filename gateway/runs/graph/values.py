@@ -126,8 +126,8 @@ class Guider(msgspec.Struct, frozen=True):
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be: complete but for the pixels of its pictures.
 
-    `width` and `height` 0 mean those of `picture`, which is drawn over entirely where
-    `strength` is None. `node_id` and `class_type` are the
+    `width` and `height` 0 mean those of `picture`, which is what is redrawn, or of `canvas`,
+    which is drawn over entirely. `node_id` and `class_type` are the
     sampler's.
     """
 
@@ -143,6 +143,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     negative_prompt: str | None = None
     guidance_scale: float | None = None
     picture: Picture | None = None
+    canvas: Picture | None = None
     mask: Mask | None = None
     strength: float | None = None
     scheduler: str | None = None

@@ -1,0 +1,184 @@
+"""Runs and webhook deliveries as dbos workflows: what was accepted is finished, come what may.
+
+dbos keeps workflows in the same database as the runs, so that both are written in one
+transaction. A run that can begin at once is started without a queue, which saves its poll;
+batches, runs with a limit of their own and runs beyond this process's share wait in queues.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, SetWorkflowID
+
+from gateway.runs.records import WebhookEvent
+from gateway.runs.store import NewRun
+
+APP_NAME = "image-gateway"
+APP_VERSION = "1"
+"""Of the workflows below, not of the package: one that changes their steps raises it."""
+
+RUNS_QUEUE = "gateway-runs"
+WEBHOOKS_QUEUE = "gateway-webhooks"
+POLL_SECONDS = 0.25
+"""An idle process spends 1.5 % of a core on polling a queue this often."""
+
+ORDER_POLL_SECONDS = 0.5
+LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+"""Runs in flight that a request may bound itself to; each one in use is a queue of its own."""
+
+MAX_RECOVERIES = 1000
+
+
+class Work(Protocol):
+    """What the workflows do, once they have been made durable."""
+
+    async def perform(self, run_id: str) -> None:
+        """Draw a run; a second time after a crash."""
+        ...
+
+    async def is_next(self, event_id: str) -> bool:
+        """Whether every earlier event of the same run is delivered or given up."""
+        ...
+
+    async def deliver(self, event_id: str, attempt: int) -> float | None:
+        """Try to deliver an event; seconds to wait before the next try, None for no more."""
+        ...
+
+
+class _Bound:
+    """dbos knows workflows by name for the whole process; this is whose they are now."""
+
+    work: Work | None = None
+
+    @classmethod
+    def current(cls) -> Work:
+        assert cls.work is not None, "dbos ran a workflow before launch or after shutdown"
+        return cls.work
+
+
+@DBOS.workflow(name="gateway.run", max_recovery_attempts=MAX_RECOVERIES)
+async def _run(run_id: str) -> None:
+    await _Bound.current().perform(run_id)
+
+
+@DBOS.step(name="gateway.attempt")
+async def _attempt(event_id: str, attempt: int) -> float | None:
+    return await _Bound.current().deliver(event_id, attempt)
+
+
+@DBOS.workflow(name="gateway.deliver", max_recovery_attempts=MAX_RECOVERIES)
+async def _deliver(event_id: str) -> None:
+    """Deliver one event.
+
+    The queue lets one event of a run at a time begin, in their order. One that a crash
+    interrupted comes back outside the queue, so the next in line looks for itself.
+    """
+    while not await _Bound.current().is_next(event_id):
+        await asyncio.sleep(ORDER_POLL_SECONDS)
+    attempt = 1
+    while (seconds := await _attempt(event_id, attempt)) is not None:
+        await DBOS.sleep_async(seconds)
+        attempt += 1
+
+
+class Durable:
+    """dbos, launched for one process on one database."""
+
+    def __init__(self, engine: sa.Engine, executor: str, max_running: int) -> None:
+        self.engine = engine
+        self.executor = executor
+        self.max_running = max_running
+        self._client: DBOSClient | None = None
+
+    async def launch(self, work: Work) -> None:
+        """Start the queues and take up what a predecessor of this executor left."""
+        _Bound.work = work
+        DBOS(
+            config={
+                "name": APP_NAME,
+                "system_database_engine": self.engine,
+                "executor_id": self.executor,
+                "application_version": APP_VERSION,
+                "log_level": "ERROR",
+                "enable_otlp": False,
+            }
+        )
+        logging.getLogger("dbos").setLevel(logging.ERROR)
+        DBOS.launch()
+        self._client = DBOSClient(system_database_engine=self.engine)
+        await DBOS.register_queue_async(
+            RUNS_QUEUE,
+            worker_concurrency=self.max_running,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )
+        await DBOS.register_queue_async(
+            WEBHOOKS_QUEUE,
+            partition_concurrency=1,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )
+
+    async def limited_queue(self, limit: int) -> str:
+        """The queue whose partitions run no more than `limit` runs at once.
+
+        Limits between those in `LIMITS` are lowered to the next.
+        """
+        bound = max(step for step in LIMITS if step <= max(1, limit))
+        name = f"{RUNS_QUEUE}-{bound}"
+        await DBOS.register_queue_async(
+            name,
+            partition_concurrency=bound,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="never_update",
+        )
+        return name
+
+    def enqueue_run(self, connection: sa.Connection, run: NewRun) -> None:
+        """Queue a run in the transaction that writes it; one without a queue is started later."""
+        if run.queue is None:
+            return
+        assert self._client is not None
+        options = {"workflow_name": "gateway.run", "queue_name": run.queue, "workflow_id": run.id}
+        if run.partition is not None:
+            options["queue_partition_key"] = run.partition
+        self._client.enqueue_in_transaction(connection, options, run.id)  # type: ignore[arg-type]
+
+    def enqueue_delivery(self, connection: sa.Connection, event: WebhookEvent) -> None:
+        """Queue an event's delivery in the transaction that writes it."""
+        assert self._client is not None
+        self._client.enqueue_in_transaction(
+            connection,
+            {
+                "workflow_name": "gateway.deliver",
+                "queue_name": WEBHOOKS_QUEUE,
+                "workflow_id": event.id,
+                "queue_partition_key": event.run_id,
+                "priority": event.sequence,
+            },
+            event.id,
+        )
+
+    async def start_run(self, run_id: str) -> None:
+        """Begin a run at once."""
+        with SetWorkflowID(run_id):
+            await DBOS.start_workflow_async(_run, run_id)
+
+    async def missing(self, run_ids: list[str]) -> list[str]:
+        """The runs that no workflow stands for: a crash came between the two."""
+        known = await DBOS.list_workflows_async(
+            workflow_ids=run_ids, load_input=False, load_output=False
+        )
+        return sorted(set(run_ids) - {workflow.workflow_id for workflow in known})
+
+    async def forget(self, workflow_ids: Iterable[str]) -> None:
+        """Delete workflows that have ended, with their steps."""
+        await DBOS.delete_workflows_async(list(workflow_ids))
+
+    def shut_down(self) -> None:
+        """Stop; what is unfinished stays for the next start."""
+        DBOS.destroy()
+        _Bound.work = None

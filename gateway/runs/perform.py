@@ -1,0 +1,202 @@
+"""Drawing a run: its jobs through the engine, its pictures into the store, its changes told."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from gateway.catalog import Catalog
+from gateway.engine.protocol import Engine
+from gateway.errors import GatewayError, Overloaded, ShuttingDown
+from gateway.images.encode import resample
+from gateway.job import Failed, Finished, Job, StepDone
+from gateway.runs.graph.values import Output, Plan, Rendered
+from gateway.runs.keeping import Frame, Keeper, failure
+from gateway.runs.live import Live
+from gateway.runs.meter import Meter, Stopped
+from gateway.runs.pictures import from_pixels
+from gateway.runs.planning import job_of, plan_of
+from gateway.runs.records import Run, RunOutput, Status
+from gateway.runs.sources import Sources
+from gateway.runs.store import Change, RunStore
+from gateway.settings import Settings
+
+log = structlog.get_logger()
+T = TypeVar("T")
+Describe = Callable[[Job, Finished], dict[str, str]]
+"""The text that a picture's PNG carries."""
+
+
+class Studio(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs are drawn with."""
+
+    engine: Engine
+    catalog: Catalog
+    settings: Settings
+    describe: Describe = lambda _job, _event: {}
+
+
+class Performer:
+    """Draws runs. Doing one twice, after a crash, overwrites the same files once more."""
+
+    def __init__(
+        self,
+        studio: Studio,
+        store: RunStore,
+        keeper: Keeper,
+        sources: Sources,
+        threads: Executor,
+    ) -> None:
+        self.studio = studio
+        self.store = store
+        self.keeper = keeper
+        self.sources = sources
+        self.threads = threads
+        self.live = Live()
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def perform(self, run_id: str) -> None:
+        """Draw a run that has not ended; returns when it has."""
+        run = await self.in_thread(self.store.get, run_id)
+        if run is None or run.has_ended:
+            return
+        if not await self._change(run, Change(status="started", live_status="Preparing")):
+            return
+        task = asyncio.create_task(self._perform(run))
+        self.tasks[run_id] = task
+        try:
+            await asyncio.wait({task})
+        finally:
+            del self.tasks[run_id]
+            self.live.progress.pop(run_id, None)
+            task.cancel()
+        if not task.cancelled():
+            task.result()
+
+    def stop(self, run_id: str) -> None:
+        """Stop drawing a run at its next step, if it is drawn here."""
+        if task := self.tasks.get(run_id):
+            task.cancel()
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run what blocks on the database outside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
+
+    async def _perform(self, run: Run) -> None:
+        limit = asyncio.timeout(_seconds_left(run))
+        try:
+            async with limit:
+                made = await self._outputs(run)
+        except Stopped:
+            return
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            seconds = run.order.timeout_seconds
+            await self._end(run, "timeout", f"The run took over its {seconds:g} seconds.")
+        except ShuttingDown:
+            await asyncio.Event().wait()  # the process ends, and its successor draws the run
+        except GatewayError as error:
+            await self._end(run, "failed", error.message)
+        except Exception as error:
+            log.error("run failed", run_id=run.id, exc_info=error)
+            await self._end(run, "failed", "The gateway had an error while drawing this run.")
+        else:
+            await self._end(run, "success", None, made)
+
+    async def _outputs(self, run: Run) -> tuple[RunOutput, ...]:
+        """Draw the jobs in their order, then keep what the output nodes take of them."""
+        plan = plan_of(run.order, self.studio.catalog, self.studio.settings)
+        self.live.tell(run.id, "execution_start")
+        meter = Meter(run, plan, self.live, lambda change: self._change(run, change))
+        frames: dict[int, list[Frame]] = {}
+        for index in range(len(plan.drafts)):
+            meter.begin(index)
+            frames[index] = await self._draw(await self._job(run, plan, index, frames), meter)
+        made: list[RunOutput] = []
+        counters: dict[str, int] = {}
+        for output in plan.outputs:
+            if not output.temporary:
+                taken = await self._taken(run, output, frames)
+                made.append(await self.keeper.keep(run.id, output, taken, counters))
+                self.live.tell(run.id, "executed", made[-1])
+        return tuple(made)
+
+    async def _job(
+        self, run: Run, plan: Plan, index: int, frames: Mapping[int, list[Frame]]
+    ) -> Job:
+        draft = plan.drafts[index]
+        card = self.studio.catalog.endpoints[draft.endpoint]
+        rendered = {before: [frame.picture for frame in done] for before, done in frames.items()}
+        job = await job_of(
+            draft, card, lambda source: self.sources.load(source, run.owner), rendered
+        )
+        return msgspec.structs.replace(
+            job,
+            id=f"{run.id}-{index}",
+            owner=run.owner,
+            priority="batch" if run.batch_id else "interactive",
+        )
+
+    async def _draw(self, job: Job, meter: Meter) -> list[Frame]:
+        """Every sample of a job, waiting while the engine's door is full."""
+        while True:
+            try:
+                return await self._drawn(job, meter)
+            except Overloaded as error:
+                await asyncio.sleep(min(1.0, error.retry_after_seconds or 0.25))
+
+    async def _drawn(self, job: Job, meter: Meter) -> list[Frame]:
+        frames: dict[int, Frame] = {}
+        async with aclosing(self.studio.engine.submit(job)) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case StepDone():
+                        await meter.step(event)
+                    case Finished(sample, pixels):
+                        if job.output_size:
+                            pixels = await self.in_thread(resample, pixels, job.output_size)
+                        text = self.studio.describe(job, event)
+                        frames[sample] = Frame(from_pixels(pixels), job.seeds[sample], text)
+                    case Failed():
+                        raise event.error()
+        return [frames[sample] for sample in range(len(job.seeds))]
+
+    async def _taken(
+        self, run: Run, output: Output, frames: Mapping[int, list[Frame]]
+    ) -> list[Frame]:
+        """The pictures that an output node is linked to."""
+        origin = output.picture.origin
+        if isinstance(origin, Rendered):
+            return frames[origin.draft]
+        return [Frame(await self.sources.load(origin.source, run.owner))]
+
+    async def _change(self, run: Run, change: Change) -> bool:
+        return await self.in_thread(self.store.change, run.id, change)
+
+    async def _end(
+        self, run: Run, status: Status, error: str | None, made: tuple[RunOutput, ...] = ()
+    ) -> None:
+        """Write the run's end, for good."""
+        done = Change(
+            status=status,
+            live_status=error,
+            progress=None if error else 1.0,
+            error=error,
+            outputs=made if error is None else (failure(run.id, error),),
+        )
+        if await self._change(run, done):
+            self.live.tell(run.id, "status", status)
+
+
+def _seconds_left(run: Run) -> float | None:
+    """Of the run's own time, which counts from its first start, also after a crash."""
+    if run.order.timeout_seconds is None:
+        return None
+    begun = run.started_at or time.time()
+    return max(0.0, begun + run.order.timeout_seconds - time.time())

@@ -1,0 +1,187 @@
+"""Runs from the outside: accepted, watched, waited for, cancelled, and forgotten in time."""
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import structlog
+
+from gateway.guard import Guard, guarded_client
+from gateway.runs.database import Slot, open_database, take_slot
+from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
+from gateway.runs.files import FileStore
+from gateway.runs.keeping import Keeper
+from gateway.runs.library import Library
+from gateway.runs.live import Notice
+from gateway.runs.perform import Performer, Studio
+from gateway.runs.records import Order, Run, RunOutput
+from gateway.runs.sources import Sources
+from gateway.runs.store import Change, NewRun, RunStore
+from gateway.runs.webhooks import Deliveries, SecretOf, wait_seconds
+
+log = structlog.get_logger()
+
+DATABASE_THREADS = 8
+LOOK_SECONDS = 1.0
+"""How often a watcher looks into the database, should another process draw the run."""
+
+SWEEP_SECONDS = 3600
+SWEEP_RUNS = 200
+
+
+class Runs:
+    """The one object that the web layer knows of runs."""
+
+    def __init__(self, studio: Studio, secret_of: SecretOf) -> None:
+        settings = studio.settings
+        self.settings = settings
+        self.catalog = studio.catalog
+        self.engine = open_database(settings)
+        self.slot: Slot = take_slot(self.engine, settings.data)
+        self.threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="runs-database")
+        self.durable = Durable(self.engine, self.slot.name, settings.max_batch)
+        self.store = RunStore(self.engine, self.durable.enqueue_delivery)
+        self.library = Library(self.engine, self.threads)
+        self.files = FileStore(_location(settings.store, str(settings.data)), settings.data)
+        self.guard = Guard(settings.url_allow)
+        self.client: httpx.AsyncClient = guarded_client(self.guard)
+        self.keeper = Keeper(self.files)
+        self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
+        self.performer = Performer(studio, self.store, self.keeper, self.sources, self.threads)
+        self.deliveries = Deliveries(self.store, self.files, self.client, secret_of)
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take up what was left unfinished, and begin to accept."""
+        await self.durable.launch(self)
+        unfinished = await self.performer.in_thread(self.store.unfinished)
+        for run_id in await self.durable.missing([run.id for run in unfinished]):
+            await self.durable.start_run(run_id)
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Let go of everything; unfinished runs stay written down."""
+        if self._sweeper:
+            self._sweeper.cancel()
+        await asyncio.to_thread(self.durable.shut_down)
+        await self.client.aclose()
+        self.keeper.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.slot.release()
+        self.engine.dispose()
+
+    async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
+        """Write runs down, all of them or none, and see to it that they are drawn."""
+        batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
+        queues = [await self._queue(order, batch_id) for order in orders]
+        new = [
+            NewRun(str(uuid.uuid4()), owner, order, batch_id, *queue)
+            for order, queue in zip(orders, queues, strict=True)
+        ]
+        await self.performer.in_thread(self.store.accept, new, self.durable.enqueue_run)
+        for run in new:
+            if run.queue is None:
+                await self.durable.start_run(run.id)
+        return new
+
+    async def _queue(self, order: Order, batch_id: str | None) -> tuple[str | None, str | None]:
+        """The queue and partition a run waits in; none where it can begin at once."""
+        limit = order.concurrency_limit
+        if limit is not None and limit <= LIMITS[-1]:
+            partition = order.deployment_id or order.model_id or order.workflow_id or "graph"
+            return await self.durable.limited_queue(limit), partition
+        is_free = len(self.performer.tasks) < self.settings.max_batch
+        return (None if is_free and batch_id is None else RUNS_QUEUE), None
+
+    async def get(self, run_id: str, owner: str) -> Run | None:
+        """A run as it stands this moment."""
+        run = await self.performer.in_thread(self.store.get, run_id, owner)
+        return self.performer.live.fresh(run) if run else None
+
+    async def outputs(self, *run_ids: str) -> list[RunOutput]:
+        """What runs have made."""
+        return await self.performer.in_thread(self.store.outputs_of, run_ids)
+
+    async def cancel(self, run_id: str) -> bool:
+        """End a run as cancelled; False where it had ended."""
+        change = Change(status="cancelled", live_status="Cancelled")
+        if not await self.performer.in_thread(self.store.change, run_id, change):
+            return False
+        self.performer.stop(run_id)
+        self.performer.live.tell(run_id, "status", "cancelled")
+        return True
+
+    async def watch(self, run_id: str, owner: str) -> AsyncIterator[Notice | None]:
+        """What happens to a run until it has ended; None now and then while nothing does."""
+        with self.performer.live.watch(run_id) as queue:
+            run = await self.get(run_id, owner)
+            while run is not None and not run.has_ended:
+                try:
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        notice = await queue.get()
+                except TimeoutError:
+                    run = await self.get(run_id, owner)
+                    yield None
+                    continue
+                yield notice
+                if notice.event == "status":
+                    return
+            while not queue.empty():
+                yield queue.get_nowait()
+
+    async def wait(self, run_id: str, owner: str) -> Run:
+        """The run, once it has ended."""
+        async for _ in self.watch(run_id, owner):
+            pass
+        run = await self.get(run_id, owner)
+        assert run is not None
+        return run
+
+    async def perform(self, run_id: str) -> None:
+        """Draw a run, for the durable workflow."""
+        await self.performer.perform(run_id)
+
+    async def is_next(self, event_id: str) -> bool:
+        """Whether an event's turn has come, for the durable workflow."""
+        event = await self.performer.in_thread(self.store.event, event_id)
+        return event is None or await self.performer.in_thread(self.store.is_next, event)
+
+    async def deliver(self, event_id: str, attempt: int) -> float | None:
+        """Try to deliver an event, for the durable workflow."""
+        event = await self.performer.in_thread(self.store.event, event_id)
+        if event is None:
+            return None
+        run = await self.performer.in_thread(self.store.get, event.run_id)
+        if run is None:
+            return None
+        tried = await self.deliveries.attempt(event, run, attempt)
+        return None if tried.is_final else wait_seconds(attempt)
+
+    async def _sweep(self) -> None:
+        """Forget runs whose days are over, now and every hour."""
+        while True:
+            while await self.sweep(time.time() - self.settings.run_days * 86400):
+                pass
+            await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.9, 1.1))
+
+    async def sweep(self, before: float) -> int:
+        """Forget some runs that ended before a time, with their pictures; how many."""
+        old = await self.performer.in_thread(self.store.ended_before, before, SWEEP_RUNS)
+        if not old:
+            return 0
+        for run_id in old:
+            await self.files.delete(f"runs/{run_id}/")
+        events = await self.performer.in_thread(self.store.event_ids, old)
+        await self.durable.forget([*old, *events])
+        await self.performer.in_thread(self.store.delete, old)
+        log.info("runs forgotten", count=len(old))
+        return len(old)
+
+
+def _location(store: str | None, data: str) -> str:
+    """Beside the pictures whose URLs expire, under a name of its own."""
+    return f"{store.rstrip('/')}/kept" if store else f"{data}/kept"

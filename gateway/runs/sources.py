@@ -1,0 +1,63 @@
+"""Where runs' input pictures come from: uploads, data URLs, and URLs through the guard."""
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import httpx
+from PIL import Image
+
+from gateway.errors import NotFound
+from gateway.guard import UrlRefused, fetch
+from gateway.runs.files import FileStore
+from gateway.runs.library import Library
+from gateway.runs.pictures import decode
+from gateway.runs.planning import data_url
+
+MAX_BYTES = 64 * 2**20
+
+
+class Sources:
+    """Loads pictures for the runs of one owner at a time."""
+
+    def __init__(
+        self, files: FileStore, library: Library, client: httpx.AsyncClient, *, fetches: bool
+    ) -> None:
+        self.files = files
+        self.library = library
+        self.client = client
+        self.fetches = fetches
+
+    async def load(self, source: str, owner: str) -> Image.Image:
+        """The picture of an uploaded file's id or name, a URL of ours, a data URL or any URL.
+
+        Raises:
+            InvalidRequest: it cannot be had, or is no picture.
+        """
+        return decode(await self._bytes(source, owner))
+
+    async def _bytes(self, source: str, owner: str) -> bytes:
+        inline = data_url(source)
+        if inline is not None:
+            return inline
+        if key := self._own_key(source):
+            return await self._stored(key, source)
+        if source.startswith(("http://", "https://")):
+            if not self.fetches:
+                raise UrlRefused("This gateway does not fetch URLs; upload the file instead.")
+            return await fetch(self.client, source, max_bytes=MAX_BYTES)
+        file = await self.library.file(source, owner)
+        if file is None:
+            raise NotFound(f"No file '{source[:200]}' was uploaded.")
+        return await self._stored(file.key, source)
+
+    def _own_key(self, source: str) -> str | None:
+        """The key of a URL that this gateway gave out; its signature says that it did."""
+        parts = urlsplit(source)
+        key = unquote(parts.path.rpartition("/files/")[2])
+        signature = parse_qs(parts.query).get("sig", [""])[0]
+        return key if signature and self.files.is_signed("read", key, signature) else None
+
+    async def _stored(self, key: str, source: str) -> bytes:
+        data = await self.files.get(key)
+        if data is None:
+            raise NotFound(f"The file '{source[:200]}' is gone.")
+        return data

@@ -1,0 +1,104 @@
+"""Webhook deliveries: signed, in order per run, tried again for hours, every try written down."""
+
+import asyncio
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from standardwebhooks import Webhook
+
+from gateway.errors import GatewayError
+from gateway.runs.files import FileStore
+from gateway.runs.records import Attempt, Run, WebhookEvent
+from gateway.runs.store import RunStore
+from gateway.runs.telling import webhook_body
+
+WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
+"""Before each further try; together about seven hours. Up to a tenth is added at random."""
+
+TIMEOUT_SECONDS = 20
+DELIVERIES_PER_HOST = 8
+"""At once; a host that hangs must not keep the others waiting."""
+
+GONE = 410
+SecretOf = Callable[[str], str]
+"""The `whsec_` secret that an owner's webhooks are signed with."""
+
+
+def wait_seconds(attempt: int) -> float:
+    """How long to wait after a failed try, the first being 1."""
+    return WAITS_SECONDS[attempt - 1] * random.uniform(1, 1.1)
+
+
+class Deliveries:
+    """Sends events. When to send what again is for the durable workflow to say."""
+
+    def __init__(
+        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, secret_of: SecretOf
+    ) -> None:
+        self.store = store
+        self.files = files
+        self.client = client
+        self.secret_of = secret_of
+        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(DELIVERIES_PER_HOST)
+        )
+
+    async def attempt(self, event: WebhookEvent, run: Run, number: int) -> Attempt:
+        """Try once to deliver an event, and write down how it went."""
+        assert run.order.webhook is not None
+        started = time.monotonic()
+        status, fault = await self._post(event, run, run.order.webhook)
+        seconds = time.monotonic() - started
+        is_final = fault is None or status == GONE or number > len(WAITS_SECONDS)
+        attempt = Attempt(event.id, number, time.time(), seconds, status, fault, is_final)
+        await asyncio.to_thread(self.store.record_attempt, event, attempt, _state(attempt))
+        return attempt
+
+    async def _post(self, event: WebhookEvent, run: Run, url: str) -> tuple[int | None, str | None]:
+        body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
+        headers = signed_headers(self.secret_of(run.owner), event.id, body)
+        try:
+            async with self._hosts[urlsplit(url).netloc], asyncio.timeout(TIMEOUT_SECONDS):
+                response = await self.client.post(
+                    url, content=body, headers=headers, follow_redirects=True
+                )
+        except TimeoutError:
+            return None, f"no answer within {TIMEOUT_SECONDS} s"
+        except (httpx.HTTPError, httpx.InvalidURL, GatewayError) as error:
+            return None, str(error) or type(error).__name__
+        fault = None if response.is_success else f"answered {response.status_code}"
+        return response.status_code, fault
+
+
+def signed_headers(secret: str, event_id: str, body: bytes) -> dict[str, str]:
+    """Standard Webhooks headers: the id stays the same for every try, the time does not."""
+    now = datetime.now(UTC)
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(event_id, now, body.decode()),
+    }
+
+
+def _state(attempt: Attempt) -> str:
+    if attempt.delivered:
+        return "delivered"
+    return "failed" if attempt.is_final else "retrying"
+
+
+def webhook_status(states: list[str]) -> str | None:
+    """The state of all of a run's deliveries in the contract's words."""
+    if not states:
+        return None
+    if "failed" in states:
+        return "failed"
+    if all(state == "delivered" for state in states):
+        return "success"
+    return "not-started" if all(state == "pending" for state in states) else "running"
