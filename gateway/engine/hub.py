@@ -17,7 +17,7 @@ import torch
 
 from gateway import metrics
 from gateway.engine.adapters import Rows
-from gateway.engine.merge import content_key, group_key, merge, num_rows, split
+from gateway.engine.merge import batch_of, content_key, group_key, merge, split
 from gateway.engine.parking import Entry
 from gateway.engine.sample import Sample, is_out_of_memory
 from gateway.engine.shelf import Shelf
@@ -198,14 +198,15 @@ class Hub:
 
     def _forward(self, group: list[Sample]) -> list[Any]:
         calls = [sample.parked for sample in group]
-        rows = [num_rows(call.args, call.kwargs) for call in calls if call]
+        batches = [batch_of(call.args, call.kwargs) for call in calls if call]
         entry = calls[0].entry if calls[0] else None
         assert entry is not None
         args, kwargs = merge([(call.args, call.kwargs) for call in calls if call])
         adapters = self.shelf.adapters(group[0].endpoint)
         uses: Rows = [
-            sample.job.adapters for sample, count in zip(group, rows, strict=True)
-            for _ in range(count)
+            sample.job.adapters
+            for sample, batch in zip(group, batches, strict=True)
+            for _ in range(batch.rows)
         ]
         began = time.perf_counter()
         adapters.use(uses)
@@ -214,7 +215,7 @@ class Hub:
         finally:
             adapters.use(())
         self._note(entry, group, time.perf_counter() - began)
-        return split(result, rows)
+        return split(result, batches)
 
     def _note(self, entry: Entry, group: list[Sample], seconds: float) -> None:
         endpoint = group[0].endpoint

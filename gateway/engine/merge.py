@@ -1,23 +1,28 @@
 """Many calls of one module answered by one forward: merge the arguments, split the result.
 
-A call's rows are its batch: the first dimension of its first tensor, or the length of its
-first list of tensors. Per argument,
+A call's rows are its batch: the first dimension of its first tensor of two dimensions or
+more, or the length of its first list of tensors. Per argument,
 
 - a tensor whose first dimension is the rows is concatenated;
 - a tensor of no dimension, or of one element, is expanded to the rows and concatenated
   (timesteps come as `[]`, `[1]` or `[rows]`);
-- a list as long as the rows is extended; dicts and tuples recurse;
+- a list of tensors as long as the rows is extended, whatever their shapes; a list of other
+  values as long as the rows is extended where the values are equal;
+- a random generator per call of one row becomes a list of them, as diffusers takes it;
+- dicts, tuples and other lists recurse;
 - anything else must be equal to share a forward, and passes once.
 
 What must be equal is the group key. Sequences that carry a mask may differ in length:
-`x` `[rows, length, width]` beside `x_mask` `[rows, length]` is padded with zeros.
+`x` `[rows, length, width]` beside `x_mask` `[rows, length]`, or beside `x_mask` None, which
+hides nothing, is padded with zeros.
 """
 
 import copy
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,25 +32,48 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 MASK = "_mask"
 
 
-def num_rows(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """The batch of a call."""
+class Batch(NamedTuple):
+    """How many rows a call has, and whether they came as a list of tensors."""
+
+    rows: int
+    is_listed: bool
+
+    def is_per_row(self, value: list[Any]) -> bool:
+        """Whether a list holds one tensor for each row, rather than batched tensors."""
+        if len(value) != self.rows or not all(isinstance(item, Tensor) for item in value):
+            return False
+        return self.is_listed or not all(
+            item.ndim and item.shape[0] == self.rows for item in value
+        )
+
+
+def batch_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Batch:
+    """The batch of a call; a timestep may come first, and says nothing of it."""
+    rows = 1
     for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor) and value.ndim > 0:
-            return value.shape[0]
+        if isinstance(value, Tensor) and value.ndim > 1:
+            return Batch(value.shape[0], False)
+        if isinstance(value, Tensor) and value.ndim == 1:
+            rows = max(rows, value.shape[0])
         if isinstance(value, list) and value and isinstance(value[0], Tensor):
-            return len(value)
-    return 1
+            return Batch(len(value), True)
+    return Batch(rows, False)
+
+
+def num_rows(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """The rows of a call."""
+    return batch_of(args, kwargs).rows
 
 
 def group_key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable:
     """Calls of one module whose keys are equal can share a forward."""
-    rows = num_rows(args, kwargs)
-    padded = _padded_names(kwargs)
+    batch = batch_of(args, kwargs)
+    masked = _masked_names(kwargs)
     named = tuple(
-        (name, _key(value, rows, free_length=name in padded))
+        (name, _masked_key(value) if name in masked else _key(value, batch))
         for name, value in sorted(kwargs.items())
     )
-    return (tuple(_key(value, rows) for value in args), named)
+    return (tuple(_key(value, batch) for value in args), named)
 
 
 def content_key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable | None:
@@ -70,26 +98,26 @@ def merge(calls: Sequence[Arguments]) -> Arguments:
     """One call's arguments for several of equal group key."""
     if len(calls) == 1:
         return calls[0]
-    rows = [num_rows(args, kwargs) for args, kwargs in calls]
+    batches = [batch_of(args, kwargs) for args, kwargs in calls]
     calls = _padded(calls)
     args = tuple(
-        _merged([args[index] for args, _ in calls], rows) for index in range(len(calls[0][0]))
+        _merged([args[index] for args, _ in calls], batches) for index in range(len(calls[0][0]))
     )
     kwargs = {
-        name: _merged([kwargs[name] for _, kwargs in calls], rows) for name in calls[0][1]
+        name: _merged([kwargs[name] for _, kwargs in calls], batches) for name in calls[0][1]
     }
     return args, kwargs
 
 
-def split(result: Any, rows: Sequence[int]) -> list[Any]:
+def split(result: Any, batches: Sequence[Batch]) -> list[Any]:
     """Cut a merged call's result back into one per call."""
-    if len(rows) == 1:
+    if len(batches) == 1:
         return [result]
-    starts = [sum(rows[:index]) for index in range(len(rows))]
-    total = sum(rows)
+    whole = Batch(sum(batch.rows for batch in batches), batches[0].is_listed)
+    stops = list(itertools.accumulate(batch.rows for batch in batches))
     return [
-        _cut(result, start, start + count, total)
-        for start, count in zip(starts, rows, strict=True)
+        _cut(result, slice(stop - batch.rows, stop), whole)
+        for stop, batch in zip(stops, batches, strict=True)
     ]
 
 
@@ -109,33 +137,36 @@ def fingerprint(tensor: Tensor) -> bytes:
     return known
 
 
-def _key(value: Any, rows: int, *, free_length: bool = False) -> Hashable:
+def _key(value: Any, batch: Batch) -> Hashable:  # noqa: PLR0911  one per kind
     match value:
         case Tensor():
-            return _tensor_key(value, rows, free_length)
-        case list() if len(value) == rows:
-            return ("list", frozenset(_element_key(item) for item in value))
+            return _tensor_key(value, batch.rows)
+        case torch.Generator() if batch.rows == 1:
+            return ("generator", value.device)
+        case list() if batch.is_per_row(value):
+            # Tensors in per-row lists may differ in shape: that is why they are in a list.
+            return ("list", frozenset((item.dtype, item.device, item.ndim) for item in value))
+        case list() if _is_plain(value) and len(value) == batch.rows:
+            return ("equals", frozenset(repr(item) for item in value))
         case list() | tuple():
-            return (type(value), tuple(_key(item, rows) for item in value))
+            return (type(value), tuple(_key(item, batch) for item in value))
         case dict():
-            return tuple((name, _key(item, rows)) for name, item in sorted(value.items()))
+            return tuple((name, _key(item, batch)) for name, item in sorted(value.items()))
         case _:
             return _frozen(value)
 
 
-def _tensor_key(value: Tensor, rows: int, free_length: bool) -> Hashable:
+def _tensor_key(value: Tensor, rows: int) -> Hashable:
     kind = (value.dtype, value.device)
     if value.numel() == 1 and value.ndim <= 1:
         return ("expand", *kind)
     if value.shape[0] == rows:
-        shape = value.shape[2:] if free_length else value.shape[1:]
-        return ("rows", *kind, tuple(shape))
+        return ("rows", *kind, tuple(value.shape[1:]))
     return ("once", *kind, tuple(value.shape), fingerprint(value))
 
 
-def _element_key(item: Any) -> Hashable:
-    """Tensors in per-row lists may differ in shape: that is why they are in a list."""
-    return (item.dtype, item.device, item.ndim) if isinstance(item, Tensor) else type(item)
+def _is_plain(value: list[Any]) -> bool:
+    return not any(isinstance(item, Tensor | torch.Generator) for item in value)
 
 
 def _frozen(value: Any) -> Hashable:
@@ -146,49 +177,69 @@ def _frozen(value: Any) -> Hashable:
     return (type(value), value)
 
 
-def _padded_names(kwargs: Mapping[str, Any]) -> set[str]:
+def _masked_names(kwargs: Mapping[str, Any]) -> set[str]:
     """Names of sequences that carry a mask, and of those masks."""
     names = set()
     for name, mask in kwargs.items():
         sequence = kwargs.get(name.removesuffix(MASK)) if name.endswith(MASK) else None
-        if (
-            isinstance(mask, Tensor)
-            and isinstance(sequence, Tensor)
-            and mask.ndim == 2
-            and sequence.ndim == 3
-            and mask.shape == sequence.shape[:2]
-        ):
+        if not isinstance(sequence, Tensor) or sequence.ndim != 3:
+            continue
+        if mask is None or (isinstance(mask, Tensor) and mask.shape == sequence.shape[:2]):
             names |= {name, name.removesuffix(MASK)}
     return names
 
 
+def _masked_key(value: Any) -> Hashable:
+    """Sequences may differ in length; masks, in whether there is one."""
+    if value is None or value.ndim == 2:
+        return "mask"
+    return (value.dtype, value.device, value.shape[2:])
+
+
 def _padded(calls: Sequence[Arguments]) -> list[Arguments]:
-    names = _padded_names(calls[0][1])
-    if not names:
-        return list(calls)
-    longest = {name: max(kwargs[name].shape[1] for _, kwargs in calls) for name in names}
-    return [
-        (args, {**kwargs, **{name: _lengthened(kwargs[name], longest[name]) for name in names}})
-        for args, kwargs in calls
-    ]
+    """The calls with their masked sequences as long as the longest."""
+    padded = [(args, dict(kwargs)) for args, kwargs in calls]
+    for name in sorted(_masked_names(calls[0][1])):
+        if name.endswith(MASK):
+            _pad([kwargs for _, kwargs in padded], name.removesuffix(MASK), name)
+    return padded
 
 
-def _lengthened(value: Tensor, length: int) -> Tensor:
-    missing = length - value.shape[1]
-    return F.pad(value, (0,) * (2 * (value.ndim - 2)) + (0, missing)) if missing else value
+def _pad(calls: list[dict[str, Any]], name: str, mask: str) -> None:
+    lengths = [kwargs[name].shape[1] for kwargs in calls]
+    if len(set(lengths)) == 1 and all(kwargs[mask] is None for kwargs in calls):
+        return
+    masks = [kwargs[mask] for kwargs in calls if kwargs[mask] is not None]
+    dtype = masks[0].dtype if masks else torch.bool
+    for kwargs in calls:
+        sequence = kwargs[name]
+        missing = max(lengths) - sequence.shape[1]
+        seen = kwargs[mask]
+        if seen is None:
+            seen = torch.ones(sequence.shape[:2], dtype=dtype, device=sequence.device)
+        kwargs[mask] = F.pad(seen.to(dtype), (0, missing))
+        kwargs[name] = F.pad(sequence, (0, 0, 0, missing))
 
 
-def _merged(values: list[Any], rows: list[int]) -> Any:
-    first = values[0]
+def _merged(values: list[Any], batches: list[Batch]) -> Any:  # noqa: PLR0911  one per kind
+    first, batch = values[0], batches[0]
     match first:
         case Tensor():
-            return _merged_tensors(values, rows)
-        case list() if all(len(value) == count for value, count in zip(values, rows, strict=True)):
+            return _merged_tensors(values, [each.rows for each in batches])
+        case torch.Generator() if batch.rows == 1:
+            return values
+        case list() if batch.is_per_row(first) or (_is_plain(first) and len(first) == batch.rows):
             return [item for value in values for item in value]
+        case tuple() if hasattr(first, "_fields"):
+            return type(first)(
+                *(_merged(list(items), batches) for items in zip(*values, strict=True))
+            )
         case tuple() | list():
-            return type(first)(_merged(list(items), rows) for items in zip(*values, strict=True))
+            return type(first)(
+                _merged(list(items), batches) for items in zip(*values, strict=True)
+            )
         case dict():
-            return {name: _merged([value[name] for value in values], rows) for name in first}
+            return {name: _merged([value[name] for value in values], batches) for name in first}
         case _:
             return first
 
@@ -202,34 +253,32 @@ def _merged_tensors(values: list[Tensor], rows: list[int]) -> Tensor:
     return torch.cat(values) if first.shape[0] == rows[0] else first
 
 
-def _cut(value: Any, start: int, stop: int, total: int) -> Any:
+def _cut(value: Any, part: slice, whole: Batch) -> Any:  # noqa: PLR0911  one per kind
     match value:
         case Tensor():
-            return value[start:stop] if value.ndim and value.shape[0] == total else value
+            return value[part] if value.ndim and value.shape[0] == whole.rows else value
         case None | bool() | int() | float() | str():
             return value
-        case list() if len(value) == total:
-            return value[start:stop]
+        case list() if whole.is_per_row(value) or (_is_plain(value) and len(value) == whole.rows):
+            return value[part]
         case tuple() if hasattr(value, "_fields"):
-            return type(value)(*(_cut(item, start, stop, total) for item in value))
+            return type(value)(*(_cut(item, part, whole) for item in value))
         case list() | tuple():
-            return type(value)(_cut(item, start, stop, total) for item in value)
+            return type(value)(_cut(item, part, whole) for item in value)
         case dict() if dataclasses.is_dataclass(value):
-            return type(value)(
-                **{name: _cut(item, start, stop, total) for name, item in value.items()}
-            )
+            return type(value)(**{name: _cut(item, part, whole) for name, item in value.items()})
         case dict():
-            return {name: _cut(item, start, stop, total) for name, item in value.items()}
+            return {name: _cut(item, part, whole) for name, item in value.items()}
         case _:
-            return _cut_object(value, start, stop, total)
+            return _cut_object(value, part, whole)
 
 
-def _cut_object(value: Any, start: int, stop: int, total: int) -> Any:
+def _cut_object(value: Any, part: slice, whole: Batch) -> Any:
     """A result object such as a latent distribution: a copy with its tensors cut."""
     attributes = getattr(value, "__dict__", {})
     if not any(isinstance(item, Tensor) for item in attributes.values()):
         return value
-    part = copy.copy(value)
+    own = copy.copy(value)
     for name, item in attributes.items():
-        setattr(part, name, _cut(item, start, stop, total))
-    return part
+        setattr(own, name, _cut(item, part, whole))
+    return own
