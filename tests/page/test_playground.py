@@ -66,11 +66,10 @@ def test_cancel_stops_the_work(page: Page, gateway: str) -> None:
 
 
 def test_a_refusal_is_a_sentence_beside_the_field_at_fault(browser: Browser, gateway: str) -> None:
-    with open_page(browser, f"{gateway}/") as page:
+    with open_page(browser, f"{gateway}/", refused=True) as page:
         page.locator("#size").select_option("custom")
         page.get_by_label("Width × height in pixels").fill("99999x99999")
         page.get_by_label("What should the picture show?").fill("a red apple")
-        page.route("**/v1/images/generations", lambda route: route.continue_())
         with page.expect_response("**/v1/images/generations") as refused:
             page.get_by_role("button", name="Generate").click()
         said = json.loads(refused.value.body())["error"]["message"]
@@ -102,7 +101,7 @@ def test_a_phone_in_the_dark(browser: Browser, gateway: str) -> None:
         assert width <= 360
         assert colour == "rgb(21, 20, 18)"
         page.get_by_text("Settings", exact=True).click()
-        expect(page.get_by_label("Steps")).to_be_visible()
+        expect(page.get_by_label("Steps", exact=True)).to_be_visible()
 
 
 def test_every_control_has_a_name(page: Page) -> None:

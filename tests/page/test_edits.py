@@ -1,0 +1,79 @@
+"""Pictures made from pictures: an input, a painted mask, a variation."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.page.browsing import generate, pixels, set_field, wait_until
+
+
+def paint_upper_left(page: Page) -> None:
+    """Paint over the upper left quarter of the picture in the mask dialog."""
+    box = page.locator("#mask-canvas").bounding_box()
+    assert box
+    page.get_by_label("Brush").fill("40")
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Use mask").click()
+
+
+def test_only_what_was_painted_over_is_redrawn(page: Page) -> None:
+    generate(page, "a red apple on a white background")
+    before = pixels(page)
+    page.get_by_role("button", name="Paint a mask").click()
+    paint_upper_left(page)
+    set_field(page, "How much is redrawn", "1")
+    generate(page, "a rocket on a purple background")
+    change = np.abs(pixels(page) - before).mean(axis=2)
+    half = change.shape[0] // 2
+    assert change[:half, :half].mean() > 4 * change[half:, half:].mean() + 2
+
+
+def test_a_mask_painted_by_keyboard_is_sent_with_holes(page: Page, tmp_path: Path) -> None:
+    generate(page, "a red apple")
+    page.get_by_role("button", name="Paint a mask").click()
+    for key in ["Shift+ArrowLeft", "Space", "ArrowUp", "Space"]:
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Use mask").press("Enter")
+    with page.expect_request("**/v1/images/edits") as sent:
+        page.get_by_role("button", name="Generate").click()
+    body = sent.value.post_data_buffer
+    assert body
+    mask = _part(body, b'name="mask"')
+    (tmp_path / "mask.png").write_bytes(mask)
+    alpha = np.asarray(Image.open(tmp_path / "mask.png").convert("RGBA"))[..., 3]
+    height, width = alpha.shape
+    assert alpha[height // 2, int(width * 0.42)] == 0
+    assert alpha[0, 0] == alpha[-1, -1] == 255
+    wait_until(page, "done")
+
+
+def test_vary_makes_another_like_it(page: Page) -> None:
+    generate(page, "a blue circle on a white background")
+    first = pixels(page)
+    page.get_by_role("button", name="Vary").click()
+    expect(page.locator("#tiles button")).to_have_count(2)
+    wait_until(page, "done")
+    second = pixels(page)
+    assert second.shape == first.shape
+    assert 0 < np.abs(second - first).mean() < 90
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "notes.png"
+    path.write_text("not a picture")
+    page.locator("#file").set_input_files(path)
+    expect(page.get_by_role("alert")).to_have_text(
+        "This file is not a picture the browser can read."
+    )
+
+
+def _part(body: bytes, name: bytes) -> bytes:
+    """The content of one part of a multipart body."""
+    boundary = body[: body.index(b"\r\n")]
+    part = next(part for part in body.split(boundary) if name in part)
+    return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
