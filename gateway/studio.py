@@ -1,10 +1,10 @@
 """A job drawn: the engine's events turned into encoded pictures, each with its receipt."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from gateway.metrics import ENCODE_SECONDS
 from gateway.receipt import Receipt, receipt_of, receipt_text
 from gateway.settings import Settings
 
+T = TypeVar("T")
 Format = Literal["png", "jpeg", "webp", "raw"]
 
 
@@ -65,14 +66,14 @@ class Studio:
 
     async def draw(
         self, job: Job, rendering: Rendering
-    ) -> AsyncIterator[Picture | PreviewPicture | StepDone]:
+    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
         """Yield steps, previews and pictures as they come; closing it cancels the job.
 
         Raises:
             Overloaded: before the first yield, when the engine's door is full.
             GatewayError: a sample failed; the others are cancelled.
         """
-        async with aclosing(self.engine.submit(job)) as events:  # type: ignore[type-var]
+        async with aclosing(self.engine.submit(job)) as events:
             async for event in events:
                 match event:
                     case Failed():
@@ -86,7 +87,7 @@ class Studio:
 
     async def draw_all(self, job: Job, rendering: Rendering) -> list[Picture]:
         """Every picture of a job, in the order of its samples."""
-        async with aclosing(self.draw(job, rendering)) as drawn:  # type: ignore[type-var]
+        async with aclosing(self.draw(job, rendering)) as drawn:
             pictures = [item async for item in drawn if isinstance(item, Picture)]
         return sorted(pictures, key=lambda picture: picture.sample)
 
@@ -120,7 +121,7 @@ class Studio:
         _, data = await self._encoded(_render, event.pixels, job, still, {})
         return PreviewPicture(event.sample, event.index, data, still.format)
 
-    async def _encoded[**P, T](self, work, *arguments):  # type: ignore[no-untyped-def]
+    async def _encoded(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._encoders, work, *arguments)
 
 
