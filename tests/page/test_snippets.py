@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from tests.page.browsing import decoded, generate, pixels, set_field
 
-PROMPT = "it's a \"red\" apple, 100 % $HOME \\ ü 🍎"
+PROMPT = 'it\'s a "red" apple, 100 % $HOME \\ ü 🍎'
 """Everything that a shell or a string literal could take for something else."""
 
 

@@ -25,7 +25,7 @@ function endpointOf(model) {
   return {
     ...model,
     steps: { ...STEPS, ...model.steps },
-    guidance: { ...GUIDANCE, ...model.guidance },
+    guidance: { ...GUIDANCE, ...model.guidance_scale },
     sizes: { ...SIZES, ...model.sizes },
     edits: model.edits ?? true,
     adapters: [],

@@ -1,0 +1,54 @@
+"""The latest requests, kept in memory for the operator's page."""
+
+from collections import deque
+from typing import Any
+
+import msgspec
+from litestar.types import Scope
+
+NUM_KEPT = 50
+
+
+class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One answered request; prompts and keys are not kept.
+
+    `began` is in seconds since the epoch; `model`, `n` and `num_inference_steps` are
+    absent where the request was refused before they were known.
+    """
+
+    began: float
+    seconds: float
+    method: str
+    path: str
+    status: int
+    model: str | None = None
+    n: int | None = None
+    num_inference_steps: int | None = None
+
+
+class RecentRequests:
+    """The latest requests that asked for work, newest first."""
+
+    def __init__(self) -> None:
+        self._kept: deque[RequestSummary] = deque(maxlen=NUM_KEPT)
+
+    def add(self, scope: Scope, status: int, began: float, seconds: float) -> None:
+        """Keep an answered request, unless it only looked at something."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return
+        facts: dict[str, Any] = scope.get("state", {}).get("facts", {})
+        summary = RequestSummary(
+            began=began,
+            seconds=seconds,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            model=facts.get("model"),
+            n=facts.get("n"),
+            num_inference_steps=facts.get("steps"),
+        )
+        self._kept.appendleft(summary)
+
+    def latest(self) -> list[RequestSummary]:
+        """What is kept, newest first."""
+        return list(self._kept)
