@@ -7,41 +7,42 @@ import { byId, element } from './dom.js';
 const PERIOD = 1000; // ms
 const NUM_SECONDS = 120;
 const NUM_FORWARDS = 64;
-const history = [];
+const counts = [];
 
 async function follow() {
-  for (;;) {
-    if (!document.hidden) await refresh();
-    await new Promise((resolve) => { setTimeout(resolve, PERIOD); });
-  }
+  if (!document.hidden && !await refresh()) return;
+  setTimeout(follow, PERIOD);
 }
 
+/** Show the present; returns whether it is worth asking again. */
 async function refresh() {
   const problem = byId('problem');
   try {
     render(await (await call('status.json')).json());
     problem.hidden = true;
+    return true;
   } catch (error) {
     problem.hidden = false;
-    problem.textContent = error.message;
     byId('light').dataset.state = 'gone';
     byId('ready').textContent = 'No answer';
+    const isClosed = error.status === 401 || error.status === 403;
+    problem.textContent = isClosed ? `${error.message} Reload the page to enter another key.` : error.message;
+    return !isClosed;
   }
 }
 
 function render(snapshot) {
   const { engine } = snapshot;
-  history.push([engine.num_running, engine.num_waiting]);
-  history.splice(0, history.length - NUM_SECONDS);
+  counts.push([engine.num_running, engine.num_waiting]);
+  counts.splice(0, counts.length - NUM_SECONDS);
   byId('light').dataset.state = engine.ready ? 'ready' : 'starting';
   byId('ready').textContent = engine.ready ? 'Ready' : 'Getting ready';
   byId('since').textContent = `Version ${snapshot.version}, up for ${duration(snapshot.uptime_seconds)}`;
   renderFigures(snapshot);
   renderCharts(engine);
   byId('endpoints').replaceChildren(...snapshot.endpoints.map((id) => endpointRow(id, engine)));
-  byId('recent').replaceChildren(...(snapshot.recent.length
-    ? snapshot.recent.map(requestRow) : [element('tr')]));
-  if (!snapshot.recent.length) byId('recent').firstChild.append(cell('None yet', 'quiet', 7));
+  byId('recent').replaceChildren(...snapshot.recent.map(requestRow));
+  byId('none-yet').hidden = snapshot.recent.length > 0;
 }
 
 function renderFigures({ engine, max_batch: maxBatch, max_waiting: maxWaiting }) {
@@ -60,7 +61,7 @@ function renderCharts(engine) {
   const forwards = engine.batch_sizes.slice(-NUM_FORWARDS);
   const largest = drawBars(byId('batches'), forwards, NUM_FORWARDS);
   byId('batch-most').textContent = `at most ${largest}`;
-  const series = [0, 1].map((which) => history.map((counts) => counts[which]));
+  const series = [0, 1].map((which) => counts.map((pair) => pair[which]));
   byId('queue-most').textContent = `at most ${drawLines(byId('queue'), series, NUM_SECONDS)}`;
 }
 
@@ -86,13 +87,13 @@ function requestRow(request) {
     cell(request.model),
     cell(request.n ?? '', 'number'),
     cell(request.num_inference_steps ?? '', 'number'),
-    cell(request.code ? `${request.status} ${request.code}` : request.status, request.status < 400 ? '' : 'wrong'),
+    cell(request.status, request.status < 400 ? '' : 'wrong'),
     cell(milliseconds(request.seconds), 'number'));
   return row;
 }
 
-function cell(text, kind = '', span = 1) {
-  return element('td', String(text ?? ''), { class: kind, colspan: span });
+function cell(text, kind = '') {
+  return element('td', String(text ?? ''), { class: kind });
 }
 
 function mean(values) {
