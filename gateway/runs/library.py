@@ -74,58 +74,59 @@ class Library:
 
     async def workflows(self, owner: str) -> list[Workflow]:
         """An owner's workflows, newest change first."""
-        return await self._in_thread(self._workflows, workflows.c.owner == owner)
+        return await self.in_thread(self._workflows, workflows.c.owner == owner)
 
     async def workflow(self, workflow_id: str, owner: str) -> Workflow | None:
         """A workflow with all its versions."""
         mine = sa.and_(workflows.c.owner == owner, workflows.c.id == workflow_id)
-        found = await self._in_thread(self._workflows, mine)
+        found = await self.in_thread(self._workflows, mine)
         return found[0] if found else None
 
     async def version(self, version_id: str, owner: str) -> Version | None:
         """One version of an owner's workflow."""
-        return await self._in_thread(self._version, version_id, owner)
+        return await self.in_thread(self._version, version_id, owner)
 
     async def create_workflow(self, owner: str, name: str, graph: dict[str, Any]) -> Workflow:
         """Store a workflow with its first version."""
-        return await self._in_thread(self._create_workflow, owner, name, graph)
+        return await self.in_thread(self._create_workflow, owner, name, graph)
 
     async def add_version(self, workflow: Workflow, graph: dict[str, Any]) -> Version:
         """Store a workflow's next version."""
-        return await self._in_thread(self._add_version, workflow, graph)
+        return await self.in_thread(self._add_version, workflow, graph)
 
     async def deployments(self, owner: str) -> list[Deployment]:
         """An owner's deployments, newest first."""
         query = sa.select(deployments).where(deployments.c.owner == owner)
         query = query.order_by(deployments.c.created_at.desc())
-        return await self._in_thread(self._rows, query, Deployment)
+        return await self.in_thread(self._rows, query, Deployment)
 
     async def deployment(self, deployment_id: str, owner: str) -> Deployment | None:
         """One deployment."""
         query = sa.select(deployments).where(
             deployments.c.owner == owner, deployments.c.id == deployment_id
         )
-        found = await self._in_thread(self._rows, query, Deployment)
+        found = await self.in_thread(self._rows, query, Deployment)
         return found[0] if found else None
 
-    async def deploy(self, deployment: Deployment) -> None:
-        """Store a deployment; the one before it in that environment gives way."""
-        await self._in_thread(self._deploy, deployment)
+    async def deploy(self, deployment: Deployment) -> Deployment:
+        """Store a deployment; one of the same workflow and environment keeps its id."""
+        return await self.in_thread(self._deploy, deployment)
 
     async def file(self, name: str, owner: str) -> File | None:
         """The latest uploaded file of an id or a name."""
         named = sa.or_(files.c.id == name, files.c.name == name)
         query = sa.select(files).where(files.c.owner == owner, named)
-        found = await self._in_thread(self._rows, query.order_by(files.c.created_at.desc()), File)
+        found = await self.in_thread(self._rows, query.order_by(files.c.created_at.desc()), File)
         return found[0] if found else None
 
     async def add_file(self, file: File) -> None:
         """Write an upload down."""
         values = msgspec.structs.asdict(file)
-        await self._in_thread(self._execute, sa.delete(files).where(files.c.id == file.id))
-        await self._in_thread(self._execute, sa.insert(files).values(values))
+        await self.in_thread(self._execute, sa.delete(files).where(files.c.id == file.id))
+        await self.in_thread(self._execute, sa.insert(files).values(values))
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run what blocks outside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
 
     def _execute(self, query: Any) -> None:
@@ -184,16 +185,21 @@ class Library:
             connection.execute(sa.insert(versions).values(values))
         return version
 
-    def _deploy(self, deployment: Deployment) -> None:
-        replaced = sa.and_(
+    def _deploy(self, deployment: Deployment) -> Deployment:
+        same = sa.and_(
             deployments.c.owner == deployment.owner,
             deployments.c.workflow_id == deployment.workflow_id,
             deployments.c.environment == deployment.environment,
         )
+        values = msgspec.structs.asdict(deployment)
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(deployments).where(replaced))
-            values = msgspec.structs.asdict(deployment)
-            connection.execute(sa.insert(deployments).values(values))
+            found = connection.execute(sa.select(deployments).where(same)).mappings().first()
+            if found is None:
+                connection.execute(sa.insert(deployments).values(values))
+                return deployment
+            values |= {"id": found["id"], "created_at": found["created_at"]}
+            connection.execute(sa.update(deployments).where(same).values(values))
+        return Deployment(**values)
 
 
 def _version(row: Any) -> Version:

@@ -30,12 +30,24 @@ class Live:
 
     def __init__(self) -> None:
         self.progress: dict[str, Progress] = {}
+        self._past: dict[str, list[Notice]] = {}
         self._watchers: dict[str, list[asyncio.Queue[Notice]]] = {}
+
+    def begin(self, run_id: str) -> None:
+        """A run is being drawn here from now on."""
+        self._past[run_id] = []
+
+    def end(self, run_id: str) -> None:
+        """A run is not being drawn here any more."""
+        self._past.pop(run_id, None)
+        self.progress.pop(run_id, None)
 
     @contextmanager
     def watch(self, run_id: str) -> Iterator["asyncio.Queue[Notice]"]:
-        """A queue of what happens to a run from now on."""
+        """A queue of what has happened to a run since it was begun, and of what will."""
         queue: asyncio.Queue[Notice] = asyncio.Queue()
+        for notice in self._past.get(run_id, ()):
+            queue.put_nowait(notice)
         self._watchers.setdefault(run_id, []).append(queue)
         try:
             yield queue
@@ -54,6 +66,9 @@ class Live:
         )
 
     def tell(self, run_id: str, event: str, data: Any = None) -> None:
-        """Tell the watchers of a run."""
+        """Tell the watchers of a run, those there are and those to come."""
+        notice = Notice(event, data)
+        if run_id in self._past:
+            self._past[run_id].append(notice)
         for queue in self._watchers.get(run_id, ()):
-            queue.put_nowait(Notice(event, data))
+            queue.put_nowait(notice)

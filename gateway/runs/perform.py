@@ -67,13 +67,14 @@ class Performer:
             return
         if not await self._change(run, Change(status="started", live_status="Preparing")):
             return
+        self.live.begin(run_id)
         task = asyncio.create_task(self._perform(run))
         self.tasks[run_id] = task
         try:
             await asyncio.wait({task})
         finally:
             del self.tasks[run_id]
-            self.live.progress.pop(run_id, None)
+            self.live.end(run_id)
             task.cancel()
         if not task.cancelled():
             task.result()
@@ -91,26 +92,33 @@ class Performer:
         limit = asyncio.timeout(_seconds_left(run))
         try:
             async with limit:
-                made = await self._outputs(run)
+                made, notes = await self._outputs(run)
         except Stopped:
             return
         except TimeoutError:
             if not limit.expired():
                 raise
             seconds = run.order.timeout_seconds
-            await self._end(run, "timeout", f"The run took over its {seconds:g} seconds.")
+            await self._fail(run, "timeout", f"The run took over its {seconds:g} seconds.")
         except ShuttingDown:
             await asyncio.Event().wait()  # the process ends, and its successor draws the run
         except GatewayError as error:
-            await self._end(run, "failed", error.message)
+            await self._fail(run, "failed", error.message)
         except Exception as error:
             log.error("run failed", run_id=run.id, exc_info=error)
-            await self._end(run, "failed", "The gateway had an error while drawing this run.")
+            await self._fail(run, "failed", "The gateway had an error while drawing this run.")
         else:
-            await self._end(run, "success", None, made)
+            last = f"Executing {made[-1].node_class}" if made else "Executing PreviewImage"
+            done = Change(
+                status="success", live_status=last, progress=1.0, outputs=made, notes=notes
+            )
+            await self._end(run, done)
 
-    async def _outputs(self, run: Run) -> tuple[RunOutput, ...]:
-        """Draw the jobs in their order, then keep what the output nodes take of them."""
+    async def _outputs(self, run: Run) -> tuple[tuple[RunOutput, ...], tuple[str, ...]]:
+        """Draw the jobs in their order, then keep what the output nodes take of them.
+
+        Returns the outputs, and what was read more freely than it was written.
+        """
         plan = plan_of(run.order, self.studio.catalog, self.studio.settings)
         self.live.tell(run.id, "execution_start")
         meter = Meter(run, plan, self.live, lambda change: self._change(run, change))
@@ -125,7 +133,7 @@ class Performer:
                 taken = await self._taken(run, output, frames)
                 made.append(await self.keeper.keep(run.id, output, taken, counters))
                 self.live.tell(run.id, "executed", made[-1])
-        return tuple(made)
+        return tuple(made), plan.notes
 
     async def _job(
         self, run: Run, plan: Plan, index: int, frames: Mapping[int, list[Frame]]
@@ -153,7 +161,7 @@ class Performer:
 
     async def _drawn(self, job: Job, meter: Meter) -> list[Frame]:
         frames: dict[int, Frame] = {}
-        async with aclosing(self.studio.engine.submit(job)) as events:  # type: ignore[type-var]
+        async with aclosing(self.studio.engine.submit(job)) as events:
             async for event in events:
                 match event:
                     case StepDone():
@@ -179,19 +187,14 @@ class Performer:
     async def _change(self, run: Run, change: Change) -> bool:
         return await self.in_thread(self.store.change, run.id, change)
 
-    async def _end(
-        self, run: Run, status: Status, error: str | None, made: tuple[RunOutput, ...] = ()
-    ) -> None:
+    async def _fail(self, run: Run, status: Status, error: str) -> None:
+        made = (failure(run.id, error),)
+        await self._end(run, Change(status=status, live_status=error, error=error, outputs=made))
+
+    async def _end(self, run: Run, done: Change) -> None:
         """Write the run's end, for good."""
-        done = Change(
-            status=status,
-            live_status=error,
-            progress=None if error else 1.0,
-            error=error,
-            outputs=made if error is None else (failure(run.id, error),),
-        )
         if await self._change(run, done):
-            self.live.tell(run.id, "status", status)
+            self.live.tell(run.id, "status", done.status)
 
 
 def _seconds_left(run: Run) -> float | None:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
 import httpx
 import structlog
@@ -17,8 +18,9 @@ from gateway.runs.files import FileStore
 from gateway.runs.keeping import Keeper
 from gateway.runs.library import Library
 from gateway.runs.live import Notice
+from gateway.runs.ordering import Ordering
 from gateway.runs.perform import Performer, Studio
-from gateway.runs.records import Order, Run, RunOutput
+from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.webhooks import Deliveries, SecretOf, wait_seconds
@@ -50,10 +52,22 @@ class Runs:
         self.guard = Guard(settings.url_allow)
         self.client: httpx.AsyncClient = guarded_client(self.guard)
         self.keeper = Keeper(self.files)
+        self.ordering = Ordering(settings, self.catalog, self.library, self.guard)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
         self.performer = Performer(studio, self.store, self.keeper, self.sources, self.threads)
         self.deliveries = Deliveries(self.store, self.files, self.client, secret_of)
         self._sweeper: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, studio: Studio, secret_of: SecretOf) -> AsyncIterator["Runs"]:
+        """Runs for as long as the block lasts."""
+        runs = cls(studio, secret_of)
+        await runs.start()
+        try:
+            yield runs
+        finally:
+            await runs.stop()
 
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""
@@ -105,6 +119,27 @@ class Runs:
     async def outputs(self, *run_ids: str) -> list[RunOutput]:
         """What runs have made."""
         return await self.performer.in_thread(self.store.outputs_of, run_ids)
+
+    async def batch(self, batch_id: str, owner: str) -> list[Run]:
+        """The runs of a batch, in order."""
+        found = await self.performer.in_thread(self.store.batch, batch_id, owner)
+        return [self.performer.live.fresh(run) for run in found]
+
+    async def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
+        """The runs of a workflow that ended well, newest first."""
+        return await self.performer.in_thread(self.store.of_workflow, workflow_id, owner)
+
+    async def num_ahead(self, run: Run) -> int:
+        """How many runs wait before this one."""
+        return await self.performer.in_thread(self.store.num_ahead, run)
+
+    async def attempts(self, run_id: str) -> list[Attempt]:
+        """Every try to deliver a run's webhooks."""
+        return await self.performer.in_thread(self.store.attempts, run_id)
+
+    async def webhook_states(self, run_id: str) -> list[str]:
+        """Where the webhook events of a run stand."""
+        return await self.performer.in_thread(self.store.webhook_states, run_id)
 
     async def cancel(self, run_id: str) -> bool:
         """End a run as cancelled; False where it had ended."""

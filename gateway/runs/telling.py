@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.runs.files import FileStore
-from gateway.runs.records import Item, RunOutput, WebhookEvent
+from gateway.runs.records import Item, Run, RunOutput, WebhookEvent
 
 
 def iso(seconds: float | None) -> str | None:
@@ -48,6 +48,59 @@ def output_object(output: RunOutput, base_url: str, files: FileStore) -> dict[st
         "created_at": iso(output.created_at),
         "updated_at": iso(output.created_at),
     }
+
+
+def run_object(
+    run: Run, outputs: list[dict[str, Any]], webhook_status: str | None, position: int | None
+) -> dict[str, Any]:
+    """A run in the one form that every generation of SDKs parses."""
+    order = run.order
+    return {
+        "id": run.id,
+        "workflow_id": order.workflow_id or order.model_id or run.id,
+        "workflow_version_id": order.workflow_version_id,
+        "workflow_inputs": order.inputs,
+        "workflow_api": order.graph or {},
+        "machine_id": order.machine_id,
+        "machine_type": "classic",
+        "machine_version": None,
+        "origin": order.origin,
+        "status": run.status,
+        "live_status": run.live_status,
+        "progress": round(run.progress, 2),
+        "created_at": iso(run.created_at),
+        "updated_at": iso(run.updated_at),
+        "queued_at": iso(run.queued_at),
+        "started_at": iso(run.started_at),
+        "ended_at": iso(run.ended_at),
+        "gpu": order.gpu,
+        "gpu_event_id": order.gpu_event_id,
+        "modal_function_call_id": None,
+        "user_id": run.owner,
+        "org_id": None,
+        "is_realtime": False,
+        "is_native_run": order.is_native_run,
+        "webhook": order.webhook,
+        "webhook_status": webhook_status,
+        "webhook_intermediate_status": order.webhook_intermediate_status,
+        "batch_id": run.batch_id,
+        "model_id": order.model_id,
+        "deployment_id": order.deployment_id,
+        "favorite": False,
+        "run_log": {"notes": list(run.notes), "error": run.error},
+        "number": run.number,
+        "duration": _between(run.created_at, run.ended_at),
+        "cold_start_duration": _between(run.queued_at, run.started_at),
+        "cold_start_duration_total": _between(run.created_at, run.started_at),
+        "run_duration": _between(run.started_at, run.ended_at),
+        "queue_position": position,
+        "outputs": outputs,
+    }
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    """Seconds from one time to another, once both are known."""
+    return None if start is None or end is None else round(end - start, 3)
 
 
 def webhook_body(event: WebhookEvent, base_url: str, files: FileStore) -> dict[str, Any]:

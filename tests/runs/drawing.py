@@ -1,7 +1,7 @@
 """A small engine for tests: real steps in real time, pictures that their seeds colour."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
@@ -26,7 +26,7 @@ class TestEngine:
         self.max_running = 0
         self.num_closed = 0
 
-    def submit(self, job: Job) -> AsyncIterator[Event]:
+    def submit(self, job: Job) -> AsyncGenerator[Event, None]:
         if self.num_running >= self.max_jobs:
             raise Overloaded("The door is full.", retry_after_seconds=0.01)
         self.jobs.append(job)
@@ -34,7 +34,7 @@ class TestEngine:
         self.max_running = max(self.max_running, self.num_running)
         return self._events(job)
 
-    async def _events(self, job: Job) -> AsyncIterator[Event]:
+    async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
         seconds = 0.1 if "slow" in job.prompt else self.step_seconds
         done = False
         try:

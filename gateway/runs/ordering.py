@@ -1,0 +1,239 @@
+"""From a request for runs to the orders of each: what to draw, inputs, batches, seeds."""
+
+import itertools
+import math
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.catalog import Catalog, Model
+from gateway.convert import decode_json
+from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
+from gateway.guard import Guard
+from gateway.intake import MAX_SEED
+from gateway.runs.graph.externals import substitute
+from gateway.runs.graph.seeds import settle
+from gateway.runs.library import Library
+from gateway.runs.planning import plan_of
+from gateway.runs.pools import check_pool, check_volume
+from gateway.runs.records import Order
+from gateway.settings import Settings
+
+SEED_BITS = 32
+Inputs = dict[str, Any]
+Permit = Callable[[Model], None]
+"""Raises where a key may not use a model."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for one run or a batch, whichever body it came in.
+
+    What to draw is the first that is given of: a version, a graph, a workflow's latest
+    version, a deployment, a model. `batch_number` repeats; `batch_input_params` gives every
+    combination of its values, the last key varying fastest, and wins over the former.
+    """
+
+    order: Order
+    workflow_version_id: str | None = None
+    graph: Any = None
+    workflow_id: str | None = None
+    deployment_id: str | None = None
+    model_id: str | None = None
+    inputs: Inputs = msgspec.field(default_factory=dict)
+    batch_number: int | None = None
+    batch_input_params: dict[str, list[Any]] | None = None
+
+
+class Ordering:
+    """Turns requests into orders, or refuses them."""
+
+    def __init__(
+        self, settings: Settings, catalog: Catalog, library: Library, guard: Guard
+    ) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.library = library
+        self.guard = guard
+
+    async def orders(self, wanted: Wanted, owner: str, permit: Permit) -> list[Order]:
+        """The orders of a request, each of them checked.
+
+        Raises:
+            Forbidden: the key may not use a model that it needs.
+            NotFound: a version, workflow, deployment or model that does not exist.
+            GraphRefused: the graph cannot run.
+            InvalidRequest: anything else about it.
+        """
+        self._check(wanted.order)
+        target = await self._target(wanted, owner)
+        return await self.library.in_thread(self._expanded, wanted, target, permit)
+
+    def _check(self, order: Order) -> None:
+        if order.webhook is not None:
+            self.guard.check_url(order.webhook)
+        if order.timeout_seconds is not None and order.timeout_seconds <= 0:
+            raise OutOfRange("timeout", "decimal", 0, order.timeout_seconds, above=False)
+        if order.concurrency_limit is not None and order.concurrency_limit < 1:
+            limit = order.concurrency_limit
+            raise OutOfRange("concurrency_limit", "integer", 1, limit, above=False)
+
+    async def _target(self, wanted: Wanted, owner: str) -> Order:
+        """The order with what it draws, before any input."""
+        order = wanted.order
+        if wanted.workflow_version_id:
+            version = await self.library.version(wanted.workflow_version_id, owner)
+            if version is None:
+                raise NotFound(f"Workflow version {wanted.workflow_version_id} not found")
+            return msgspec.structs.replace(
+                order,
+                graph=version.graph,
+                workflow_id=version.workflow_id,
+                workflow_version_id=version.id,
+            )
+        if wanted.graph:
+            return msgspec.structs.replace(
+                order, graph=wanted.graph, workflow_id=wanted.workflow_id
+            )
+        if wanted.workflow_id:
+            return await self._latest(order, wanted.workflow_id, owner)
+        if wanted.deployment_id:
+            return await self._deployed(order, wanted.deployment_id, owner)
+        if wanted.model_id:
+            return self._model(order, wanted.model_id)
+        raise MissingParameter("deployment_id")
+
+    async def _latest(self, order: Order, workflow_id: str, owner: str) -> Order:
+        """SDKs strip the graph they are given; the stored one stands in for it."""
+        workflow = await self.library.workflow(workflow_id, owner)
+        if workflow is None or not workflow.versions:
+            raise NotFound(f"Workflow API not found: no workflow {workflow_id} is stored")
+        version = workflow.versions[0]
+        return msgspec.structs.replace(
+            order, graph=version.graph, workflow_id=workflow_id, workflow_version_id=version.id
+        )
+
+    async def _deployed(self, order: Order, deployment_id: str, owner: str) -> Order:
+        """A stored deployment, or a model, each of which is deployed under its own id."""
+        order = msgspec.structs.replace(order, deployment_id=deployment_id)
+        deployment = await self.library.deployment(deployment_id, owner)
+        if deployment is None:
+            try:
+                return self._model(order, deployment_id)
+            except NotFound:
+                raise NotFound(f"Deployment {deployment_id} not found") from None
+        version = await self.library.version(deployment.workflow_version_id, owner)
+        assert version is not None
+        return msgspec.structs.replace(
+            order,
+            graph=version.graph,
+            workflow_id=deployment.workflow_id,
+            workflow_version_id=version.id,
+            machine_id=order.machine_id or deployment.machine_id,
+        )
+
+    def _model(self, order: Order, model_id: str) -> Order:
+        model = self.catalog.resolve(model_id)
+        return msgspec.structs.replace(order, model_id=model.id, workflow_id=model.id)
+
+    def _expanded(self, wanted: Wanted, target: Order, permit: Permit) -> list[Order]:
+        """Every run of the batch. Repetitions differ in nothing but seeds: one is checked."""
+        repeats = wanted.batch_input_params is None
+        found: list[Order] = []
+        for offset, overlay in enumerate(_overlays(wanted, self.settings.max_run_batch)):
+            inputs = wanted.inputs | overlay
+            order = _settled(target, inputs, offset if repeats else 0)
+            if not found or not repeats:
+                self._check_plan(order, permit)
+            found.append(order)
+        return found
+
+    def _check_plan(self, order: Order, permit: Permit) -> None:
+        drafts = plan_of(order, self.catalog, self.settings).drafts
+        cards = [self.catalog.endpoints[draft.endpoint] for draft in drafts]
+        for card, draft in zip(cards, drafts, strict=True):
+            adapters = [self.catalog.adapter(card.id, use.route) for use in draft.adapters]
+            for model in [Model(card, adapter) for adapter in adapters] or [Model(card)]:
+                permit(model)
+        check_pool(order, cards, self.settings)
+        check_volume(order, cards, self.settings)
+
+
+def _settled(order: Order, inputs: Inputs, offset: int) -> Order:
+    """The order with its inputs filled in and its seeds drawn."""
+    if order.graph is None:
+        seed = inputs.get("seed")
+        if seed in (None, "", -1, "-1"):
+            seed = _draw()
+        seed = (_integer("seed", seed) + offset) % (MAX_SEED + 1)
+        return msgspec.structs.replace(order, inputs=inputs | {"seed": seed})
+    graph = order.graph
+    if isinstance(graph, dict) and all(isinstance(node, dict) for node in graph.values()):
+        graph, _ = settle(substitute(graph, inputs), _draw, offset)
+    return msgspec.structs.replace(order, graph=graph, inputs=inputs)
+
+
+def _draw() -> int:
+    return random.getrandbits(SEED_BITS)
+
+
+def _overlays(wanted: Wanted, ceiling: int) -> list[Inputs]:
+    """What each run of a batch changes of the inputs.
+
+    Raises:
+        InvalidRequest: more runs than the ceiling, naming their number; or none.
+    """
+    params = wanted.batch_input_params
+    if params is None:
+        count = 1 if wanted.batch_number is None else wanted.batch_number
+        if count < 1:
+            raise OutOfRange("batch_number", "integer", 1, count, above=False)
+        _check_count(count, ceiling, "batch_number")
+        return [{} for _ in range(count)]
+    empty = [name for name, values in params.items() if not values]
+    if empty or not params:
+        raise InvalidRequest("A batch over no values has no runs.", param="batch_input_params")
+    _check_count(math.prod(map(len, params.values())), ceiling, "batch_input_params")
+    combinations = itertools.product(*params.values())
+    return [dict(zip(params, values, strict=True)) for values in combinations]
+
+
+def _check_count(count: int, ceiling: int, param: str) -> None:
+    if count > ceiling:
+        raise InvalidRequest(
+            f"The batch would be {count} runs; this gateway takes up to {ceiling} at once.",
+            param=param,
+        )
+
+
+def merged_inputs(inputs: Mapping[str, Any] | None, inputs_json: str | None) -> Inputs:
+    """The inputs of both fields; the object wins over the text.
+
+    Raises:
+        InvalidRequest: the text is not a JSON object.
+    """
+    text = json_object(inputs_json, "inputs_json") if inputs_json else {}
+    return {**(text or {}), **(inputs or {})}
+
+
+def json_object(value: Any, param: str) -> dict[str, Any] | None:
+    """An object, or JSON text of one; None where it is empty.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if isinstance(value, str):
+        value = decode_json(value.encode()) if value.strip() else None
+    if not value:
+        return None
+    if not isinstance(value, dict):
+        raise InvalidType(param, "an object", type(value).__name__)
+    return value
+
+
+def _integer(param: str, value: Any) -> int:
+    try:
+        return int(float(value)) if not isinstance(value, int) else value
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidType(param, "an integer", type(value).__name__) from None

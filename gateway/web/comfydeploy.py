@@ -1,0 +1,103 @@
+"""The ComfyDeploy API under `/api`: its routes, its errors, and what it does not offer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import HttpMethod, MediaType, Request, Response, Router, route
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
+
+from gateway.errors import GatewayError, NotFound, NotOffered
+from gateway.runs.graph.refusal import GraphRefused
+from gateway.runs.runs import Runs
+from gateway.web import comfydeploy_files, comfydeploy_library, comfydeploy_runs
+from gateway.web.comfydeploy_wire import Asker
+from gateway.web.faults import retry_headers
+
+AnyRequest = Request[Any, Any, Any]
+ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
+
+NOT_OFFERED = {
+    "websocket": "This gateway has no ComfyUI to open a websocket to; use /api/run/stream.",
+    "session": "Interactive sessions of a ComfyUI are not offered; there is no ComfyUI here.",
+    "sessions": "Interactive sessions of a ComfyUI are not offered; there is no ComfyUI here.",
+    "machine": "There are no machines to build or start; pools are named in the settings.",
+    "machine-endpoint": "There are no machines to build; pools are named in the settings.",
+    "gpu_event": "GPUs are not billed here, so there are no GPU events to record.",
+    "assets": "There is no asset browser; upload with /api/file/upload.",
+    "search": "There is no model search; /api/models lists what is served.",
+    "auth-response": "There is no browser login; keys are made with `gateway keys create`.",
+    "update-run": "Runs are drawn here, so nobody else reports on them.",
+    "file-upload": "Runs are drawn here, so nobody else uploads for them.",
+    "v2": "Not offered; use /api/run/{run_id} and /api/run/{run_id}/stream.",
+}
+
+
+@route(
+    [path for name in NOT_OFFERED for path in (f"/{name}", f"/{name}/{{rest:path}}")],
+    http_method=ANY_METHOD,
+)
+async def not_offered(request: AnyRequest) -> None:
+    """Say why a route of the hosted service is not here."""
+    name = request.url.path.partition("/api/")[2].partition("/")[0]
+    raise NotOffered(NOT_OFFERED[name])
+
+
+@route(["/", "/{rest:path}"], http_method=ANY_METHOD)
+async def unknown(request: AnyRequest) -> None:
+    """Answer for every other path in the dialect's own words."""
+    raise NotFound(f"No route {request.method} {request.url.path}")
+
+
+def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
+    """The routes under `/api`; the application keeps its `Runs` in `state.runs`."""
+    handlers: list[ControllerRouterHandler] = [
+        *comfydeploy_runs.ROUTES,
+        *comfydeploy_library.ROUTES,
+        *comfydeploy_files.ROUTES,
+        not_offered,
+        unknown,
+    ]
+
+    def asker(request: AnyRequest) -> Asker:
+        return ask(request)
+
+    def runs(request: AnyRequest) -> Runs:
+        found: Runs = request.app.state.runs
+        return found
+
+    return Router(
+        "/api",
+        route_handlers=handlers,
+        dependencies={
+            "asker": Provide(asker, sync_to_thread=False),
+            "runs": Provide(runs, sync_to_thread=False),
+        },
+        exception_handlers={GatewayError: answer_error, HTTPException: answer_http_exception},
+        tags=["ComfyDeploy"],
+    )
+
+
+def answer_error(_request: AnyRequest, error: GatewayError) -> Response[Any]:
+    """A fault as every generation's SDK reads it; a refused graph with ComfyUI's own report."""
+    body: dict[str, Any] = {
+        "detail": error.message,
+        "code": error.code or error.type,
+        "message": error.message,
+    }
+    if isinstance(error, GraphRefused):
+        body |= {"error": error.error, "node_errors": error.node_errors}
+    return Response(
+        body,
+        status_code=error.status,
+        headers=retry_headers(error),
+        media_type=MediaType.JSON,
+    )
+
+
+def answer_http_exception(_request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """What the framework refused, such as a query parameter that is no number."""
+    status = 400 if error.status_code == 422 else error.status_code
+    body = {"detail": error.detail, "code": "invalid_request", "message": error.detail}
+    return Response(body, status_code=status, media_type=MediaType.JSON)

@@ -1,0 +1,119 @@
+"""Routes of files: uploads in both generations' ways, and the URLs that pictures are read at."""
+
+import mimetypes
+import secrets
+import time
+from typing import Any
+
+from litestar import Request, Response, get, post, put
+from litestar.datastructures import UploadFile
+
+from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
+from gateway.runs.library import File
+from gateway.runs.runs import Runs
+from gateway.web.comfydeploy_wire import Asker
+
+AnyRequest = Request[Any, Any, Any]
+MAX_UPLOAD_BYTES = 250 * 2**20
+PREFIXES = {"image": "img", "video": "vid", "audio": "audio"}
+SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+@post("/file/upload", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
+async def upload(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any]:
+    """Keep a file sent as multipart form data."""
+    part = (await request.form()).get("file")
+    if not isinstance(part, UploadFile):
+        raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
+    data = await part.read()
+    name = part.filename or "file"
+    file = _new_file(asker.owner, name, _content_type(name, part.content_type), len(data))
+    await runs.files.put(file.key, data)
+    await runs.library.add_file(file)
+    return {
+        "message": "File uploaded successfully",
+        "file_id": file.id,
+        "file_name": file.name,
+        "file_url": asker.base_url + runs.files.path_of(file.key),
+    }
+
+
+@get("/upload-url")
+async def upload_url(
+    runs: Runs, asker: Asker, type: str, file_size: str = "0", file_extension: str = ""
+) -> dict[str, Any]:
+    """A URL to PUT a file to, and the one it will be read at."""
+    size = int(file_size) if file_size.isdigit() else 0
+    if size > MAX_UPLOAD_BYTES:
+        raise TooLarge(f"Files may have up to {MAX_UPLOAD_BYTES} bytes.")
+    extension = file_extension.lstrip(".") or (mimetypes.guess_extension(type) or ".bin")[1:]
+    file = _new_file(asker.owner, "", type, size)
+    file = File(file.id, file.owner, f"{file.id}.{extension}", type, size, file.created_at)
+    await runs.library.add_file(file)
+    return {
+        "upload_url": f"{asker.base_url}/files/{file.key}?sig={runs.files.sign('write', file.key)}",
+        "file_id": file.id,
+        "download_url": asker.base_url + runs.files.path_of(file.key),
+    }
+
+
+@put("/files/{key:path}", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
+async def put_file(request: AnyRequest, key: str, sig: str = "") -> dict[str, str]:
+    """Take the bytes that an upload URL was given out for."""
+    runs: Runs = request.app.state.runs
+    key = key.lstrip("/")
+    if not runs.files.is_signed("write", key, sig):
+        raise Forbidden("This URL was not given out for uploading.")
+    await runs.files.put(key, await request.body())
+    return {"message": "File uploaded successfully"}
+
+
+@get("/files/{key:path}")
+async def get_file(request: AnyRequest, key: str, sig: str = "") -> Response[bytes]:
+    """A picture of a run, or an uploaded file. The signature stands in for a key."""
+    runs: Runs = request.app.state.runs
+    key = key.lstrip("/")
+    if not runs.files.is_signed("read", key, sig):
+        raise Forbidden("This URL's signature does not fit.")
+    data = await runs.files.get(key)
+    if data is None:
+        raise NotFound("This file is gone.")
+    kind = _sniffed(data)
+    headers = {
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if kind not in SERVED_INLINE:
+        headers["Content-Disposition"] = "attachment"
+    return Response(data, media_type=kind, headers=headers)
+
+
+def _new_file(owner: str, name: str, content_type: str, size: int) -> File:
+    prefix = PREFIXES.get(content_type.split("/", maxsplit=1)[0], "file")
+    prefix = "zip" if content_type == "application/zip" else prefix
+    id = f"{prefix}_{secrets.token_hex(8)}"
+    return File(id, owner, name or id, content_type, size, time.time())
+
+
+def _content_type(name: str, declared: str | None) -> str:
+    """By the name: SDKs declare every file an octet stream."""
+    guessed, _ = mimetypes.guess_type(name)
+    return guessed or declared or "application/octet-stream"
+
+
+def _sniffed(data: bytes) -> str:
+    """By the bytes: what was uploaded is not to be served as anything it claims to be."""
+    if data.startswith(b"\x89PNG"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"GIF8"):
+        return "image/gif"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return "application/octet-stream"
+
+
+ROUTES = [upload, upload_url]
+PUBLIC_ROUTES = [put_file, get_file]
+"""Opened by the signature in their URL, not by a key; outside `/api`."""

@@ -1,0 +1,115 @@
+"""Server-sent events of a run, by the only names that the SDKs allow."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from litestar.response import Stream
+
+from gateway.runs.live import Notice
+from gateway.runs.records import Run, RunOutput
+from gateway.runs.runs import Runs
+from gateway.runs.telling import iso, output_object
+
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+PING = b": ping\n\n"
+
+
+def stream_of(runs: Runs, run: Run) -> Stream:
+    """The stream of a run; closing it leaves the run alone."""
+    return Stream(_frames(runs, run), media_type="text/event-stream", headers=HEADERS)
+
+
+async def _frames(runs: Runs, run: Run) -> AsyncIterator[bytes]:
+    yield _log(f"Run {run.id} is {run.status}", run.updated_at)
+    for name, data in _opening(run):
+        yield _event(name, data)
+    yield _frame("event_update", {"prompt_id": run.id, "number": run.number, "node_errors": {}})
+    told_end = False
+    async for notice in runs.watch(run.id, run.owner):
+        if notice is None:
+            yield PING
+            continue
+        for frame in _told(runs, run, notice):
+            yield frame
+        told_end = notice.event == "status"
+    if not told_end:
+        for frame in await _missed(runs, run):
+            yield frame
+
+
+def _opening(run: Run) -> list[tuple[str, Any]]:
+    """What a hosted run goes through before its first node; here it takes no time."""
+    return [
+        ("queuing", None),
+        ("function_call_id", run.id),
+        ("gpu_ready", None),
+        ("gpu_event_id", run.order.gpu_event_id or run.id),
+        ("comfyui_api_ready", None),
+        ("comfyui_ready", None),
+    ]
+
+
+def _told(runs: Runs, run: Run, notice: Notice) -> list[bytes]:
+    """The frames of one notice: ComfyUI's event, and ComfyDeploy's beside it."""
+    prompt = {"prompt_id": run.id}
+    match notice.event:
+        case "executed":
+            return _executed(runs, run, notice.data)
+        case "progress":
+            return [_event("progress", notice.data | prompt), *_live(runs, run)]
+        case "executing":
+            return [_event("executing", {"node": notice.data} | prompt)]
+        case "execution_start":
+            return [
+                _event("execution_start", prompt),
+                _event("execution_cached", {"nodes": []} | prompt),
+            ]
+        case "status":
+            return [*_error(run, notice.data), _event("status", {"status": notice.data} | prompt)]
+        case _:
+            return []
+
+
+def _executed(runs: Runs, run: Run, output: RunOutput) -> list[bytes]:
+    made = output_object(output, run.order.base_url, runs.files)["data"]
+    data = {"node": output.node_id, "output": made, "prompt_id": run.id}
+    return [_event("executed", data), _event("output_ready", data)]
+
+
+def _live(runs: Runs, run: Run) -> list[bytes]:
+    now = runs.performer.live.progress.get(run.id)
+    if now is None:
+        return []
+    data = {"prompt_id": run.id, "live_status": now.live_status, "progress": now.progress}
+    return [_event("live_status", data)]
+
+
+def _error(run: Run, status: str) -> list[bytes]:
+    """A run that fails says so as ComfyUI does."""
+    if status not in ("failed", "timeout"):
+        return []
+    return [_event("execution_error", {"prompt_id": run.id, "exception_message": status})]
+
+
+async def _missed(runs: Runs, run: Run) -> list[bytes]:
+    """The end of a run that another process drew, or that had ended before."""
+    ended = await runs.get(run.id, run.owner)
+    if ended is None:
+        return []
+    frames = []
+    for output in await runs.outputs(run.id):
+        frames += _executed(runs, run, output)
+    return [*frames, _event("status", {"prompt_id": run.id, "status": ended.status})]
+
+
+def _event(name: str, data: Any) -> bytes:
+    return _frame("event_update", {"event": name, "data": data})
+
+
+def _log(text: str, at: float) -> bytes:
+    return _frame("log_update", {"logs": text, "timestamp": iso(at)})
+
+
+def _frame(name: str, data: Any) -> bytes:
+    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"

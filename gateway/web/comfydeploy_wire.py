@@ -1,0 +1,108 @@
+"""The bodies of the ComfyDeploy API: every generation's, told apart by what is in them."""
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.catalog import Model
+from gateway.convert import convert
+from gateway.errors import Forbidden, InvalidType
+from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
+from gateway.runs.records import Order
+
+ExecutionMode = Literal["async", "sync", "sync_first_result", "stream"]
+Origin = Literal["manual", "api", "public-share", "public-template", "workspace", "workspace-v2"]
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Who asks: whose runs they see, how they reach this gateway, what they may draw."""
+
+    owner: str
+    base_url: str
+    permit: Permit
+
+    def may(self, model: Model) -> bool:
+        """Whether this key may use a model."""
+        try:
+            self.permit(model)
+        except Forbidden:
+            return False
+        return True
+
+
+class RunBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A request for runs: the union of the four generations' bodies.
+
+    Nearly everything may be absent or null; old SDKs send whole numbers as floats.
+    """
+
+    deployment_id: str | None = None
+    model_id: str | None = None
+    workflow_version_id: str | None = None
+    workflow_id: str | None = None
+    workflow_api: dict[str, Any] | str | None = None
+    workflow_api_json: dict[str, Any] | str | None = None
+    workflow: Any = None
+    inputs: dict[str, Any] | None = None
+    inputs_json: str | None = None
+    machine_id: str | None = None
+    gpu: str | None = None
+    private_volume_name: str | None = None
+    concurrency_limit: int | None = None
+    timeout: float | None = None
+    run_origin: Origin | None = None
+    origin: Origin | None = None
+    webhook: str | None = None
+    webhook_intermediate_status: bool | None = None
+    stream: bool | None = None
+    batch_number: int | None = None
+    batch_input_params: dict[str, list[Any]] | None = None
+    execution_mode: ExecutionMode | None = None
+    is_native_run: bool | None = None
+    gpu_event_id: str | None = None
+    flags: list[str] | None = None
+
+    def wanted(self, base_url: str) -> Wanted:
+        """The request without its dialect; an object wins over text."""
+        graph = json_object(self.workflow_api, "workflow_api")
+        return Wanted(
+            order=Order(
+                machine_id=self.machine_id,
+                gpu=self.gpu,
+                gpu_event_id=self.gpu_event_id,
+                origin=self.origin or self.run_origin or "api",
+                is_native_run=bool(self.is_native_run),
+                private_volume_name=self.private_volume_name,
+                webhook=self.webhook or None,
+                webhook_intermediate_status=bool(self.webhook_intermediate_status),
+                base_url=base_url,
+                timeout_seconds=self.timeout,
+                concurrency_limit=self.concurrency_limit,
+            ),
+            workflow_version_id=self.workflow_version_id,
+            graph=graph or json_object(self.workflow_api_json, "workflow_api_json"),
+            workflow_id=self.workflow_id,
+            deployment_id=self.deployment_id,
+            model_id=self.model_id,
+            inputs=merged_inputs(self.inputs, self.inputs_json),
+            batch_number=self.batch_number,
+            batch_input_params=self.batch_input_params,
+        )
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+def run_body(data: Any) -> RunBody:
+    """Read a body; names in camel case mean their snake case.
+
+    Raises:
+        InvalidRequest: a field has the wrong type.
+    """
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InvalidType("body", "an object", type(data).__name__)
+    snake = {_HUMP.sub(lambda hump: f"_{hump[1].lower()}", key): data[key] for key in data}
+    return convert(snake | data, RunBody)

@@ -1,0 +1,53 @@
+"""The ComfyDeploy API on a small engine, built inside the test."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request
+from litestar.testing import TestClient
+
+from gateway.errors import Unauthorized
+from gateway.runs.perform import Studio
+from gateway.runs.runs import Runs
+from gateway.settings import Settings
+from gateway.web.comfydeploy import comfydeploy_router
+from gateway.web.comfydeploy_files import PUBLIC_ROUTES
+from gateway.web.comfydeploy_wire import Asker
+from tests.runs.drawing import TestEngine, small_catalog
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+Client = TestClient[Litestar]
+
+
+def build_app(settings: Settings, engine: TestEngine) -> Litestar:
+    """Keys are names here: `Bearer ann` asks as ann."""
+
+    def ask(request: Request[Any, Any, Any]) -> Asker:
+        owner = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not owner:
+            raise Unauthorized("Invalid or missing token")
+        return Asker(owner, str(request.base_url).rstrip("/"), lambda _model: None)
+
+    @asynccontextmanager
+    async def with_runs(app: Litestar) -> AsyncIterator[None]:
+        studio = Studio(engine=engine, catalog=small_catalog(), settings=settings)
+        async with Runs.opened(studio, lambda _owner: SECRET) as runs:
+            app.state.runs = runs
+            yield
+
+    routes: list[Any] = [comfydeploy_router(ask), *PUBLIC_ROUTES]
+    return Litestar(routes, lifespan=[with_runs], openapi_config=None)
+
+
+@contextmanager
+def served(
+    folder: Path, engine: TestEngine | None = None, **settings: Any
+) -> Iterator[tuple[Client, TestEngine]]:
+    """A client that asks as ann, and the engine that draws for it."""
+    engine = engine or TestEngine()
+    app = build_app(Settings(data=folder, **settings), engine)
+    with TestClient(app) as client:
+        client.headers["Authorization"] = "Bearer ann"
+        yield client, engine
