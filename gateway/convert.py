@@ -12,9 +12,7 @@ T = TypeVar("T")
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`")
 _NUMBER = re.compile(r"Expected `(?P<kind>int|float)` (?P<relation>[<>]=?) (?P<bound>[-\d.e+]+)")
-_LENGTH = re.compile(
-    r"Expected `(?P<kind>str|array)` of length (?P<relation>[<>]=) (?P<bound>\d+)"
-)
+_LENGTH = re.compile(r"Expected `(?P<kind>str|array)` of length (?P<relation>[<>]=) (?P<bound>\d+)")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _KINDS = {"int": "integer", "float": "decimal", "str": "string", "array": "array"}
 _NAMES = {"int": "an integer", "float": "a decimal", "str": "a string", "bool": "a boolean"}
@@ -85,5 +83,9 @@ def value_at(data: Any, path: str) -> Any:
 
 def _named(kinds: str) -> str:
     names = [kind.strip() for kind in kinds.split("|") if kind.strip() != "null"]
-    return " or ".join(_NAMES.get(name, f"an {name}" if name[0] in "aeio" else f"a {name}")
-                       for name in names) or "null"
+    return (
+        " or ".join(
+            _NAMES.get(name, f"an {name}" if name[0] in "aeio" else f"a {name}") for name in names
+        )
+        or "null"
+    )

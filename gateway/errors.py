@@ -112,9 +112,7 @@ class OutOfRange(InvalidRequest):
                 f"Expected a value {relation} {_number(bound)}, but got {_number(got)} instead."
             )
         quantity = "length" if kind in ("string", "array") else "value"
-        super().__init__(
-            message, param=param, code=f"{kind}_{side}_{limit[:3]}_{quantity}"
-        )
+        super().__init__(message, param=param, code=f"{kind}_{side}_{limit[:3]}_{quantity}")
 
 
 def _number(value: float) -> str:

@@ -288,8 +288,7 @@ def fit_size(
             raise InvalidValue("size", _shown(size), supported)
         return size, None
     width, height = (
-        max(sizes.multiple_of, round(edge / sizes.multiple_of) * sizes.multiple_of)
-        for edge in size
+        max(sizes.multiple_of, round(edge / sizes.multiple_of) * sizes.multiple_of) for edge in size
     )
     return (width, height), None
 

@@ -75,8 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_run_batch: Annotated[int, _help("runs one batch request may create", ge=1)] = 1000
     url_allow: Annotated[
         tuple[str, ...],
-        _help("hosts, or networks as 10.0.0.0/8, that webhooks and image URLs may reach "
-              "although private, comma-separated"),
+        _help(
+            "hosts, or networks as 10.0.0.0/8, that webhooks and image URLs may reach "
+            "although private, comma-separated"
+        ),
     ] = ()
     fetch_urls: Annotated[bool, _help("fetch image URLs that clients send")] = True
     pools: Annotated[

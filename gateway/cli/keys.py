@@ -1,0 +1,78 @@
+"""`gateway keys`: who may ask."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.options import setting_options
+from gateway.errors import NotFound
+from gateway.keys import KeyStore
+from gateway.settings import read_settings
+
+
+@click.group()
+def keys() -> None:
+    """Create, list and revoke API keys. A running server sees changes at once."""
+
+
+@keys.command()
+@click.argument("name")
+@click.option("--model", "models", multiple=True, help="a model id it may use; repeatable; default: any")
+@click.option("--requests-per-minute", type=click.IntRange(min=1), help="default: no limit")
+@click.option("--concurrent-samples", type=click.IntRange(min=1), help="default: no limit")
+@setting_options("data")
+def create(
+    name: str,
+    models: tuple[str, ...],
+    requests_per_minute: int | None,
+    concurrent_samples: int | None,
+    **flags: Any,
+) -> None:
+    """Create a key and print its secret, which is shown only now."""
+    key, secret = _store(flags).create(
+        name,
+        models=models,
+        requests_per_minute=requests_per_minute,
+        concurrent_samples=concurrent_samples,
+    )
+    click.echo(f"key {key.id} ({name}); keep its secret, it is not shown again:", err=True)
+    click.echo(secret)
+
+
+@keys.command("list")
+@setting_options("data")
+def list_keys(**flags: Any) -> None:
+    """List the keys, without their secrets."""
+    table = Table("id", "name", "models", "requests/minute", "concurrent samples")
+    for key in _store(flags).keys():
+        limits = (key.requests_per_minute, key.concurrent_samples)
+        shown = ("–" if limit is None else str(limit) for limit in limits)
+        table.add_row(key.id, key.name, ", ".join(key.models) or "any", *shown)
+    Console().print(table)
+
+
+@keys.command()
+@click.argument("key_id")
+@setting_options("data")
+def revoke(key_id: str, **flags: Any) -> None:
+    """Forget a key."""
+    if not _store(flags).revoke(key_id):
+        raise NotFound(f"no key '{key_id}'; see: gateway keys list")
+    click.echo(f"revoked {key_id}", err=True)
+
+
+@keys.command("webhook-secret")
+@click.argument("key_id")
+@setting_options("data")
+def webhook_secret(key_id: str, **flags: Any) -> None:
+    """Print the secret that signs a key's webhooks (Standard Webhooks)."""
+    key = _store(flags).get(key_id)
+    if key is None:
+        raise NotFound(f"no key '{key_id}'; see: gateway keys list")
+    click.echo(key.webhook_secret)
+
+
+def _store(flags: dict[str, Any]) -> KeyStore:
+    return KeyStore(read_settings(flags).data)

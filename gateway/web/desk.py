@@ -1,0 +1,158 @@
+"""Where a dialect's request becomes pictures: admit the caller, draw, wait as long as it takes."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+
+from gateway.catalog import Catalog, Model
+from gateway.convert import decode_json
+from gateway.errors import InvalidType, UnsupportedMediaType
+from gateway.job import Job, StepDone
+from gateway.settings import Settings
+from gateway.studio import Picture, PreviewPicture, Rendering, Studio
+from gateway.web.auth import Caller, Doorkeeper
+from gateway.web.flights import Flights
+from gateway.web.ledger import note
+from gateway.web.patience import HeartbeatResponse, wait_for
+
+Asked = Request[Any, Any, Any]
+Respond = Callable[[list[Picture]], Awaitable[bytes]]
+LINGER_SECONDS = 2.0
+"""How long work outlives a client that is known to try again: the SDKs' first backoff."""
+
+
+class Desk:
+    """What every dialect of the images API shares."""
+
+    def __init__(self, studio: Studio, door: Doorkeeper, settings: Settings) -> None:
+        self.studio = studio
+        self.door = door
+        self.settings = settings
+        self._flights: Flights[list[Picture]] = Flights()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for."""
+        return self.studio.catalog
+
+    def admit(self, request: Asked) -> Caller:
+        """Who asks; counts towards the key's requests per minute."""
+        return self.door.admit(request)
+
+    def resolve(self, model_id: str | None, caller: Caller) -> Model:
+        """The model an id means, the default one for none.
+
+        Raises:
+            ModelNotFound: no such model.
+            Forbidden: the key may not use it.
+        """
+        catalog = self.catalog
+        model = catalog.resolve(model_id) if model_id else Model(catalog.default)
+        caller.check_may_use(model)
+        return model
+
+    async def answer(
+        self, request: Asked, caller: Caller, job: Job, rendering: Rendering, respond: Respond,
+        headers: dict[str, str],
+    ) -> Response[Any]:
+        """Draw a job and answer with what `respond` makes of the pictures.
+
+        A client that waits long is sent signs of life; one that leaves cancels the work.
+        """
+        self.log_job(request, job)
+        async with AsyncExitStack() as held:
+            work = await held.enter_async_context(
+                self._flights.aboard(
+                    await _flight_key(request, caller),
+                    lambda: self._draw(caller, job, rendering),
+                    is_retry=_is_retry(request) or _names_its_seed(await request.body()),
+                    linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
+                )
+            )
+            body = asyncio.create_task(_body(work, respond))
+            held.callback(body.cancel)
+            if await wait_for(request, body, self.settings.heartbeat_seconds):
+                return _answered(body.result(), headers)
+            return HeartbeatResponse(
+                body, held.pop_all(), self.settings.heartbeat_seconds, headers
+            )
+
+    async def stream(
+        self, request: Asked, caller: Caller, job: Job, rendering: Rendering
+    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
+        """Draw a job and yield what comes; closing it cancels the work."""
+        self.log_job(request, job)
+        with self.door.permit(caller, len(job.seeds)):
+            async with aclosing(self.studio.draw(job, rendering)) as drawn:
+                async for item in drawn:
+                    yield item
+
+    def log_job(self, request: Asked, job: Job) -> None:
+        """Put the facts of a job into the request's log line."""
+        model = ":".join([job.endpoint, *(use.route for use in job.adapters[:1])])
+        facts: dict[str, Any] = {
+            "model": model, "seed": job.seeds[0], "steps": job.num_inference_steps,
+            "n": len(job.seeds), "key": job.owner or None,
+        }
+        if self.settings.log_prompts:
+            facts["prompt"] = job.prompt
+        note(request.scope, **facts)
+
+    async def _draw(self, caller: Caller, job: Job, rendering: Rendering) -> list[Picture]:
+        with self.door.permit(caller, len(job.seeds)):
+            return await self.studio.draw_all(job, rendering)
+
+
+async def read_json(request: Asked) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        UnsupportedMediaType: the content type says it is something else.
+        InvalidRequest: it is not a JSON object.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"Unsupported content type: '{kind}'. This API method only accepts "
+            "'application/json' requests."
+        )
+    body = decode_json(await request.body())
+    if not isinstance(body, dict):
+        raise InvalidType("body", "an object", type(body).__name__)
+    return body
+
+
+def _answered(content: bytes, headers: dict[str, str]) -> Response[bytes]:
+    media_type = headers.pop("content-type", "application/json")
+    return Response(content, status_code=200, headers=headers, media_type=media_type)
+
+
+async def _body(work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
+    return await respond(await asyncio.shield(work))
+
+
+async def _flight_key(request: Asked, caller: Caller) -> str:
+    named = request.headers.get("idempotency-key", "")
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return "\n".join((caller.id, request.url.path, request.headers.get("accept", ""), named, digest))
+
+
+def _is_retry(request: Asked) -> bool:
+    count = request.headers.get("x-stainless-retry-count", "0")
+    return count not in ("", "0") or "idempotency-key" in request.headers
+
+
+def _names_its_seed(body: bytes) -> bool:
+    """Whether the pictures are settled by the request, so that joining changes nothing."""
+    given = msgspec.json.decode(body)
+    return isinstance(given, dict) and given.get("seed") not in (None, -1)
+
+
+def _tries_again(request: Asked) -> bool:
+    agent = request.headers.get("user-agent", "")
+    return agent.startswith("speakeasy-sdk/") or "x-stainless-lang" in request.headers

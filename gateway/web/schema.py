@@ -1,0 +1,108 @@
+"""The OpenAPI document: bodies that routes read themselves, and the refusals of every route."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import (
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    RequestBody,
+)
+
+from gateway.web.faults import ErrorBody
+
+REFUSALS = {
+    400: "The request cannot be answered as it is.",
+    401: "No API key, or one that is not known.",
+    403: "The key may not do this.",
+    404: "No such model.",
+    405: "The route exists for another method.",
+    408: "The request's deadline passed.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    429: "Too many requests, or the engine is busy; see Retry-After.",
+    500: "The pipeline failed.",
+    503: "The server is shutting down; see Retry-After.",
+}
+COMMON = (400, 401, 403, 429, 500, 503)
+GENERATION = tuple(REFUSALS)
+BYTES = {"type": "string", "format": "binary"}
+
+
+def refusals(*more: int) -> dict[int, ResponseSpec]:
+    """The refusals a plain route can answer with."""
+    return {
+        status: ResponseSpec(ErrorBody, description=REFUSALS[status], generate_examples=False)
+        for status in sorted({*COMMON, *more})
+    }
+
+
+def documented(
+    body: type[msgspec.Struct], answer: type[msgspec.Struct], *, streams: bool = False
+) -> type[Operation]:
+    """An operation class that documents a body which the handler decodes itself.
+
+    `streams` says that pictures and server-sent events can be answered too.
+    """
+
+    @dataclass
+    class Documented(Operation):
+        """The generated operation, its body and responses replaced."""
+
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(
+                required=True, content={"application/json": _media(schema_of(body))}
+            )
+            content = {"application/json": _media(schema_of(answer))}
+            if streams:
+                content |= {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
+                content["text/event-stream"] = _media({"type": "string"})
+            self.responses = {"200": OpenAPIResponse("Pictures.", content=content)} | {
+                str(status): OpenAPIResponse(
+                    REFUSALS[status],
+                    content={"application/json": _media(schema_of(ErrorBody))},
+                )
+                for status in GENERATION
+            }
+
+    return Documented
+
+
+def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """A Struct's JSON schema with every reference written out."""
+    schema = msgspec.json.schema(kind)
+    definitions = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, list):
+            return [inlined(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return inlined(definitions[node["$ref"].rpartition("/")[2]])
+        return {name: inlined(item) for name, item in node.items()}
+
+    result = inlined(schema)
+    assert isinstance(result, dict)
+    return result
+
+
+def openapi_config(version: str) -> OpenAPIConfig:
+    """The document at `/schema/openapi.json` and the page at `/schema`."""
+    return OpenAPIConfig(
+        title="Image gateway",
+        version=version,
+        description="OpenAI's, Friendli's and ComfyDeploy's dialects of image generation.",
+        path="/schema",
+        use_handler_docstrings=True,
+        render_plugins=[SwaggerRenderPlugin()],
+    )
+
+
+def _media(schema: dict[str, Any]) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema=schema)  # type: ignore[arg-type]  # serialised as it is

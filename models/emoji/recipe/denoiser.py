@@ -1,0 +1,133 @@
+"""The denoiser: rectified flow on latents, guided by the prompt alone, one call per step.
+
+A noise level t in [0, 1] mixes `x_t = (1 - t) x_0 + t ε`; the network learns the velocity
+`ε - x_0` (Liu et al. 2022, arXiv:2209.03003). The picture for a known prompt is nearly
+unique, so few steps suffice without a teacher: there is no guidance to distil, because
+none is used in training.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from autoencoder import LATENT_CHANNELS, new_autoencoder
+from compose import COLOUR_NAMES, PALETTE, Drawings, random_colours
+from diffusers import UNet2DConditionModel
+from PIL import Image
+from subjects import fetch, read_subjects
+from torch import Tensor
+from training import load_weights, log, train
+from words import Asker, Reader
+
+SAMPLE_PROMPTS = (
+    "a red apple", "a cat on a blue background", "a rocket on a purple background", "a puppy",
+    "a red circle", "a blue circle", "hamburger", "a smiling face",
+    "a tree on yellow", "a fish", "a car on a green background", "a crown",
+)
+
+
+def new_denoiser() -> UNet2DConditionModel:
+    """An untrained UNet; the pooled prompt modulates every block, its tokens are attended to."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(128, 256),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=384,
+        attention_head_dim=8,
+        addition_embed_type="text",
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+class Lessons:
+    """Batches of latents, prompts and noise levels; harder as training goes on."""
+
+    def __init__(self, work: Path, device: torch.device, style: str = "flat") -> None:
+        self.device = device
+        self.style = style
+        subjects = read_subjects(fetch(work))
+        self.drawings = Drawings(work, device)
+        self.asker = Asker(subjects)
+        self.reader = Reader(device)
+        self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
+        self.vae.load_state_dict(load_weights(work / "autoencoder.safetensors"))
+        # Plain shapes weigh more: their colour is all there is to them.
+        weights = [4.0 if subject.is_shape else 1.0 for subject in subjects]
+        self._weights = torch.tensor(weights)
+
+    @torch.no_grad()
+    def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """`x_0` `[count, 8, 16, 16]`, token states `[count, 20, 384]`, levels `[count]`."""
+        index = torch.multinomial(self._weights, count, replacement=True)
+        chosen = torch.randint(len(PALETTE), (count,))
+        named = torch.rand(count) < 0.6
+        colours = torch.where(named[:, None], PALETTE[chosen], random_colours(count))
+        prompts = [
+            self.asker.ask(int(i), COLOUR_NAMES[c] if n else None)
+            for i, c, n in zip(index, chosen, named, strict=True)
+        ]
+        variation = 0.0 if progress < 0.7 else 0.5 * random.random()
+        pixels = self.drawings.compose(self.style, index, colours, variation=variation)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
+            states = self.reader.read(prompts)
+        return clean.float(), states.float(), levels(count, progress).to(self.device)
+
+
+def levels(count: int, progress: float) -> Tensor:
+    """Noise levels `[count]`: at first mostly noise, where the prompt decides; later all."""
+    u = torch.rand(count)
+    return 1 - 0.6 * u.square() if progress < 0.5 else 1 - u.pow(1.4)
+
+
+def velocity_loss(model: torch.nn.Module, clean: Tensor, states: Tensor, level: Tensor) -> Tensor:
+    """Mean squared error of the predicted velocity."""
+    noise = torch.randn_like(clean)
+    t = level[:, None, None, None]
+    mixed = (1 - t) * clean + t * noise
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        predicted = model(
+            mixed.contiguous(memory_format=torch.channels_last), level * 1000, states
+        ).sample
+    return (predicted.float() - (noise - clean)).square().mean()
+
+
+def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
+    """Train, or train on, for a number of minutes."""
+    torch.manual_seed(0)
+    random.seed(0)
+    lessons = Lessons(work, device)
+    model = new_denoiser().to(device, memory_format=torch.channels_last)
+    count = 16 if device.type == "cpu" else 128
+    log(work, stage="denoiser", parameters=sum(p.numel() for p in model.parameters()))
+
+    def samples(weights: dict[str, Tensor], step: int) -> None:
+        averaged = new_denoiser().to(device).eval()
+        averaged.load_state_dict(weights)
+        path = work / f"denoiser-{step:06d}.png"
+        sheet(averaged, lessons, SAMPLE_PROMPTS).save(path)
+        log(work, stage="denoiser", step=step, sheet=str(path))
+
+    train("denoiser", model, lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
+          work=work, minutes=minutes, learning_rate=6e-4, samples=samples)
+
+
+@torch.no_grad()
+def sheet(
+    model: torch.nn.Module, lessons: Lessons, prompts: tuple[str, ...], num_steps: int = 4
+) -> Image.Image:
+    """A row of pictures by plain Euler steps, one a prompt."""
+    states = lessons.reader.read(list(prompts)).float()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(prompts), LATENT_CHANNELS, 16, 16, generator=generator).to(lessons.device)
+    edges = torch.linspace(1, 0, num_steps + 1)
+    for level, following in zip(edges, edges[1:], strict=False):
+        t = torch.full((len(prompts),), float(level) * 1000, device=lessons.device)
+        x = x + (following - level) * model(x, t, states).sample
+    pixels = lessons.vae.decode(x).sample.add(1).div(2).clamp(0, 1)
+    row = pixels.permute(2, 0, 3, 1).reshape(128, -1, 3).mul(255).byte().cpu().numpy()
+    return Image.fromarray(row)
