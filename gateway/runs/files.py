@@ -1,23 +1,26 @@
-"""Bytes that outlive a request: runs' pictures and uploaded files, with URLs that say so."""
+"""Bytes that outlive a request: runs' pictures and uploaded files, with URLs that say so.
+
+They lie in the store of all pictures, under keys of their own, which no sweep of expired
+URLs touches.
+"""
 
 import hashlib
 import hmac
-import os
-import secrets
-from pathlib import Path
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
 
-SECRET_BYTES = 32
+from gateway.images.store import SECRET_FILE, open_store, read_secret
+from gateway.settings import Settings
+
+PREFIX = "/kept/"
 
 
 class FileStore:
-    """A folder or bucket of keyed bytes. A key's signature is what lets a URL be read."""
+    """Keyed bytes. A key's signature is what lets its URL be read or written."""
 
-    def __init__(self, location: str, data: Path) -> None:
-        self._store = _open(location)
-        self._secret = _secret(data / "files.key")
+    def __init__(self, settings: Settings) -> None:
+        self._store = open_store(settings.store_location)
+        self._secret = read_secret(settings.data / SECRET_FILE)
 
     async def put(self, key: str, data: bytes) -> None:
         """Keep bytes; the same key again replaces them."""
@@ -33,38 +36,18 @@ class FileStore:
 
     async def delete(self, folder: str) -> None:
         """Delete every key under a folder."""
-        async for batch in obstore.list(self._store, prefix=folder):
-            await obstore.delete_async(self._store, [entry["path"] for entry in batch])
+        async for page in obstore.list(self._store, prefix=folder):
+            await obstore.delete_async(self._store, [entry["path"] for entry in page])
 
     def sign(self, purpose: str, key: str) -> str:
         """The signature that lets its holder do something with a key."""
-        digest = hmac.new(self._secret, f"{purpose}:{key}".encode(), hashlib.sha256)
-        return digest.hexdigest()[:40]
+        text = f"{purpose}\n{key}".encode()
+        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:32]
 
     def is_signed(self, purpose: str, key: str, signature: str) -> bool:
         """Whether a signature was given out here."""
-        return hmac.compare_digest(self.sign(purpose, key), signature)
+        return hmac.compare_digest(self.sign(purpose, key).encode(), signature.encode())
 
-    def path_of(self, key: str) -> str:
-        """Path and query of the URL that a key is read at."""
-        return f"/files/{key}?sig={self.sign('read', key)}"
-
-
-def _open(location: str) -> ObjectStore:
-    if "://" in location:
-        return from_url(location)
-    folder = Path(location)
-    folder.mkdir(parents=True, exist_ok=True)
-    return LocalStore(folder)
-
-
-def _secret(path: Path) -> bytes:
-    """The secret of this data folder, made on first use and readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SECRET_BYTES))
-    return path.read_bytes()
+    def path_of(self, key: str, purpose: str = "read") -> str:
+        """Path and query of the URL that a key is read at, or written to."""
+        return f"{PREFIX}{key}?sig={self.sign(purpose, key)}"

@@ -12,6 +12,7 @@ import httpx
 import structlog
 
 from gateway.guard import Guard, guarded_client
+from gateway.keys import KeyStore
 from gateway.runs.database import Slot, open_database, take_slot
 from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
 from gateway.runs.files import FileStore
@@ -23,7 +24,7 @@ from gateway.runs.perform import Performer, Studio
 from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
-from gateway.runs.webhooks import Deliveries, SecretOf, wait_seconds
+from gateway.runs.webhooks import Deliveries, wait_seconds
 
 log = structlog.get_logger()
 
@@ -38,7 +39,7 @@ SWEEP_RUNS = 200
 class Runs:
     """The one object that the web layer knows of runs."""
 
-    def __init__(self, studio: Studio, secret_of: SecretOf) -> None:
+    def __init__(self, studio: Studio, keys: KeyStore) -> None:
         settings = studio.settings
         self.settings = settings
         self.catalog = studio.catalog
@@ -48,21 +49,21 @@ class Runs:
         self.durable = Durable(self.engine, self.slot.name, settings.max_batch)
         self.store = RunStore(self.engine, self.durable.enqueue_delivery)
         self.library = Library(self.engine, self.threads)
-        self.files = FileStore(_location(settings.store, str(settings.data)), settings.data)
+        self.files = FileStore(settings)
         self.guard = Guard(settings.url_allow)
         self.client: httpx.AsyncClient = guarded_client(self.guard)
         self.keeper = Keeper(self.files)
         self.ordering = Ordering(settings, self.catalog, self.library, self.guard)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
         self.performer = Performer(studio, self.store, self.keeper, self.sources, self.threads)
-        self.deliveries = Deliveries(self.store, self.files, self.client, secret_of)
+        self.deliveries = Deliveries(self.store, self.files, self.client, keys)
         self._sweeper: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, studio: Studio, secret_of: SecretOf) -> AsyncIterator["Runs"]:
+    async def opened(cls, studio: Studio, keys: KeyStore) -> AsyncIterator["Runs"]:
         """Runs for as long as the block lasts."""
-        runs = cls(studio, secret_of)
+        runs = cls(studio, keys)
         await runs.start()
         try:
             yield runs
@@ -215,8 +216,3 @@ class Runs:
         await self.performer.in_thread(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
         return len(old)
-
-
-def _location(store: str | None, data: str) -> str:
-    """Beside the pictures whose URLs expire, under a name of its own."""
-    return f"{store.rstrip('/')}/kept" if store else f"{data}/kept"

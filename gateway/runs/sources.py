@@ -7,7 +7,7 @@ from PIL import Image
 
 from gateway.errors import NotFound
 from gateway.guard import UrlRefused, fetch
-from gateway.runs.files import FileStore
+from gateway.runs.files import PREFIX, FileStore
 from gateway.runs.library import Library
 from gateway.runs.pictures import decode
 from gateway.runs.planning import data_url
@@ -52,7 +52,7 @@ class Sources:
     def _own_key(self, source: str) -> str | None:
         """The key of a URL that this gateway gave out; its signature says that it did."""
         parts = urlsplit(source)
-        key = unquote(parts.path.rpartition("/files/")[2])
+        key = unquote(parts.path.rpartition(PREFIX)[2])
         signature = parse_qs(parts.query).get("sig", [""])[0]
         return key if signature and self.files.is_signed("read", key, signature) else None
 

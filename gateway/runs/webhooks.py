@@ -1,10 +1,10 @@
 """Webhook deliveries: signed, in order per run, tried again for hours, every try written down."""
 
 import asyncio
+import base64
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from gateway.errors import GatewayError
+from gateway.keys import KeyStore
 from gateway.runs.files import FileStore
 from gateway.runs.records import Attempt, Run, WebhookEvent
 from gateway.runs.store import RunStore
@@ -26,8 +27,17 @@ DELIVERIES_PER_HOST = 8
 """At once; a host that hangs must not keep the others waiting."""
 
 GONE = 410
-SecretOf = Callable[[str], str]
-"""The `whsec_` secret that an owner's webhooks are signed with."""
+
+
+def secret_of(owner: str, keys: KeyStore, files: FileStore) -> str:
+    """The secret that an owner's webhooks are signed with: its key's, else the gateway's own."""
+    key = keys.get(owner)
+    return key.webhook_secret if key else gateway_secret(files)
+
+
+def gateway_secret(files: FileStore) -> str:
+    """The secret of runs that no key asked for."""
+    return "whsec_" + base64.b64encode(files.sign("webhook", "").encode()).decode()
 
 
 def wait_seconds(attempt: int) -> float:
@@ -39,12 +49,12 @@ class Deliveries:
     """Sends events. When to send what again is for the durable workflow to say."""
 
     def __init__(
-        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, secret_of: SecretOf
+        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, keys: KeyStore
     ) -> None:
         self.store = store
         self.files = files
         self.client = client
-        self.secret_of = secret_of
+        self.keys = keys
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(DELIVERIES_PER_HOST)
         )
@@ -62,7 +72,7 @@ class Deliveries:
 
     async def _post(self, event: WebhookEvent, run: Run, url: str) -> tuple[int | None, str | None]:
         body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
-        headers = signed_headers(self.secret_of(run.owner), event.id, body)
+        headers = signed_headers(secret_of(run.owner, self.keys, self.files), event.id, body)
         try:
             async with self._hosts[urlsplit(url).netloc], asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self.client.post(

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post, put
 from litestar.datastructures import UploadFile
 
 from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
+from gateway.runs.files import PREFIX
 from gateway.runs.library import File
 from gateway.runs.runs import Runs
 from gateway.web.comfydeploy_wire import Asker
@@ -51,13 +52,13 @@ async def upload_url(
     file = File(file.id, file.owner, f"{file.id}.{extension}", type, size, file.created_at)
     await runs.library.add_file(file)
     return {
-        "upload_url": f"{asker.base_url}/files/{file.key}?sig={runs.files.sign('write', file.key)}",
+        "upload_url": asker.base_url + runs.files.path_of(file.key, "write"),
         "file_id": file.id,
         "download_url": asker.base_url + runs.files.path_of(file.key),
     }
 
 
-@put("/files/{key:path}", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
+@put(PREFIX + "{key:path}", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
 async def put_file(request: AnyRequest, key: str, sig: str = "") -> dict[str, str]:
     """Take the bytes that an upload URL was given out for."""
     runs: Runs = request.app.state.runs
@@ -68,7 +69,7 @@ async def put_file(request: AnyRequest, key: str, sig: str = "") -> dict[str, st
     return {"message": "File uploaded successfully"}
 
 
-@get("/files/{key:path}")
+@get(PREFIX + "{key:path}")
 async def get_file(request: AnyRequest, key: str, sig: str = "") -> Response[bytes]:
     """A picture of a run, or an uploaded file. The signature stands in for a key."""
     runs: Runs = request.app.state.runs

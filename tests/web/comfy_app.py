@@ -9,6 +9,7 @@ from litestar import Litestar, Request
 from litestar.testing import TestClient
 
 from gateway.errors import Unauthorized
+from gateway.keys import KeyStore
 from gateway.runs.perform import Studio
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
@@ -17,7 +18,6 @@ from gateway.web.comfydeploy_files import PUBLIC_ROUTES
 from gateway.web.comfydeploy_wire import Asker
 from tests.runs.drawing import TestEngine, small_catalog
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 Client = TestClient[Litestar]
 
 
@@ -33,7 +33,7 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         studio = Studio(engine=engine, catalog=small_catalog(), settings=settings)
-        async with Runs.opened(studio, lambda _owner: SECRET) as runs:
+        async with Runs.opened(studio, KeyStore(settings.data)) as runs:
             app.state.runs = runs
             yield
 

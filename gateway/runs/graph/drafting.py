@@ -1,6 +1,5 @@
 """From a sampler's inputs to the job a person would write by hand."""
 
-import math
 from typing import Any
 
 import msgspec
@@ -60,7 +59,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         prompt=wanted.guider.positive.prompt or "",
         negative_prompt=_negative(wanted.guider),
         guidance_scale=_guidance(card, wanted.guider),
-        num_inference_steps=_steps_of_call(wanted.sigmas.steps, strength),
+        num_inference_steps=wanted.sigmas.steps,
         seeds=_seeds(node, scope, wanted),
         width=latent.width if latent.picture is None else 0,
         height=latent.height if latent.picture is None else 0,
@@ -125,19 +124,6 @@ def _strength(node: Node, wanted: Sampling) -> float | None:
     if denoise > 0.9999:
         return 1.0 if latent.mask is not None else None
     return denoise
-
-
-def _steps_of_call(steps: int, strength: float | None) -> int:
-    """The steps to ask for so that `steps` are run after `strength` has skipped the first ones.
-
-    diffusers runs int(n * strength) of n.
-    """
-    if strength is None:
-        return steps
-    asked = math.ceil(steps / strength)
-    while int(asked * strength) < steps:
-        asked += 1
-    return asked
 
 
 def _scheduler(node: Node, wanted: Sampling) -> Choice:

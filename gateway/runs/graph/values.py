@@ -127,7 +127,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be: complete but for the pixels of its pictures.
 
     `width` and `height` 0 mean those of `picture`, which is what is redrawn, or of `canvas`,
-    which is drawn over entirely. `node_id` and `class_type` are the
+    which is drawn over entirely. `num_inference_steps` are run, whatever `strength` is.
+    `node_id` and `class_type` are the
     sampler's.
     """
 

@@ -72,7 +72,7 @@ def test_image_to_image_runs_as_many_steps_as_comfyui() -> None:
     draft = only(examples.image_to_image())
     assert draft.picture == Picture(Loaded("example.png"))
     assert draft.strength == 0.75
-    assert int(draft.num_inference_steps * draft.strength) == 20
+    assert draft.num_inference_steps == 20
     assert draft.scheduler == "DPMSolverMultistepScheduler"
     assert (draft.width, draft.height, draft.mask) == (0, 0, None)
 
@@ -140,7 +140,7 @@ def test_a_second_pass_redraws_the_first_ones_pictures() -> None:
     first, second = compiled(graph).drafts
     assert first.node_id == "3"
     assert second.picture == Picture(Rendered(0), (Resize(method="bicubic", factor=1.5),))
-    assert (second.strength, second.num_inference_steps) == (0.5, 40)
+    assert (second.strength, second.num_inference_steps) == (0.5, 20)
 
 
 def test_late_start_is_image_to_image() -> None:
@@ -157,7 +157,7 @@ def test_late_start_is_image_to_image() -> None:
     }
     graph["3"]["class_type"] = "KSamplerAdvanced"
     draft = only(graph)
-    assert (draft.strength, draft.num_inference_steps, draft.seeds) == (0.75, 20, (7,))
+    assert (draft.strength, draft.num_inference_steps, draft.seeds) == (0.75, 15, (7,))
 
 
 def test_clip_layers_become_clip_skip() -> None:
