@@ -9,6 +9,7 @@ import structlog
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
+from litestar.middleware import DefineMiddleware
 
 from gateway.bundle import served_catalog
 from gateway.catalog import Catalog
@@ -19,10 +20,11 @@ from gateway.keys import KeyStore
 from gateway.log import configure_logs
 from gateway.settings import Settings
 from gateway.studio import Studio
-from gateway.web import faults, files, friendli, health, models, openai, page
+from gateway.web import faults, files, friendli, health, models, openai, page, status
 from gateway.web.auth import Doorkeeper
 from gateway.web.desk import Desk
 from gateway.web.ledger import Ledger
+from gateway.web.recent import RecentRequests
 from gateway.web.schema import openapi_config
 
 SWEEP_SECONDS = 60
@@ -50,6 +52,7 @@ def create_app(
     studio = Studio(engine, store, catalog, settings)
     door = Doorkeeper(settings, KeyStore(settings.data))
     desk = Desk(studio, door, settings)
+    recent = RecentRequests()
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -72,9 +75,10 @@ def create_app(
             *models.routes(desk),
             *files.routes(store),
             *health.routes(engine),
-            *page.routes(desk),
+            *page.PAGES,
+            *status.routes(desk, recent),
         ],
-        middleware=[Ledger],
+        middleware=[DefineMiddleware(Ledger, recent=recent)],
         exception_handlers={
             GatewayError: faults.answer_gateway_error,
             HTTPException: faults.answer_http_exception,

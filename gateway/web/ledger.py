@@ -10,6 +10,7 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics
+from gateway.web.recent import RecentRequests
 
 log = structlog.get_logger()
 _GIVEN_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -25,8 +26,9 @@ def note(scope: Scope, **facts: Any) -> None:
 class Ledger:
     """The outermost middleware; it sees every response, whoever made it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, recent: RecentRequests) -> None:
         self.app = app
+        self.recent = recent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Number, time and record a request."""
@@ -54,7 +56,9 @@ class Ledger:
         try:
             await self.app(scope, receive, sending)
         finally:
-            _record(scope, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            _record(scope, status, seconds)
+            self.recent.add(scope, status, time.time() - seconds, seconds)
             structlog.contextvars.unbind_contextvars("request_id")
 
 

@@ -28,6 +28,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, int]
     guidance_scale: dict[str, float | None]
     native_size: str
+    sizes: dict[str, Any]
     edits: bool = True
 
 
@@ -95,5 +96,6 @@ def model_card(model: Model) -> ModelCard:
         steps=msgspec.structs.asdict(endpoint.steps),
         guidance_scale=msgspec.structs.asdict(endpoint.guidance),
         native_size=f"{width}x{height}",
+        sizes=msgspec.to_builtins(endpoint.sizes),
         edits=endpoint.edits,
     )

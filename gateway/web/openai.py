@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.convert import convert
 from gateway.errors import GatewayError, InvalidValue, UnsupportedValue
 from gateway.intake import fold, read_request, to_job
-from gateway.job import Job
+from gateway.job import Job, StepDone
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, PreviewPicture, Rendering
 from gateway.web.addresses import public_base
@@ -307,6 +307,9 @@ async def _frames(
                     type=f"{prefix}.completed", b64_json=_base64(item.data), index=item.sample,
                     usage=Usage(), seed=item.seed, receipt=item.receipt, **facts,
                 ))
+            elif isinstance(item, StepDone):
+                # A comment: every SDK skips it, and the playground shows it.
+                yield f": step {item.step}/{item.num_steps} of {item.sample}\n\n".encode()
     except GatewayError as error:
         refused = {"type": "error", **msgspec.to_builtins(envelope(error))}
         yield b"event: error\ndata: " + msgspec.json.encode(refused) + b"\n\n"

@@ -31,7 +31,7 @@ def routes(desk: Desk, recent: RecentRequests) -> list[Any]:
     @get("/status.json", include_in_schema=False)
     async def snapshot(request: Request[Any, Any, Any]) -> Snapshot:
         """The state of this process, cheap enough to ask for every second."""
-        desk.admit(request)
+        desk.door.identify(request)
         return Snapshot(
             version=version("image-gateway"),
             uptime_seconds=time.monotonic() - started,
