@@ -13,15 +13,31 @@ from litestar.middleware import DefineMiddleware
 
 from gateway.bundle import served_catalog
 from gateway.catalog import Catalog
+from gateway.digest import Digests
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
 from gateway.images.store import PictureStore
+from gateway.job import Finished, Job
 from gateway.keys import KeyStore
 from gateway.log import configure_logs
+from gateway.receipt import receipt_of, receipt_text
+from gateway.runs.perform import Equipment
+from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
-from gateway.web import faults, files, friendli, health, models, openai, page, status
+from gateway.web import (
+    comfydeploy_files,
+    faults,
+    files,
+    friendli,
+    health,
+    models,
+    openai,
+    page,
+    status,
+)
 from gateway.web.auth import Doorkeeper
+from gateway.web.comfydeploy import asker_of, comfydeploy_router
 from gateway.web.desk import Desk
 from gateway.web.ledger import Ledger
 from gateway.web.recent import RecentRequests
@@ -30,11 +46,26 @@ from gateway.web.schema import openapi_config
 SWEEP_SECONDS = 60
 EXPOSED = ["x-request-id", "retry-after", "openai-processing-ms", "x-rendered-size", "x-seed"]
 ALLOWED = [
-    "authorization", "content-type", "accept", "api-key", "x-api-key", "idempotency-key",
-    "openai-organization", "openai-project", "x-request-id", "x-request-timeout",
-    "x-stainless-arch", "x-stainless-lang", "x-stainless-os", "x-stainless-package-version",
-    "x-stainless-retry-count", "x-stainless-runtime", "x-stainless-runtime-version",
-    "x-stainless-timeout", "x-stainless-async", "x-stainless-read-timeout",
+    "authorization",
+    "content-type",
+    "accept",
+    "api-key",
+    "x-api-key",
+    "idempotency-key",
+    "openai-organization",
+    "openai-project",
+    "x-request-id",
+    "x-request-timeout",
+    "x-stainless-arch",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
+    "x-stainless-async",
+    "x-stainless-read-timeout",
     "x-stainless-helper-method",
 ]
 
@@ -50,9 +81,17 @@ def create_app(
     configure_logs()
     store = PictureStore(settings)
     studio = Studio(engine, store, catalog, settings)
-    door = Doorkeeper(settings, KeyStore(settings.data))
+    keys = KeyStore(settings.data)
+    door = Doorkeeper(settings, keys)
     desk = Desk(studio, door, settings)
     recent = RecentRequests()
+
+    @asynccontextmanager
+    async def with_runs(app: Litestar) -> AsyncIterator[None]:
+        """Entered first and left last: the engine drains before the runs are put down."""
+        async with Runs.opened(_equipment(studio), keys) as runs:
+            app.state.runs = runs
+            yield
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -74,6 +113,8 @@ def create_app(
             *friendli.routes(desk),
             *models.routes(desk),
             *files.routes(store),
+            *comfydeploy_files.PUBLIC_ROUTES,
+            comfydeploy_router(asker_of(door, settings)),
             *health.routes(engine),
             *page.PAGES,
             *status.routes(desk, recent),
@@ -91,7 +132,7 @@ def create_app(
         ),
         openapi_config=openapi_config(version("image-gateway")),
         request_max_body_size=int(settings.max_body_mib * 2**20),
-        lifespan=[lifespan],
+        lifespan=[with_runs, lifespan],
         logging_config=None,
         debug=False,
     )
@@ -101,6 +142,20 @@ def _local_engine(catalog: Catalog, settings: Settings) -> Engine:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     return LocalEngine(catalog, settings)
+
+
+def _equipment(studio: Studio) -> Equipment:
+    """What runs are drawn with; their pictures carry the same receipts as any other."""
+    digests = Digests(studio.settings.data)
+
+    def describe(job: Job, finished: Finished) -> dict[str, str]:
+        if not studio.settings.receipts:
+            return {}
+        return receipt_text(receipt_of(job, finished, digests.of_job(job, studio.catalog)))
+
+    return Equipment(
+        engine=studio.engine, catalog=studio.catalog, settings=studio.settings, describe=describe
+    )
 
 
 async def _start(engine: Engine) -> None:

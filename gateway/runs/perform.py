@@ -32,7 +32,7 @@ Describe = Callable[[Job, Finished], dict[str, str]]
 """The text that a picture's PNG carries."""
 
 
-class Studio(msgspec.Struct, frozen=True, kw_only=True):
+class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """What runs are drawn with."""
 
     engine: Engine
@@ -46,13 +46,13 @@ class Performer:
 
     def __init__(
         self,
-        studio: Studio,
+        equipment: Equipment,
         store: RunStore,
         keeper: Keeper,
         sources: Sources,
         threads: Executor,
     ) -> None:
-        self.studio = studio
+        self.equipment = equipment
         self.store = store
         self.keeper = keeper
         self.sources = sources
@@ -119,7 +119,7 @@ class Performer:
 
         Returns the outputs, and what was read more freely than it was written.
         """
-        plan = plan_of(run.order, self.studio.catalog, self.studio.settings)
+        plan = plan_of(run.order, self.equipment.catalog, self.equipment.settings)
         self.live.tell(run.id, "execution_start")
         meter = Meter(run, plan, self.live, lambda change: self._change(run, change))
         frames: dict[int, list[Frame]] = {}
@@ -139,7 +139,7 @@ class Performer:
         self, run: Run, plan: Plan, index: int, frames: Mapping[int, list[Frame]]
     ) -> Job:
         draft = plan.drafts[index]
-        card = self.studio.catalog.endpoints[draft.endpoint]
+        card = self.equipment.catalog.endpoints[draft.endpoint]
         rendered = {before: [frame.picture for frame in done] for before, done in frames.items()}
         job = await job_of(
             draft, card, lambda source: self.sources.load(source, run.owner), rendered
@@ -161,7 +161,7 @@ class Performer:
 
     async def _drawn(self, job: Job, meter: Meter) -> list[Frame]:
         frames: dict[int, Frame] = {}
-        async with aclosing(self.studio.engine.submit(job)) as events:
+        async with aclosing(self.equipment.engine.submit(job)) as events:
             async for event in events:
                 match event:
                     case StepDone():
@@ -169,7 +169,7 @@ class Performer:
                     case Finished(sample, pixels):
                         if job.output_size:
                             pixels = await self.in_thread(resample, pixels, job.output_size)
-                        text = self.studio.describe(job, event)
+                        text = await self.in_thread(self.equipment.describe, job, event)
                         frames[sample] = Frame(from_pixels(pixels), job.seeds[sample], text)
                     case Failed():
                         raise event.error()

@@ -20,7 +20,7 @@ from gateway.runs.keeping import Keeper
 from gateway.runs.library import Library
 from gateway.runs.live import Notice
 from gateway.runs.ordering import Ordering
-from gateway.runs.perform import Performer, Studio
+from gateway.runs.perform import Equipment, Performer
 from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
@@ -39,10 +39,10 @@ SWEEP_RUNS = 200
 class Runs:
     """The one object that the web layer knows of runs."""
 
-    def __init__(self, studio: Studio, keys: KeyStore) -> None:
-        settings = studio.settings
+    def __init__(self, equipment: Equipment, keys: KeyStore) -> None:
+        settings = equipment.settings
         self.settings = settings
-        self.catalog = studio.catalog
+        self.catalog = equipment.catalog
         self.engine = open_database(settings)
         self.slot: Slot = take_slot(self.engine, settings.data)
         self.threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="runs-database")
@@ -55,15 +55,15 @@ class Runs:
         self.keeper = Keeper(self.files)
         self.ordering = Ordering(settings, self.catalog, self.library, self.guard)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
-        self.performer = Performer(studio, self.store, self.keeper, self.sources, self.threads)
+        self.performer = Performer(equipment, self.store, self.keeper, self.sources, self.threads)
         self.deliveries = Deliveries(self.store, self.files, self.client, keys)
         self._sweeper: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, studio: Studio, keys: KeyStore) -> AsyncIterator["Runs"]:
+    async def opened(cls, equipment: Equipment, keys: KeyStore) -> AsyncIterator["Runs"]:
         """Runs for as long as the block lasts."""
-        runs = cls(studio, keys)
+        runs = cls(equipment, keys)
         await runs.start()
         try:
             yield runs

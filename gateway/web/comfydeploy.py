@@ -11,7 +11,10 @@ from litestar.types import ControllerRouterHandler
 from gateway.errors import GatewayError, NotFound, NotOffered
 from gateway.runs.graph.refusal import GraphRefused
 from gateway.runs.runs import Runs
+from gateway.settings import Settings
 from gateway.web import comfydeploy_files, comfydeploy_library, comfydeploy_runs
+from gateway.web.addresses import public_base
+from gateway.web.auth import Doorkeeper
 from gateway.web.comfydeploy_wire import Asker
 from gateway.web.faults import retry_headers
 
@@ -77,6 +80,16 @@ def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
         exception_handlers={GatewayError: answer_error, HTTPException: answer_http_exception},
         tags=["ComfyDeploy"],
     )
+
+
+def asker_of(door: Doorkeeper, settings: Settings) -> Callable[[AnyRequest], Asker]:
+    """Who asks, by the gateway's own keys."""
+
+    def ask(request: AnyRequest) -> Asker:
+        caller = door.admit(request)
+        return Asker(caller.id, public_base(request, settings), caller.check_may_use)
+
+    return ask
 
 
 def answer_error(_request: AnyRequest, error: GatewayError) -> Response[Any]:

@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 
 from gateway.errors import Unauthorized
 from gateway.keys import KeyStore
-from gateway.runs.perform import Studio
+from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.web.comfydeploy import comfydeploy_router
@@ -32,8 +32,8 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
-        studio = Studio(engine=engine, catalog=small_catalog(), settings=settings)
-        async with Runs.opened(studio, KeyStore(settings.data)) as runs:
+        equipment = Equipment(engine=engine, catalog=small_catalog(), settings=settings)
+        async with Runs.opened(equipment, KeyStore(settings.data)) as runs:
             app.state.runs = runs
             yield
 
