@@ -92,10 +92,10 @@ def _png(pixels: Pixels, text: Mapping[str, str]) -> bytes:
 
 def _deflated(lines: Bytes) -> bytes:
     """Isal's level 1 for pictures with texture; flat ones are cheap to compress better."""
-    fast: bytes = isal_zlib.compress(lines, 1)
+    fast: bytes = isal_zlib.compress(lines.data, 1)
     if lines.size < _FLAT_RATIO * len(fast):
         return fast
-    return min(fast, zlib.compress(lines, 4), key=len)
+    return min(fast, zlib.compress(lines.data, 4), key=len)
 
 
 def _filtered(pixels: Pixels) -> Bytes:
