@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
+import os
 import secrets
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -48,7 +50,7 @@ class PictureStore:
 
     def is_signed(self, name: str, expires: int, signature: str) -> bool:
         """Whether a URL was given out by this gateway, expired or not."""
-        return hmac.compare_digest(self._signature(name, expires), signature)
+        return hmac.compare_digest(self._signature(name, expires).encode(), signature.encode())
 
     async def sweep(self, now: datetime | None = None) -> int:
         """Delete pictures whose URLs have all expired, and count them."""
@@ -80,14 +82,16 @@ def open_store(location: str) -> ObjectStore:
 
 def read_secret(path: Path) -> bytes:
     """The key that signs URLs; made on first use and readable by its owner alone."""
+    if path.exists():
+        return path.read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("x") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
-    return path.read_text().encode()
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    with suppress(FileExistsError):
+        os.link(partial, path)  # whole or not at all, and never over another process's
+    partial.unlink()
+    return path.read_bytes()
 
 
 def _key(name: str) -> str:

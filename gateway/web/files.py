@@ -1,5 +1,7 @@
 """Pictures by their signed URL, for anyone who has the link."""
 
+import re
+import re
 import time
 from typing import Annotated, Any
 
@@ -9,6 +11,8 @@ from litestar.params import Parameter
 from gateway.errors import NotFound
 from gateway.images.store import PREFIX, PictureStore, content_type
 from gateway.web.schema import refusals
+
+_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 def routes(store: PictureStore) -> list[Any]:
@@ -22,7 +26,7 @@ def routes(store: PictureStore) -> list[Any]:
     ) -> Response[bytes]:
         """A picture that a response's `url` named."""
         kind = content_type(name)
-        until = int(expires) if expires.isascii() and expires.isdigit() else 0
+        until = int(expires) if re.fullmatch(r"[0-9]{1,12}", expires) else 0
         if kind is None or not store.is_signed(name, until, signature):
             raise NotFound("No such file, or its URL is not whole.")
         left = until - int(time.time())
