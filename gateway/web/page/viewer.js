@@ -1,6 +1,7 @@
 // The picture looked at: its latest pixels, its progress, its receipt, what can be done with it.
 
-import { announce, byId, element } from './dom.js';
+import { announce, byId } from './dom.js';
+import { receiptRows } from './receipt.js';
 
 /** Shows one picture at a time; `acts` maps an action's name to what it does with it. */
 export class Viewer {
@@ -63,28 +64,6 @@ export function showProgress(bar, picture) {
   bar.hidden = !picture.isOpen;
   if (picture.step) [bar.max, bar.value] = [picture.numSteps, picture.step];
   else bar.removeAttribute('value');
-}
-
-const LABELS = { num_inference_steps: 'steps', guidance_scale: 'guidance', negative_prompt: 'left out' };
-
-function receiptRows(picture) {
-  if (picture.fault) return [element('dt', 'problem'), element('dd', picture.fault.message)];
-  const { prompt, n, ...asked } = picture.request.fields;
-  const facts = { ...asked, size: picture.size, seed: picture.seed, ...picture.receipt };
-  delete facts.prompt;
-  return Object.entries(facts).flatMap(([name, value]) => [
-    element('dt', LABELS[name] ?? name.replaceAll('_', ' ')),
-    element('dd', told(value)),
-  ]);
-}
-
-function told(value) {
-  if (value === null || value === undefined) return '–';
-  if (Array.isArray(value)) return value.map(told).join(', ') || '–';
-  if (typeof value === 'object') {
-    return Object.entries(value).map(([key, inner]) => `${key} ${told(inner)}`).join(', ') || '–';
-  }
-  return String(value);
 }
 
 function fileName(prompt) {
