@@ -26,6 +26,9 @@ POLL_SECONDS = 0.25
 """An idle process spends 1.5 % of a core on polling a queue this often."""
 
 ORDER_POLL_SECONDS = 0.5
+STOP_SECONDS = 0.2
+"""How long the thread that listens for notifications, which nobody sends here, holds up a stop."""
+
 LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 """Runs in flight that a request may bound itself to; each one in use is a queue of its own."""
 
@@ -104,6 +107,8 @@ class Durable:
                 "application_version": APP_VERSION,
                 "log_level": "ERROR",
                 "enable_otlp": False,
+                "use_listen_notify": False,
+                "notification_listener_polling_interval_sec": STOP_SECONDS,
             }
         )
         logging.getLogger("dbos").setLevel(logging.ERROR)

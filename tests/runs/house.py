@@ -1,0 +1,51 @@
+"""Runs on a small engine, opened inside the test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.keys import KeyStore
+from gateway.runs.perform import Equipment
+from gateway.runs.records import Order, Run
+from gateway.runs.runs import Runs
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine, small_catalog
+
+T = TypeVar("T")
+OWNER = "ann"
+
+
+@asynccontextmanager
+async def opened(
+    data: Path, database: str | None, engine: TestEngine | None = None, **settings: Any
+) -> AsyncIterator[Runs]:
+    """Runs for as long as the block lasts."""
+    equipment = Equipment(
+        engine=engine or TestEngine(),
+        catalog=small_catalog(),
+        settings=Settings(data=data, database=database, **settings),
+    )
+    async with Runs.opened(equipment, KeyStore(data)) as runs:
+        yield runs
+
+
+def order(prompt: str = "a cat", **fields: Any) -> Order:
+    """An order of the small model; its seed is 7 unless said otherwise."""
+    inputs = {"prompt": prompt, "seed": fields.pop("seed", 7)}
+    return Order(model_id="tiny", inputs=inputs, **fields)
+
+
+async def draw(runs: Runs, *orders: Order) -> list[Run]:
+    """Runs from acceptance to their end."""
+    new = await runs.accept(orders, OWNER)
+    return list(await asyncio.gather(*(runs.wait(run.id, OWNER) for run in new)))
+
+
+async def until(check: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
+    """What a check finds once it finds something."""
+    async with asyncio.timeout(seconds):
+        while not (found := await check()):
+            await asyncio.sleep(0.02)
+    return found
