@@ -251,6 +251,8 @@ class ShuttingDown(GatewayError):
 
 FAILURES: dict[str, type[GatewayError]] = {
     str(error.code): error
-    for error in (DeadlineExceeded, Cancelled, GenerationFailed, OutOfMemory, ShuttingDown)
+    for error in (
+        UnsupportedValue, DeadlineExceeded, Cancelled, GenerationFailed, OutOfMemory, ShuttingDown
+    )
 }
 """What a `Failed` event's code stands for."""

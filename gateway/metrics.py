@@ -5,15 +5,11 @@ from prometheus_client import Counter, Gauge, Histogram
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
-REQUESTS = Counter(
-    "gateway_requests_total", "Requests answered", ["route", "model", "status"]
-)
+REQUESTS = Counter("gateway_requests_total", "Requests answered", ["route", "model", "status"])
 REQUEST_SECONDS = Histogram(
     "gateway_request_seconds", "From request to response", ["route", "model"], buckets=SECONDS
 )
-ENCODE_SECONDS = Histogram(
-    "gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS
-)
+ENCODE_SECONDS = Histogram("gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS)
 QUEUE_DEPTH = Gauge("gateway_queue_depth", "Samples waiting to start")
 RUNNING = Gauge("gateway_running_samples", "Samples in progress")
 BATCH_SIZE = Histogram(

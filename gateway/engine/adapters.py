@@ -1,185 +1,193 @@
 """LoRA adapters in a batch: each row of a forward is changed by its own sample's adapters.
 
-diffusers and PEFT read the files and build the layers; PEFT's layers are then kept
-disabled, so that they compute the base weights, and a hook adds to each row
+The adapters of all rows are laid side by side into one wide LoRA, and each row opens only
+its own part of the rank between the two matrices:
 
-    y += sum over its adapters of  scale * alpha / rank * B(A(x)).
+    y += B((A x) * gains),    A [rank, in], B [out, rank], gains [rows, rank]
+
+where a row's gains are its adapters' scales in their part, and zero elsewhere. So rows mix
+adapters, scales and stacks of adapters freely, at two matrix products per layer.
 """
 
-from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gateway.catalog import AdapterCard, CardError
-from gateway.engine.loading import LoadedPipeline, modules_of
-from gateway.engine.parking import unparked
 from gateway.job import AdapterUse
 
-Rows = Sequence[tuple[AdapterUse, ...]]
+Uses = tuple[AdapterUse, ...]
+Rows = Sequence[Uses]
+NUM_GAINS = 256
+"""Gain tables kept: one per mixture of adapters and rank, small, and costly to copy over."""
+
+
+class RowsUnknownError(Exception):
+    """A layer's input does not lie row by row, so that adapters cannot differ between rows."""
+
+
+class LayerWeights(NamedTuple):
+    """One adapter's change of one layer; `alpha / rank` is already in `up`.
+
+    Linear: `down` [rank, in], `up` [out, rank]. Convolution: `down` [rank, in, height, width],
+    `up` [out, rank, 1, 1].
+    """
+
+    down: Tensor
+    up: Tensor
+
+
+AdapterWeights = Mapping[tuple[str, str], LayerWeights]
+"""By component (`unet`) and path of the layer inside it."""
 
 
 class Adapters:
-    """The adapters loaded into one pipeline, least recently used first."""
+    """The adapters in memory for one pipeline's components."""
 
-    def __init__(self, loaded: LoadedPipeline) -> None:
-        self._loaded = loaded
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._layers: list[AdapterLayer] = []
+    def __init__(self, components: Mapping[str, object]) -> None:
+        self._components = components
+        self._layers: dict[tuple[str, str], AdapterLayer] = {}
+        self._routes: dict[str, None] = {}
         self._rows = CurrentRows()
 
     @property
     def routes(self) -> tuple[str, ...]:
         """Routes in memory."""
-        return tuple(self._sizes)
+        return tuple(self._routes)
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all loaded adapters."""
-        return sum(self._sizes.values())
+    def add(self, route: str, weights: AdapterWeights) -> None:
+        """Have rows that name the route changed by these weights."""
+        for key, layer in weights.items():
+            if key not in self._layers:
+                component, path = key
+                module = self._components[component]
+                assert isinstance(module, nn.Module)
+                self._layers[key] = AdapterLayer(module.get_submodule(path), self._rows)
+            self._layers[key].add(route, layer)
+        self._routes[route] = None
 
-    def touch(self, route: str) -> None:
-        """Note that a route was just used."""
-        self._sizes.move_to_end(route)
-
-    def add(self, card: AdapterCard, weights: dict[str, Tensor]) -> None:
-        """Build an adapter's layers from its weights.
-
-        Raises:
-            CardError: the weights do not fit this pipeline.
-        """
-        pipeline = self._loaded.base
-        with unparked(self._loaded.entries):
-            try:
-                pipeline.load_lora_weights(dict(weights), adapter_name=card.route)
-            except Exception as error:
-                raise CardError(f"{card.path}: not a LoRA for '{card.endpoint}': {error}") from error
-            self._hook_layers()
-        self._sizes[card.route] = sum(
-            tensor.numel() * tensor.element_size() for tensor in weights.values()
-        )
-
-    def evict_to(self, budget_bytes: float, in_use: set[str]) -> list[str]:
-        """Drop the least recently used adapters until the budget is kept; return their routes."""
-        gone = []
-        for route in list(self._sizes):
-            if self.size_bytes <= budget_bytes:
-                break
-            if route not in in_use:
-                with unparked(self._loaded.entries):
-                    self._loaded.base.delete_adapters(route)
-                del self._sizes[route]
-                gone.append(route)
-        return gone
+    def drop(self, route: str) -> None:
+        """Forget an adapter; layers that no adapter changes are as they were."""
+        for key, layer in list(self._layers.items()):
+            layer.drop(route)
+            if layer.is_empty:
+                layer.close()
+                del self._layers[key]
+        del self._routes[route]
 
     def use(self, rows: Rows) -> None:
         """Say which adapters the rows of the next forward carry."""
         self._rows.set(rows)
-
-    def _hook_layers(self) -> None:
-        hooked = {layer.layer for layer in self._layers}
-        for module in modules_of(self._loaded.base.components):
-            for layer in module.modules():
-                if isinstance(layer, BaseTunerLayer):
-                    layer.enable_adapters(enabled=False)
-                    if layer not in hooked:
-                        self._layers.append(AdapterLayer(layer, self._rows))
 
 
 class CurrentRows:
     """The adapters of each row of the forward in progress; empty where no row has any."""
 
     def __init__(self) -> None:
-        self.rows: Rows = ()
-        self._indices: dict[tuple[str, int, torch.device], tuple[Tensor, Tensor]] = {}
+        self.rows: tuple[Uses, ...] = ()
+        self.routes: tuple[str, ...] = ()
+        self._gains: dict[object, Tensor] = {}
+
+    @property
+    def are_alike(self) -> bool:
+        """Whether every row has the same adapters at the same scales."""
+        return len(set(self.rows)) == 1
 
     def set(self, rows: Rows) -> None:
         """Start a forward."""
-        self.rows = rows if any(rows) else ()
-        self._indices = {}
+        self.rows = tuple(rows) if any(rows) else ()
+        self.routes = tuple(sorted({use.route for uses in self.rows for use in uses}))
 
-    def routes(self) -> list[str]:
-        """The routes that any row carries."""
-        return list(dict.fromkeys(use.route for uses in self.rows for use in uses))
+    def gains(self, parts: tuple[tuple[str, int], ...], like: Tensor) -> Tensor:
+        """How much each row opens each part `(route, rank)`: `[rows, sum of ranks]`.
 
-    def of(self, route: str, repeats: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The positions of a route's rows `[k]`, and their scales `[k]`.
-
-        `repeats` is how many consecutive positions a layer has for each row.
+        One row where all are alike.
         """
-        key = (route, repeats, device)
-        if key not in self._indices:
-            pairs = [
-                (row * repeats + offset, use.scale)
-                for row, uses in enumerate(self.rows)
-                for use in uses
-                if use.route == route
-                for offset in range(repeats)
+        rows = self.rows[:1] if self.are_alike else self.rows
+        key = (rows, parts, like.dtype, like.device)
+        if key not in self._gains:
+            if len(self._gains) >= NUM_GAINS:
+                self._gains.clear()
+            table = [
+                [scale for route, rank in parts for scale in [_scale(uses, route)] * rank]
+                for uses in rows
             ]
-            positions, scales = zip(*pairs, strict=True)
-            self._indices[key] = (
-                torch.tensor(positions, device=device),
-                torch.tensor(scales, device=device),
-            )
-        return self._indices[key]
+            self._gains[key] = torch.tensor(table, dtype=like.dtype).to(like.device)
+        return self._gains[key]
 
 
 class AdapterLayer:
-    """One PEFT layer, and the hook that adds each row's own adapters to its output."""
+    """A layer that adapters change, and the hook that changes it."""
 
-    def __init__(self, layer: Any, rows: CurrentRows) -> None:
-        self.layer = layer
+    def __init__(self, layer: nn.Module, rows: CurrentRows) -> None:
         self._rows = rows
-        layer.register_forward_hook(self)
+        self._weights: dict[str, LayerWeights] = {}
+        self._joined: tuple[tuple[str, ...], LayerWeights] | None = None
+        self._hook = layer.register_forward_hook(self)
 
-    def __call__(self, layer: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        rows = self._rows
-        if not rows.rows:
+    @property
+    def is_empty(self) -> bool:
+        """Whether no adapter changes this layer."""
+        return not self._weights
+
+    def add(self, route: str, weights: LayerWeights) -> None:
+        """Note an adapter's weights for this layer."""
+        self._weights[route] = weights
+        self._joined = None
+
+    def drop(self, route: str) -> None:
+        """Forget an adapter's weights for this layer."""
+        self._weights.pop(route, None)
+        self._joined = None
+
+    def close(self) -> None:
+        """Give the layer back."""
+        self._hook.remove()
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        routes = tuple(route for route in self._rows.routes if route in self._weights)
+        if not routes:
             return output
         x = inputs[0]
-        repeats, rest = divmod(x.shape[0], len(rows.rows))
-        assert rest == 0, "a LoRA layer's input has no whole number of positions per sample"
-        for route in rows.routes():
-            if route in layer.lora_A:
-                positions, scales = rows.of(route, repeats, x.device)
-                output = output.index_add(0, positions, self._delta(route, x[positions], scales))
-        return output
+        if not self._rows.are_alike and x.shape[0] != len(self._rows.rows):
+            raise RowsUnknownError
+        parts = tuple((route, self._weights[route].down.shape[0]) for route in routes)
+        down, up = self._join(routes)
+        return output + _delta(layer, x.to(down.dtype), down, up, self._rows.gains(parts, down)).to(
+            output.dtype
+        )
 
-    def _delta(self, route: str, x: Tensor, scales: Tensor) -> Tensor:
-        down: nn.Module = self.layer.lora_A[route]
-        up: nn.Module = self.layer.lora_B[route]
-        weight = next(down.parameters())
-        delta: Tensor = up(down(x.to(weight.dtype))).to(x.dtype)
-        scales = (scales * self.layer.scaling[route]).to(delta.dtype)
-        return delta * scales.reshape(-1, *(1,) * (delta.ndim - 1))
-
-
-def read_adapter(card: AdapterCard) -> dict[str, Tensor]:
-    """An adapter's weights, from safetensors only.
-
-    Raises:
-        CardError: no such file, or not safetensors, or a kind that cannot share a batch.
-    """
-    path = card.file or _fetched(card)
-    try:
-        with safe_open(path, "pt") as file:
-            if any("dora_scale" in name or "lora_magnitude" in name for name in file.keys()):
-                raise CardError(f"{path}: DoRA weights cannot share a batch; wanted a plain LoRA")
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CardError(f"{path}: not a safetensors file: {error}") from error
+    def _join(self, routes: tuple[str, ...]) -> LayerWeights:
+        """The adapters side by side; the latest mixture is kept, for the steps that follow."""
+        if len(routes) == 1:
+            return self._weights[routes[0]]
+        if self._joined is None or self._joined[0] != routes:
+            chosen = [self._weights[route] for route in routes]
+            joined = LayerWeights(
+                torch.cat([weights.down for weights in chosen]),
+                torch.cat([weights.up for weights in chosen], dim=1),
+            )
+            self._joined = (routes, joined)
+        return self._joined[1]
 
 
-def _fetched(card: AdapterCard) -> str:
-    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+def _scale(uses: Uses, route: str) -> float:
+    return sum(use.scale for use in uses if use.route == route)
 
-    name = card.weight_name or "pytorch_lora_weights.safetensors"
-    try:
-        return hf_hub_download(card.source, name, revision=card.revision)
-    except Exception as error:
-        raise CardError(f"{card.path}: cannot fetch '{card.source}' {name}: {error}") from error
+
+def _delta(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor, gains: Tensor) -> Tensor:
+    """`B((A x) * gains)` for a linear layer or a convolution."""
+    if isinstance(layer, nn.Conv2d):
+        inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+        return F.conv2d(_opened(inner, gains[:, :, None, None]), up)
+    inner = F.linear(x, down)
+    return F.linear(_opened(inner, gains.view(len(gains), *(1,) * (x.ndim - 2), -1)), up)
+
+
+def _opened(inner: Tensor, gains: Tensor) -> Tensor:
+    """What overflows half precision in a row's closed parts must not become NaN there."""
+    if inner.dtype == torch.float16:
+        return torch.where(gains == 0, torch.zeros_like(gains), inner * gains)
+    return inner * gains

@@ -1,32 +1,36 @@
-"""How a job becomes a call of a stock pipeline: which class, which arguments, what result."""
+"""How a job becomes a call of a stock pipeline: its own copy, its scheduler, its arguments."""
 
 import copy
+import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+import diffusers
 import torch
 from PIL import Image
-from torch import Tensor
 
+from gateway.engine.pixels import to_image
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
 
-OnStep = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]
+Parameters = Mapping[str, inspect.Parameter]
+RESAMPLING = Image.Resampling.LANCZOS
 
 
 def prepare(pipeline: Any, job: Job) -> Any:
     """A sample's own pipeline: shared modules, and a scheduler that counts its steps alone."""
     own = copy.copy(pipeline)
-    if getattr(own, "scheduler", None) is not None:
-        own.scheduler = _scheduler(own.scheduler, job)
-    own.set_progress_bar_config(disable=True)
+    if getattr(pipeline, "scheduler", None) is not None:
+        # Not by setattr, which would write the pipeline's config anew for every sample.
+        vars(own)["scheduler"] = _scheduler(pipeline.scheduler, job)
+    # It would put offloading hooks anew on modules that others are using.
+    vars(own)["maybe_free_model_hooks"] = _nothing
     return own
 
 
-def arguments(pipeline: Any, job: Job, seed: int, on_step: OnStep) -> dict[str, Any]:
+def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     """The keyword arguments of the call: those of the job that the pipeline knows.
 
     Raises:
@@ -40,7 +44,6 @@ def arguments(pipeline: Any, job: Job, seed: int, on_step: OnStep) -> dict[str, 
         "width": job.width,
         "generator": torch.Generator("cpu").manual_seed(seed),
         "output_type": "pt",
-        "callback_on_step_end": on_step,
         "num_images_per_prompt": 1,
     }
     if job.guidance_scale is not None:
@@ -48,14 +51,14 @@ def arguments(pipeline: Any, job: Job, seed: int, on_step: OnStep) -> dict[str, 
     if job.negative_prompt is not None:
         wanted["negative_prompt"] = job.negative_prompt
     given = {name: value for name, value in wanted.items() if name in known}
-    given |= _inputs(known, job, type(pipeline).__name__)
-    given |= _extra(known, job)
-    return given
+    if job.images:
+        given |= _inputs(pipeline, known, job)
+    return given | _extra(pipeline, known, job)
 
 
-def known_arguments(pipeline: Any) -> Mapping[str, inspect.Parameter]:
+def known_arguments(pipeline: Any) -> Parameters:
     """The parameters of a pipeline's call, by name."""
-    return inspect.signature(type(pipeline).__call__).parameters
+    return _parameters(type(pipeline))
 
 
 def steps_to_ask(num_inference_steps: int, strength: float) -> int:
@@ -69,56 +72,68 @@ def steps_to_ask(num_inference_steps: int, strength: float) -> int:
     return asked
 
 
-def to_pixels(image: Tensor) -> Pixels:
-    """A picture `[channels, height, width]` in [0, 1] as uint8; converted on its device."""
-    channels, height, width = image.shape
-    data = (image.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    flat = data.permute(1, 2, 0).contiguous().cpu().numpy()
-    return Pixels(width, height, channels, flat.tobytes())
+@functools.cache
+def _parameters(kind: type) -> Parameters:
+    return inspect.signature(kind.__call__).parameters
 
 
-def first_image(result: Any) -> Tensor:
-    """The picture in a pipeline's result, `[channels, height, width]` in [0, 1]."""
-    images = result.images if hasattr(result, "images") else result[0]
-    image = images[0]
-    if isinstance(image, Tensor):
-        return image
-    array = np.asarray(image, dtype=np.float32) / (255 if isinstance(image, Image.Image) else 1)
-    return torch.from_numpy(array).permute(2, 0, 1)
-
-
-def to_image(pixels: Pixels) -> Image.Image:
-    """An input picture as pipelines take it."""
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.channels]
-    return Image.frombytes(mode, (pixels.width, pixels.height), pixels.data)
-
-
-def _inputs(known: Mapping[str, Any], job: Job, name: str) -> dict[str, Any]:
-    if not job.images:
-        return {}
+def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
+    name = type(pipeline).__name__
+    if "image" not in known:
+        raise UnsupportedValue(f"{name} takes no image.", param="image")
     images = [to_image(pixels).convert("RGB") for pixels in job.images]
+    if "strength" in known:
+        # It repaints the picture it is given, at that picture's size.
+        images = [image.resize((job.width, job.height), RESAMPLING) for image in images]
     given: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
     if job.mask is not None:
         if "mask_image" not in known:
             raise UnsupportedValue(f"{name} takes no mask.", param="mask")
-        given["mask_image"] = to_image(job.mask).convert("L")
+        given["mask_image"] = _mask(job.mask, job)
     if "strength" in known:
-        strength = 1.0 if job.strength is None else job.strength
+        default = known["strength"].default
+        strength = default if job.strength is None else job.strength
         given["strength"] = strength
-        given["num_inference_steps"] = steps_to_ask(job.num_inference_steps, strength)
+        if _cuts_steps(pipeline):
+            given["num_inference_steps"] = steps_to_ask(job.num_inference_steps, strength)
     return given
 
 
-def _extra(known: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _mask(mask: Pixels, job: Job) -> Image.Image:
+    return to_image(mask).convert("L").resize((job.width, job.height), Image.Resampling.NEAREST)
+
+
+def _cuts_steps(pipeline: Any) -> bool:
+    """Whether a strength shortens the steps; latent consistency spaces as many over less."""
+    call = inspect.unwrap(type(pipeline).__call__)
+    return "get_timesteps" in call.__code__.co_names
+
+
+def _extra(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
+    """The job's extra arguments; None for one it does not know changes nothing."""
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    return {name: value for name, value in job.arguments.items() if takes_any or name in known}
+    extra = {}
+    for name, value in job.arguments.items():
+        if name in known or takes_any:
+            extra[name] = value
+        elif value is not None and not job.images:
+            raise UnsupportedValue(f"{type(pipeline).__name__} takes no '{name}'.", param=name)
+    return extra
 
 
 def _scheduler(scheduler: Any, job: Job) -> Any:
-    """A copy of the pipeline's scheduler, or one of the class the job names."""
+    """A copy of the pipeline's scheduler, or one of the class the job names.
+
+    Raises:
+        UnsupportedValue: diffusers has no such class.
+    """
     if job.scheduler is None and not job.scheduler_config:
         return copy.deepcopy(scheduler)
-    import diffusers  # noqa: PLC0415
-
-    kind = getattr(diffusers, job.scheduler) if job.scheduler else type(scheduler)
+    kind = getattr(diffusers, job.scheduler, None) if job.scheduler else type(scheduler)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+        raise UnsupportedValue(f"There is no scheduler '{job.scheduler}'.", param="scheduler")
     return kind.from_config(scheduler.config, **job.scheduler_config)
+
+
+def _nothing() -> None:
+    pass

@@ -6,17 +6,32 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting, DiffusionPipeline
+from diffusers import DiffusionPipeline
+from diffusers.pipelines.auto_pipeline import (
+    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
+    AUTO_INPAINT_PIPELINES_MAPPING,
+    SUPPORTED_TASKS_MAPPINGS,
+)
 
 from gateway.catalog import CardError, EndpointCard, FusedLora
-from gateway.engine.parking import Entry, entries_of
+from gateway.engine.adapters import Adapters
+from gateway.engine.call import known_arguments
+from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
+from gateway.weights import index_file
 
 CONSTRUCTION = threading.Lock()
 """Held while modules are built: loading replaces `torch.nn.Module`'s methods for all threads."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+SIBLINGS = {
+    "vary": (AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "Img2ImgPipeline"),
+    "inpaint": (AUTO_INPAINT_PIPELINES_MAPPING, "InpaintPipeline"),
+}
+"""Per kind of edit: diffusers' table by family, and how such a class is named beside it."""
 
 
 class LoadedPipeline:
@@ -28,8 +43,14 @@ class LoadedPipeline:
         self.device = device
         self.entries: list[Entry] = entries_of(pipeline.components)
         self.size_bytes = size_bytes(pipeline.components)
-        self._siblings: dict[str, Any] = {"generate": pipeline}
-        for entry in self.entries:
+        self.adapters = Adapters(pipeline.components)
+        self._siblings: dict[str, Any] = {}
+        self._still = [
+            StillTo(name, module)
+            for name, module in pipeline.components.items()
+            if isinstance(module, torch.nn.Module)
+        ]
+        for entry in (*self.entries, *self._still):
             entry.park()
 
     def pipeline_for(self, job: Job) -> Any:
@@ -46,40 +67,48 @@ class LoadedPipeline:
             self._siblings[kind] = self._sibling(kind)
         return self._siblings[kind]
 
+    def rest(self) -> None:
+        """Move what offloading left on the device back to the host; nothing runs."""
+        for hook in getattr(self.base, "_all_hooks", ()):
+            hook.offload()
+
     def close(self) -> None:
         """Give the modules their own entry points back."""
-        for entry in self.entries:
+        for entry in (*self.entries, *self._still):
             entry.unpark()
 
     def _sibling(self, kind: str) -> Any:
         if kind == "edit":
             assert self.card.edit_pipeline
-            return diffusers_class(self.card.edit_pipeline).from_pipe(self.base)
-        auto = AutoPipelineForInpainting if kind == "inpaint" else AutoPipelineForImage2Image
-        try:
-            return auto.from_pipe(self.base)
-        except ValueError:
-            noun = "inpaint" if kind == "inpaint" else "edit images"
-            raise UnsupportedValue(
-                f"The endpoint `{self.card.id}` cannot {noun}.", param="model"
-            ) from None
+            found = diffusers_class(self.card.edit_pipeline)
+        else:
+            found = _sibling_class(type(self.base).__name__, *SIBLINGS[kind])
+        if found is None:
+            noun = "repaint a masked part" if kind == "inpaint" else "edit images"
+            raise UnsupportedValue(f"The endpoint `{self.card.id}` cannot {noun}.", param="model")
+        # It casts modules to float32, which a sample cannot.
+        sibling = SampleGreenlet(lambda: found.from_pipe(self.base)).switch()
+        sibling.set_progress_bar_config(disable=True)
+        return sibling
 
 
 def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
-    """Load an endpoint's pipeline onto a device.
+    """Load an endpoint's pipeline onto a device; call it with `CONSTRUCTION` held.
 
     Raises:
         CardError: the weights are pickled, missing, or not what the card says.
     """
-    with CONSTRUCTION:
-        pipeline = _pretrained(card, device)
-        _set_scheduler(card, pipeline)
-        for lora in card.fused:
-            _fuse(card, lora, pipeline)
-        for module in modules_of(pipeline.components):
-            module.eval().requires_grad_(False)
-        _place(card, pipeline, device)
-        return LoadedPipeline(card, pipeline, device)
+    pipeline = _pretrained(card, device)
+    pipeline.set_progress_bar_config(disable=True)
+    _set_scheduler(card, pipeline)
+    for lora in card.fused:
+        _fuse(card, lora, pipeline)
+    for module in modules_of(pipeline.components):
+        module.eval().requires_grad_(False)
+    _widen_autoencoder(pipeline)
+    _place(card, pipeline, device)
+    _check_arguments(card, pipeline)
+    return LoadedPipeline(card, pipeline, device)
 
 
 def device_of(card: EndpointCard, default: str) -> torch.device:
@@ -94,7 +123,19 @@ def dtype_of(card: EndpointCard, device: torch.device) -> torch.dtype:
     """The card's dtype; `auto` is bfloat16 on a GPU and float32 on a CPU."""
     if card.dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if card.dtype == "float16" and device.type == "cpu":
+        # No CPU computes in half precision: it would be slower, and not smaller at work.
+        return torch.float32
     return DTYPES[card.dtype]
+
+
+def bytes_on_disk(card: EndpointCard) -> int:
+    """Bytes of an endpoint's weight files; 0 while they are not here."""
+    index = index_file(card)
+    if index is None:
+        return 0
+    ending = f"{card.variant}.safetensors" if card.variant else ".safetensors"
+    return sum(path.stat().st_size for path in index.parent.glob(f"*/*{ending}"))
 
 
 def modules_of(components: dict[str, Any]) -> list[torch.nn.Module]:
@@ -136,16 +177,17 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
             use_safetensors=True,
             low_cpu_mem_usage=card.low_memory,
         )
-    except (OSError, ValueError, EnvironmentError) as error:
+    except (OSError, ValueError) as error:
         raise CardError(f"{card.path}: cannot load '{card.source}': {error}") from error
 
 
 def _refuse_pickles(card: EndpointCard, folder: Path) -> None:
-    for pickle in sorted([*folder.glob("*/*.bin"), *folder.glob("*/*.ckpt"), *folder.glob("*/*.pt")]):
-        if not list(pickle.parent.glob("*.safetensors")):
-            raise CardError(
-                f"{card.path}: {pickle}: pickled weights are refused; wanted .safetensors"
-            )
+    for kind in ("bin", "ckpt", "pt", "pth"):
+        for pickle in sorted(folder.glob(f"*/*.{kind}")):
+            if not list(pickle.parent.glob("*.safetensors")):
+                raise CardError(
+                    f"{card.path}: {pickle}: pickled weights are refused; wanted .safetensors"
+                )
 
 
 def _set_scheduler(card: EndpointCard, pipeline: Any) -> None:
@@ -166,6 +208,36 @@ def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:
     pipeline.unload_lora_weights()
 
 
+def _widen_autoencoder(pipeline: Any) -> None:
+    """Keep an autoencoder in float32 that overflows in half precision.
+
+    Its pipeline would cast it around every use, which calls that share it cannot do.
+    """
+    autoencoder = pipeline.components.get("vae")
+    config = getattr(autoencoder, "config", {})
+    if getattr(autoencoder, "dtype", None) == torch.float16 and config.get("force_upcast"):
+        autoencoder.to(torch.float32)
+
+
+def _check_arguments(card: EndpointCard, pipeline: Any) -> None:
+    known = known_arguments(pipeline)
+    at_steps = (name for given in card.arguments_at.values() for name in given)
+    for name in (*card.unset, *card.arguments, *at_steps):
+        if name not in known:
+            raise CardError(
+                f"{card.path}: key 'arguments': {type(pipeline).__name__} takes no '{name}'"
+            )
+
+
+def _sibling_class(name: str, table: Any, ending: str) -> Any:
+    """The class of a pipeline's family for another task; None where diffusers has none."""
+    for task in SUPPORTED_TASKS_MAPPINGS:
+        for family, kind in task.items():
+            if kind.__name__ == name and family in table:
+                return table[family]
+    return getattr(diffusers, name.removesuffix("Pipeline") + ending, None)
+
+
 def _place(card: EndpointCard, pipeline: Any, device: torch.device) -> None:
     if card.offload == "none" or device.type == "cpu":
         pipeline.to(device)
@@ -173,5 +245,5 @@ def _place(card: EndpointCard, pipeline: Any, device: torch.device) -> None:
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_group_offload(
-            onload_device=device, offload_type="leaf_level", use_stream=True
+            onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
         )

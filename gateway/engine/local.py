@@ -1,24 +1,30 @@
-"""The engine inside this process: the event loop on one side, one thread per device on the other."""
+"""The engine inside this process: the event loop here, one thread per device there."""
 
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from types import TracebackType
+from typing import Any
 from uuid import uuid4
 
 import torch
 
+from gateway import metrics
 from gateway.catalog import Catalog
 from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
+from gateway.engine.turns import Pace
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
 from gateway.job import Event, Failed, Finished, Job
 from gateway.settings import Settings
 
 POLL_SECONDS = 0.02
+FINAL_SECONDS = 10.0
+"""How long a thread may take over its last forward when the engine stops."""
 
 
 class LocalEngine:
@@ -28,81 +34,91 @@ class LocalEngine:
         self._catalog = catalog
         self._settings = settings
         self._arrivals = itertools.count()
-        self._num_open = 0
+        self._open: set[Sample] = set()
+        self._is_started = False
         self._is_draining = False
-        self._is_ready = False
-        self._warm: set[str] = set()
         self._hubs: dict[torch.device, Hub] = {}
-        devices = {
-            id: device_of(card, settings.device) for id, card in catalog.endpoints.items()
-        }
+        devices = {id: device_of(card, settings.device) for id, card in catalog.endpoints.items()}
         for device in dict.fromkeys(devices.values()):
             self._hubs[device] = self._new_hub(device, devices)
         self._hub_of = {id: self._hubs[device] for id, device in devices.items()}
 
-    def submit(self, job: Job) -> AsyncIterator[Event]:
+    def submit(self, job: Job) -> AsyncGenerator[Event]:
         """Admit a job and return its events; see `protocol.Engine`."""
         if self._is_draining:
             raise ShuttingDown("The server is shutting down.", retry_after_seconds=5)
         self._check_door(job)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
+        def told(event: Event) -> None:
+            if isinstance(event, Finished | Failed):
+                self._open.discard(samples[event.sample])
+            events.put_nowait(event)
+
         def emit(event: Event) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(told, event)
 
         samples = [
             Sample(job, number, next(self._arrivals), emit) for number in range(len(job.seeds))
         ]
+        self._open.update(samples)
         hub = self._hub_of[job.endpoint]
-        self._num_open += len(samples)
         hub.tell(lambda: hub.waiting.extend(samples))
-        return self._events(hub, samples, events)
+        return JobEvents(hub, samples, events)
 
     def status(self) -> EngineStatus:
         """What is loaded, running and waiting right now."""
         hubs = list(self._hubs.values())
+        num_running = sum(len(hub.running) for hub in hubs)
+        paces = {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
         return EngineStatus(
-            ready=self._is_ready and not self._is_draining,
-            num_running=sum(len(hub.running) for hub in hubs),
-            num_waiting=max(0, self._num_open - sum(len(hub.running) for hub in hubs)),
+            ready=self._is_started and not self._is_draining and all(hub.lives for hub in hubs),
+            num_running=num_running,
+            num_waiting=max(0, len(self._open) - num_running),
             loaded=tuple(
                 LoadedEndpoint(
                     id=id,
                     pipeline=type(loaded.base).__name__,
                     device=str(loaded.device),
                     size_bytes=loaded.size_bytes,
-                    adapters=hub.shelf.adapters(id).routes,
-                    warm=id in self._warm,
+                    adapters=loaded.adapters.routes,
+                    warm=id in paces and paces[id].seconds_per_sample_step > 0,
                 )
                 for hub in hubs
                 for id, loaded in hub.shelf.loaded.items()
             ),
-            batch_sizes=tuple(size for hub in hubs for size in tuple(hub.batch_sizes)),
-            step_seconds={
-                id: seconds for hub in hubs for id, seconds in dict(hub.step_seconds).items()
-            },
+            batch_sizes=tuple(size for hub in hubs for size in hub.forwards.batch_sizes.copy()),
+            step_seconds={id: pace.step_seconds for id, pace in paces.items()},
         )
 
     async def start(self) -> None:
-        """Start the device threads; with `preload`, load and warm every endpoint."""
-        for hub in self._hubs.values():
+        """Start the device threads; with `preload`, load and warm every endpoint.
+
+        Raises:
+            GenerationFailed: an endpoint to preload could not be loaded or run.
+        """
+        for device, hub in self._hubs.items():
             hub.start()
+            if device.type == "cuda":
+                gauge = metrics.DEVICE_MEMORY.labels(str(device))
+                gauge.set_function(lambda device=device: torch.cuda.memory_allocated(device))
         if self._settings.preload:
             for id in self._catalog.endpoints:
                 await self._warm_up(id)
-        self._is_ready = True
+        self._is_started = True
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new jobs, let running ones finish for up to the grace, fail the rest."""
         self._is_draining = True
         deadline = time.monotonic() + grace_seconds
-        while self._num_open and time.monotonic() < deadline:
+        while self._open and time.monotonic() < deadline:
             await asyncio.sleep(POLL_SECONDS)
         for hub in self._hubs.values():
             hub.stop()
             hub.shelf.close()
         for hub in self._hubs.values():
-            await asyncio.to_thread(hub.join, 5)
+            await asyncio.to_thread(hub.join, FINAL_SECONDS)
 
     def _new_hub(self, device: torch.device, devices: dict[str, torch.device]) -> Hub:
         settings = self._settings
@@ -111,10 +127,9 @@ class LocalEngine:
             devices,
             endpoint_gib=settings.endpoint_gib,
             adapter_gib=settings.adapter_gib,
-            wake=lambda command: hub.tell(command),
+            tell=lambda command: hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         hub = Hub(shelf, device, settings.max_batch, settings.threads)
-        shelf.watch(lambda: [sample.job for sample in hub.running])
         return hub
 
     def _check_door(self, job: Job) -> None:
@@ -123,45 +138,42 @@ class LocalEngine:
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        settings = self._settings
-        limit = settings.max_waiting + settings.max_batch
-        estimate = self._seconds_to_clear(job)
-        if self._num_open + len(job.seeds) > limit:
+        wanted, held = len(job.seeds), len(self._open)
+        if held and held + wanted > self._settings.max_waiting + self._settings.max_batch:
+            share = self._seconds_of(self._open) * min(1.0, wanted / held)
             raise Overloaded(
-                "The engine is busy. Try again later.", retry_after_seconds=max(1.0, estimate)
+                "The engine is busy. Try again later.", retry_after_seconds=max(1.0, share)
             )
-        if job.deadline is not None and time.time() + estimate > job.deadline:
+        if job.deadline is None:
+            return
+        seconds = self._seconds_to_finish(job)
+        if time.time() + seconds > job.deadline:
             raise Overloaded(
                 "The queue is too long for this request's deadline.",
-                retry_after_seconds=max(1.0, estimate),
+                retry_after_seconds=max(1.0, seconds),
             )
 
-    def _seconds_to_clear(self, job: Job) -> float:
-        """An estimate of when a new job would be done, from the measured time of a step."""
-        hub = self._hub_of[job.endpoint]
-        seconds = hub.step_seconds.get(job.endpoint, 0.0)
-        rounds = 1 + self._num_open // self._settings.max_batch
-        return seconds * job.num_inference_steps * rounds
+    def _seconds_to_finish(self, job: Job) -> float:
+        """An estimate for a new job, from measured steps: its own, after those it waits for."""
+        ahead = [sample for sample in self._open if sample.endpoint == job.endpoint]
+        num_waited_for = max(0, len(ahead) + len(job.seeds) - self._settings.max_batch)
+        oldest = sorted(ahead, key=lambda sample: sample.arrival)[:num_waited_for]
+        own = job.num_inference_steps * self._pace(job.endpoint).step_seconds
+        return self._seconds_of(oldest) + own
 
-    async def _events(
-        self, hub: Hub, samples: list[Sample], events: "asyncio.Queue[Event]"
-    ) -> AsyncIterator[Event]:
-        open_samples = len(samples)
-        try:
-            while open_samples:
-                event = await events.get()
-                if isinstance(event, Finished | Failed):
-                    open_samples -= 1
-                    self._num_open -= 1
-                yield event
-        finally:
-            self._num_open -= open_samples
-            for sample in samples:
-                sample.is_cancelled = True
-            hub.tell(_nothing)
+    def _seconds_of(self, samples: "list[Sample] | set[Sample]") -> float:
+        """Device time of what samples have left."""
+        return sum(
+            (sample.job.num_inference_steps - sample.num_steps_done)
+            * self._pace(sample.endpoint).seconds_per_sample_step
+            for sample in samples
+        )
+
+    def _pace(self, endpoint: str) -> Pace:
+        return self._hub_of[endpoint].paces.get(endpoint, Pace())
 
     async def _warm_up(self, id: str) -> None:
-        """Load an endpoint and run one denoising step of it.
+        """Load an endpoint and run one picture of it in the fewest steps.
 
         Raises:
             GenerationFailed: it could not be loaded or run.
@@ -182,8 +194,55 @@ class LocalEngine:
         async for event in self.submit(job):
             if isinstance(event, Failed):
                 raise GenerationFailed(f"endpoint '{id}' cannot run: {event.message}")
-        self._warm.add(id)
+
+
+class JobEvents(AsyncGenerator[Event]):
+    """The events of a job's samples as they come; closed or dropped early, it cancels them.
+
+    Not a generator function: one that is never begun would never clean up.
+    """
+
+    def __init__(self, hub: Hub, samples: list[Sample], events: "asyncio.Queue[Event]") -> None:
+        self._hub = hub
+        self._samples = samples
+        self._events = events
+        self._num_open = len(samples)
+
+    async def asend(self, value: Any) -> Event:
+        """The next event."""
+        if not self._num_open:
+            raise StopAsyncIteration
+        event = await self._events.get()
+        if isinstance(event, Finished | Failed):
+            self._num_open -= 1
+        return event
+
+    async def athrow(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+    ) -> Event:
+        """Cancel what is unfinished, and raise."""
+        self._cancel()
+        raise typ
+
+    async def aclose(self) -> None:
+        """Cancel what is unfinished."""
+        self._cancel()
+
+    def __del__(self) -> None:
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if not self._num_open:
+            return
+        self._num_open = 0
+        for sample in self._samples:
+            sample.is_cancelled = True
+        # A hub with nothing to do has to be woken to notice.
+        self._hub.tell(_nothing)
 
 
 def _nothing() -> None:
-    """Wakes a hub that may be blocked, so that it notices a cancelled sample."""
+    pass

@@ -4,6 +4,7 @@ Inside a sample's greenlet a parked entry point hands the call to the hub and sw
 away; the hub resumes it with the result. Anywhere else it calls straight through.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,10 +44,33 @@ class Entry:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         current = greenlet.getcurrent()
-        if not isinstance(current, SampleGreenlet) or current.is_direct:
+        if not isinstance(current, SampleGreenlet):
             return self.original(*args, **kwargs)
+        if self.method in METHODS:
+            args = tuple(_widened(value, self.module) for value in args)
+        memory = current.memory
+        if memory is not None and memory.can_recall(self):
+            return memory.recall(self)
         assert current.parent is not None
-        return current.parent.switch(ParkedCall(self, args, kwargs))
+        result = current.parent.switch(ParkedCall(self, args, kwargs))
+        if memory is not None:
+            memory.note(self, result)
+        return result
+
+
+class StillTo(Entry):
+    """`module.to`, which does nothing when a sample calls it: the module is everyone's.
+
+    Some pipelines cast the autoencoder to float32 around its use, and back.
+    """
+
+    def __init__(self, component: str, module: torch.nn.Module) -> None:
+        super().__init__(component, module, "to")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(greenlet.getcurrent(), SampleGreenlet):
+            return self.module
+        return self.original(*args, **kwargs)
 
 
 class ParkedCall:
@@ -58,10 +82,53 @@ class ParkedCall:
         self.kwargs = kwargs
 
 
-class SampleGreenlet(greenlet.greenlet):
-    """A greenlet whose model calls are parked, unless `is_direct`."""
+class Memory:
+    """The first results of a sample's calls, to answer the same pipeline's second call.
 
-    is_direct = False
+    Decoders are never answered from memory.
+    """
+
+    NUM_KEPT = 4
+
+    def __init__(self) -> None:
+        self._results: dict[Entry, list[Any]] = {}
+        self._num_recalled: Counter[Entry] = Counter()
+        self._is_recalling = False
+
+    @contextmanager
+    def recalled(self) -> Iterator[None]:
+        """Answer calls from memory, in the order in which they were first made."""
+        self._num_recalled.clear()
+        self._is_recalling = True
+        try:
+            yield
+        finally:
+            self._is_recalling = False
+
+    def can_recall(self, entry: Entry) -> bool:
+        """Whether a call is to be answered from memory, and can."""
+        return self._is_recalling and entry in self._results
+
+    def recall(self, entry: Entry) -> Any:
+        """The next result; the last one again where there were more calls."""
+        results = self._results[entry]
+        position = min(self._num_recalled[entry], len(results) - 1)
+        self._num_recalled[entry] += 1
+        return results[position]
+
+    def note(self, entry: Entry, result: Any) -> None:
+        """Keep a result."""
+        if self._is_recalling or entry.method == "decode":
+            return
+        results = self._results.setdefault(entry, [])
+        if len(results) < self.NUM_KEPT:
+            results.append(result)
+
+
+class SampleGreenlet(greenlet.greenlet):
+    """A greenlet whose model calls are parked."""
+
+    memory: Memory | None = None
 
 
 def entries_of(components: dict[str, Any]) -> list[Entry]:
@@ -75,16 +142,12 @@ def entries_of(components: dict[str, Any]) -> list[Entry]:
     return entries
 
 
-@contextmanager
-def unparked(entries: list[Entry]) -> Iterator[None]:
-    """Have the modules as the libraries know them, while hooks or LoRA layers change."""
-    for entry in entries:
-        entry.unpark()
-    try:
-        yield
-    finally:
-        for entry in entries:
-            entry.park()
+def _widened(value: Any, module: torch.nn.Module) -> Any:
+    """Half-precision input of an autoencoder that is kept in float32."""
+    is_narrow = isinstance(value, torch.Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    if is_narrow and next(module.parameters()).dtype == torch.float32:
+        return value.float()
+    return value
 
 
 def _is_bound(function: Any, module: torch.nn.Module) -> bool:

@@ -1,6 +1,11 @@
-"""Pictures of unfinished samples: what the model thinks at a step, decoded by the pipeline."""
+"""Pictures of unfinished samples: what the model predicts at a step, decoded by the pipeline.
 
-import inspect
+Where latents become a picture is inside each pipeline's call, after its last step. So a
+preview is a second call of the same pipeline, whose models answer from memory and whose
+scheduler answers every step with the prediction: only the decoder runs.
+"""
+
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,45 +18,48 @@ def preview_steps(num_steps: int, num_previews: int) -> list[int]:
     return [round((index + 1) * num_steps / (wanted + 1)) for index in range(wanted)]
 
 
-class Watched:
-    """A sample's scheduler, watched: keeps the clean picture each step predicts.
+def watch(scheduler: Any, after_step: Callable[[Tensor | None], None], *, predicts: bool) -> None:
+    """Have a scheduler tell each step, with the clean latents it predicts if `predicts`.
 
-    Schedulers that say it (`pred_original_sample`, or a solver's last model output) are
-    believed; flow matching follows from `x0 = x - sigma * v`. `after_step` is told each
-    step's new latents.
+    A scheduler of order 2 is called twice for each step.
     """
+    inner = scheduler.step
+    order = getattr(scheduler, "order", 1)
+    num_calls = 0
 
-    def __init__(self, scheduler: Any, after_step: Callable[[Any], None] | None = None) -> None:
-        self.predicted: Tensor | None = None
-        self._scheduler = scheduler
-        self._step = scheduler.step
-        self._after_step = after_step
-        # Pipelines look at the signature to learn whether to pass a generator.
-        self.__signature__ = inspect.signature(scheduler.step)
-        scheduler.step = self
+    # Pipelines look at the signature to learn whether to pass a generator.
+    @functools.wraps(inner)
+    def step(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal num_calls
+        sigma = _sigma(scheduler, timestep) if predicts else None
+        result = inner(model_output, timestep, sample, *args, **kwargs)
+        num_calls += 1
+        if num_calls % order == 0:
+            after_step(_predicted(scheduler, result, model_output, sample, sigma))
+        return result
 
-    def __call__(
-        self, model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        as_dict = kwargs.pop("return_dict", True)
-        sigma = _sigma(self._scheduler, timestep)
-        result = self._step(model_output, timestep, sample, *args, **kwargs, return_dict=True)
-        self.predicted = _predicted(self._scheduler, result, model_output, sample, sigma)
-        if self._after_step:
-            self._after_step(result.prev_sample)
-        return result if as_dict else tuple(result.values())
+    scheduler.step = step
 
 
-def decoding(pipeline: Any) -> Any:
-    """A copy of a text-to-image pipeline that takes no steps: it decodes `latents` at once."""
-    kind = type(pipeline)
-    pipeline.__class__ = type(kind.__name__, (kind,), {"interrupt": True})
-    return pipeline
+def answering(scheduler: Any, latents: Tensor) -> None:
+    """Have a scheduler answer every step with given latents."""
+    inner = scheduler.step
+
+    @functools.wraps(inner)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        result = inner(*args, **kwargs)
+        if isinstance(result, tuple):
+            return tuple(_instead(value, latents) for value in result)
+        for name, value in vars(result).items():
+            setattr(result, name, _instead(value, latents))
+        return result
+
+    scheduler.step = step
 
 
-def unscaled(latents: Tensor, scheduler: Any) -> Tensor:
-    """Latents as the pipeline's own `latents` argument wants them: before initial scaling."""
-    return latents / getattr(scheduler, "init_noise_sigma", 1.0)
+def _instead(value: Any, latents: Tensor) -> Any:
+    is_alike = isinstance(value, Tensor) and value.shape == latents.shape
+    return latents.to(value.dtype) if is_alike else value
 
 
 def _sigma(scheduler: Any, timestep: Any) -> Any:
@@ -66,17 +74,18 @@ def _sigma(scheduler: Any, timestep: Any) -> Any:
 def _predicted(
     scheduler: Any, result: Any, model_output: Any, sample: Any, sigma: Any
 ) -> Tensor | None:
-    for name in ("pred_original_sample", "denoised"):
-        if isinstance(value := getattr(result, name, None), Tensor):
-            return value
+    """The clean latents a step implies; failing that, its own latents.
+
+    Flow matching: `x0 = x - sigma * v`. Others say it beside the latents, or keep it.
+    """
+    latents, *said = result if isinstance(result, tuple) else vars(result).values()
     if sigma is not None and isinstance(model_output, Tensor):
         predicted: Tensor = sample - sigma.to(sample) * model_output
         return predicted
-    outputs = [value for value in getattr(scheduler, "model_outputs", ()) if value is not None]
+    kept = [value for value in getattr(scheduler, "model_outputs", ()) if value is not None]
     config = scheduler.config
-    if outputs and (
-        config.get("predict_x0") or str(config.get("algorithm_type")).endswith("++")
-    ):
-        last: Tensor = outputs[-1]
-        return last
+    is_clean = config.get("predict_x0") or str(config.get("algorithm_type")).endswith("++")
+    for value in (*said, *(kept[-1:] if is_clean else ()), latents):
+        if isinstance(value, Tensor) and value.shape == sample.shape:
+            return value
     return None

@@ -1,6 +1,6 @@
 """What the rest of the gateway knows of an engine; imports no torch."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 import msgspec
@@ -38,7 +38,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 class Engine(Protocol):
     """Samples in, events out."""
 
-    def submit(self, job: Job) -> AsyncIterator[Event]:
+    def submit(self, job: Job) -> AsyncGenerator[Event]:
         """Admit a job and return its events; every sample ends in one Finished or Failed.
 
         Admission happens in this call, before the first event is awaited. Closing the

@@ -8,18 +8,26 @@ from collections.abc import Callable
 from typing import Any
 
 import greenlet
+import structlog
 
 from gateway.engine import call
-from gateway.engine.parking import ParkedCall, SampleGreenlet
-from gateway.engine.previews import Watched, decoding, preview_steps, unscaled
+from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
+from gateway.engine.pixels import deliver, first_image
+from gateway.engine.previews import answering, preview_steps, watch
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, OutOfMemory
-from gateway.job import Event, Failed, Finished, Job, Preview, StepDone
+from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
 
 Emit = Callable[[Event], None]
 
+log = structlog.get_logger()
+
 
 class Sample:
-    """Sample number `number` of a job; `arrival` counts samples up over the engine's life."""
+    """Sample number `number` of a job; `arrival` counts samples up over the engine's life.
+
+    `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
+    `fault` what ended it instead.
+    """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
         self.job = job
@@ -30,10 +38,11 @@ class Sample:
         self.is_done = False
         self.parked: ParkedCall | None = None
         self.num_steps_done = 0
-        self.result: Any = None
+        self.image: Any = None
+        self.fault: Exception | None = None
         self._greenlet: SampleGreenlet | None = None
         self._answer: Any = None
-        self._fault: BaseException | None = None
+        self._thrown: Exception | None = None
 
     @property
     def endpoint(self) -> str:
@@ -51,113 +60,134 @@ class Sample:
         return self.job.priority == "batch"
 
     @property
-    def is_late(self) -> bool:
-        """Whether its deadline has passed."""
-        return self.job.deadline is not None and time.time() > self.job.deadline
+    def is_unwanted(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.is_cancelled or self._is_late
 
     @property
-    def is_running(self) -> bool:
-        """Whether its pipeline has begun and not ended."""
-        return self._greenlet is not None and not self.is_done
+    def has_fault(self) -> bool:
+        """Whether its parked call failed."""
+        return self._thrown is not None
 
-    def start(self, pipeline: Any, base: Any) -> None:
-        """Begin on a pipeline; `base` is the text-to-image pipeline, which decodes previews."""
-        self._greenlet = SampleGreenlet(lambda: self._draw(pipeline, base))
+    @property
+    def _is_late(self) -> bool:
+        return self.job.deadline is not None and time.time() > self.job.deadline
+
+    def start(self, pipeline: Any) -> None:
+        """Begin on a pipeline that others share."""
+        self._greenlet = SampleGreenlet(lambda: self._draw(pipeline))
+        if self.job.num_previews:
+            self._greenlet.memory = Memory()
         self._resume()
 
     def answer(self, result: Any) -> None:
         """Give the parked call its result; `go_on` resumes the pipeline with it."""
         self.parked, self._answer = None, result
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self, error: Exception) -> None:
         """Have the parked call raise in the pipeline."""
-        self.parked, self._fault = None, error
+        self.parked, self._thrown = None, error
 
     def go_on(self) -> None:
         """Run until the next model call, or the end."""
-        if self.is_cancelled or self.is_late:
-            self._fault = self.reason()
         self._resume()
 
     def reason(self) -> GatewayError:
-        """Why it is to be ended."""
+        """Why it is unwanted."""
         if self.is_cancelled:
             return Cancelled("The request was cancelled.")
         return DeadlineExceeded("The request's deadline passed.")
 
-    def refuse(self, error: BaseException) -> None:
+    def refuse(self, error: Exception) -> None:
         """End it before it began, or wherever it is."""
         if self._greenlet is not None and not self._greenlet.dead:
-            self._fault = error
+            self.fail(error)
             self._resume()
-        if not self.is_done:
-            self._end(_failure(self.number, error))
+        self._end(error)
 
     def _resume(self) -> None:
         assert self._greenlet is not None
-        answer, fault = self._answer, self._fault
-        self._answer = self._fault = None
+        answer, thrown = self._answer, self._thrown
+        self._answer = self._thrown = None
         self._greenlet.parent = greenlet.getcurrent()
         try:
-            if fault is not None:
-                parked = self._greenlet.throw(fault)
+            if thrown is not None:
+                parked = self._greenlet.throw(thrown)
             else:
                 parked = self._greenlet.switch(*((answer,) if self._greenlet else ()))
         except Exception as error:
-            self.result = error
-            self._end(_failure(self.number, error))
+            self._end(error)
             return
         if isinstance(parked, ParkedCall):
             self.parked = parked
 
-    def _draw(self, pipeline: Any, base: Any) -> None:
+    def _draw(self, pipeline: Any) -> None:
         own = call.prepare(pipeline, self.job)
-        watched: Watched | None = None
         previews = preview_steps(self.job.num_inference_steps, self.job.num_previews)
 
-        def on_step(_pipe: Any, _index: int, _timestep: Any, state: dict[str, Any]) -> Any:
-            self.num_steps_done += 1
-            step, total = self.num_steps_done, self.job.num_inference_steps
-            self.emit(StepDone(self.number, min(step, total), total))
-            if watched and step in previews:
-                self._preview(base, watched, state.get("latents"), previews.index(step))
-            return state
+        def after_step(predicted: Any) -> None:
+            self._note_step(self.num_steps_done + 1)
+            if self.num_steps_done in previews and predicted is not None:
+                self._preview(pipeline, predicted, previews.index(self.num_steps_done))
 
-        if "callback_on_step_end" not in call.known_arguments(own):
-            watched = Watched(own.scheduler, lambda new: on_step(own, 0, None, {"latents": new}))
-        elif previews:
-            watched = Watched(own.scheduler)
-        seed = self.job.seeds[self.number]
-        result = own(**call.arguments(own, self.job, seed, on_step))
-        self.result = call.first_image(result)
-        scheduler = type(getattr(own, "scheduler", None)).__name__
-        self._end(Finished(self.number, call.to_pixels(self.result), scheduler))
+        scheduler = getattr(own, "scheduler", None)
+        if scheduler is not None:
+            watch(scheduler, after_step, predicts=bool(previews))
+        result = own(**call.arguments(own, self.job, self.job.seeds[self.number]))
+        self.image = first_image(result)
+        if self.num_steps_done < self.job.num_inference_steps:
+            self._note_step(self.job.num_inference_steps)
+        self._finish(type(scheduler).__name__)
 
-    def _preview(self, base: Any, watched: Watched, latents: Any, index: int) -> None:
-        latents = watched.predicted if watched.predicted is not None else latents
-        own = decoding(call.prepare(base, self.job))
-        given = call.arguments(own, self.job, 0, lambda _pipe, _index, _timestep, state: state)
-        if latents is None or "latents" not in call.known_arguments(own):
-            return
-        given["latents"] = unscaled(latents, own.scheduler)
-        image = call.first_image(own(**given))
-        self.emit(Preview(self.number, index, call.to_pixels(image)))
+    def _note_step(self, step: int) -> None:
+        total = self.job.num_inference_steps
+        self.num_steps_done = min(step, total)
+        if step <= total:
+            self.emit(StepDone(self.number, step, total))
 
-    def _end(self, event: Event) -> None:
+    def _preview(self, pipeline: Any, predicted: Any, index: int) -> None:
+        """Decode what the model predicts, by the pipeline's own way from latents to picture."""
+        assert self._greenlet is not None
+        assert self._greenlet.memory is not None
+        twin = call.prepare(pipeline, self.job)
+        answering(twin.scheduler, predicted)
+        with self._greenlet.memory.recalled():
+            try:
+                result = twin(**call.arguments(twin, self.job, self.job.seeds[self.number]))
+            except GatewayError:
+                raise
+            except Exception as error:
+                log.warning("preview failed", job=self.job.id, exc_info=error)
+                return
+        image = first_image(result)
+        deliver(image, lambda pixels: self.emit(Preview(self.number, index, pixels)))
+
+    def _finish(self, scheduler: str) -> None:
+        def told(pixels: Pixels) -> None:
+            self.emit(Finished(self.number, pixels, scheduler))
+
+        deliver(self.image, told)
+        self.is_done, self.parked = True, None
+
+    def _end(self, error: Exception) -> None:
         if not self.is_done:
-            self.is_done, self.parked = True, None
-            self.emit(event)
+            self.is_done, self.parked, self.fault = True, None, error
+            self.emit(_failure(self.number, error))
 
 
-def _failure(number: int, error: BaseException) -> Failed:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a forward failed for want of memory, on whatever device."""
+    is_on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return is_on_host or isinstance(error, MemoryError) or type(error).__name__ == OUT_OF_MEMORY
+
+
+OUT_OF_MEMORY = "OutOfMemoryError"
+"""torch's own, of every accelerator."""
+
+
+def _failure(number: int, error: Exception) -> Failed:
     if isinstance(error, GatewayError):
         return Failed(number, error.code or "generation_failed", error.message)
     if is_out_of_memory(error):
         return Failed(number, str(OutOfMemory.code), "The device has too little memory for this.")
     return Failed(number, "generation_failed", "The pipeline failed on this request.")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a forward failed for want of memory, on whatever device."""
-    name = type(error).__name__
-    return name == "OutOfMemoryError" or isinstance(error, MemoryError)

@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
+BATCH_WEIGHT = 4.0
+"""Device time of an endpoint that runs batch samples alone counts so many times."""
 
-class Waiting(Protocol):
+
+class Turn(Protocol):
     """What the decision needs to know of a sample; `arrival` counts up."""
 
     @property
@@ -18,7 +21,7 @@ class Waiting(Protocol):
     def arrival(self) -> int: ...
 
 
-S = TypeVar("S", bound=Waiting)
+S = TypeVar("S", bound=Turn)
 
 
 def next_to_start(waiting: Sequence[S], running: Collection[S]) -> S | None:
@@ -29,6 +32,21 @@ def next_to_start(waiting: Sequence[S], running: Collection[S]) -> S | None:
         key=lambda sample: (sample.is_batch, owned[sample.owner], sample.arrival),
         default=None,
     )
+
+
+def has_room(sample: Turn, running: Collection[Turn], max_batch: int) -> bool:
+    """Whether a sample may start; batch samples do not count for an interactive one."""
+    rivals = (
+        other
+        for other in running
+        if other.endpoint == sample.endpoint and (sample.is_batch or not other.is_batch)
+    )
+    return sum(1 for _ in rivals) < max_batch
+
+
+def next_to_advance(parked: Sequence[S], max_batch: int) -> list[S]:
+    """Of one endpoint's samples those that go on; batch ones wait where there are too many."""
+    return sorted(parked, key=lambda sample: (sample.is_batch, sample.arrival))[:max_batch]
 
 
 class Shares:
@@ -47,8 +65,39 @@ class Shares:
         known = [self._seconds[name] for name in ready if name in self._seconds]
         floor = min(known, default=0.0)
         self._seconds = {name: self._seconds.get(name, floor) for name in ready}
-        return min(ready, key=lambda name: self._seconds[name])
+        return min(sorted(ready), key=lambda name: self._seconds[name])
 
-    def charge(self, endpoint: str, seconds: float) -> None:
+    def charge(self, endpoint: str, seconds: float, *, is_batch: bool = False) -> None:
         """Account device time to an endpoint."""
-        self._seconds[endpoint] = self._seconds.get(endpoint, 0.0) + seconds
+        weight = BATCH_WEIGHT if is_batch else 1.0
+        self._seconds[endpoint] = self._seconds.get(endpoint, 0.0) + weight * seconds
+
+
+class Pace:
+    """How fast an endpoint goes, from its latest turns; older ones fade."""
+
+    FADE = 0.95
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._steps = 0.0
+        self._samples = 0.0
+        self._turns = 0.0
+
+    def note(self, seconds: float, steps: int, samples: int) -> None:
+        """A turn took so long, and brought its samples so many denoising steps in all."""
+        self._seconds = self._seconds * self.FADE + seconds
+        self._steps = self._steps * self.FADE + steps
+        self._samples = self._samples * self.FADE + samples
+        self._turns = self._turns * self.FADE + 1
+
+    @property
+    def seconds_per_sample_step(self) -> float:
+        """Device time of one step of one sample, its share of what was batched."""
+        return self._seconds / self._steps if self._steps > 0 else 0.0
+
+    @property
+    def step_seconds(self) -> float:
+        """How long a sample waits for one step, among the others."""
+        share = self._samples / self._turns if self._turns else 0.0
+        return self.seconds_per_sample_step * share

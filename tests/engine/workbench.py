@@ -10,6 +10,7 @@ from gateway.engine import call
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline
 from gateway.engine.merge import num_rows
+from gateway.engine.pixels import first_image
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.job import Event, Failed, Job
@@ -41,7 +42,7 @@ class Workbench:
         catalog = Catalog(cards, {(card.endpoint, card.route): card for card in adapters})
         self.shelf = Shelf(
             catalog, dict.fromkeys(cards, CPU), endpoint_gib=0, adapter_gib=0,
-            wake=lambda command: self.hub.tell(command),
+            tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(self.shelf, CPU, max_batch, threads=0)
         self.forwards: Counter[str] = Counter()
@@ -95,7 +96,7 @@ class Workbench:
 
 
 def job(endpoint: str, prompt: str, seed: int, steps: int, **more: Any) -> Job:
-    """A 32×32 job of one sample."""
+    """A job of 32 by 32 pixels and of one sample."""
     facts: dict[str, Any] = {
         "id": f"{prompt}-{seed}", "endpoint": endpoint, "prompt": prompt, "seeds": (seed,),
         "num_inference_steps": steps, "width": 32, "height": 32,
@@ -108,16 +109,16 @@ def job(endpoint: str, prompt: str, seed: int, steps: int, **more: Any) -> Job:
 def alone(pipeline: Any, wanted: Job) -> torch.Tensor:
     """The picture of the same request through the plain pipeline, `[channels, h, w]`."""
     own = call.prepare(pipeline, wanted)
-    given = call.arguments(own, wanted, wanted.seeds[0], lambda _p, _i, _t, state: state)
-    return call.first_image(own(**given)).clone()
+    given = call.arguments(own, wanted, wanted.seeds[0])
+    return first_image(own(**given)).clone()
 
 
 def picture(sample: Sample) -> torch.Tensor:
     """What a sample drew; fails the test with its error if it did not."""
-    if isinstance(sample.result, Exception):
-        raise sample.result
-    assert isinstance(sample.result, torch.Tensor), sample.result
-    return sample.result
+    if sample.fault is not None:
+        raise sample.fault
+    assert isinstance(sample.image, torch.Tensor), sample.image
+    return sample.image
 
 
 def difference(got: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -1,0 +1,142 @@
+"""Reading a LoRA file, in whatever key format diffusers knows, without touching a live model.
+
+diffusers and PEFT load the file into a hollow twin of the pipeline, whose weights take no
+memory; what they built there is taken out as plain matrices.
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from gateway.catalog import AdapterCard, CardError
+from gateway.engine.adapters import AdapterWeights, LayerWeights
+
+NAME = "adapter"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+OTHER_KINDS = {
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+}
+
+
+def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
+    """An adapter's weights for a pipeline, on its device and in its components' dtypes.
+
+    Call it where modules may be built; see `loading.CONSTRUCTION`.
+
+    Raises:
+        CardError: no such file, not safetensors, or not a LoRA that fits this pipeline.
+    """
+    path = _file(card)
+    _check(card, path)
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise CardError(f"{card.path}: {type(pipeline).__name__} takes no LoRA")
+    twin = _hollow(pipeline)
+    try:
+        twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise CardError(f"{path}: not a LoRA for '{card.endpoint}': {error}") from error
+    weights = {
+        key: _layer_weights(path, layer, pipeline.components[key[0]], device)
+        for key, layer in _lora_layers(twin)
+    }
+    if not weights:
+        raise CardError(f"{path}: holds no LoRA weights for '{card.endpoint}'")
+    return weights
+
+
+def size_bytes(weights: AdapterWeights) -> int:
+    """Bytes of an adapter's weights."""
+    return sum(
+        tensor.numel() * tensor.element_size() for layer in weights.values() for tensor in layer
+    )
+
+
+def _file(card: AdapterCard) -> Path:
+    name = card.weight_name or "pytorch_lora_weights.safetensors"
+    local = card.file
+    if local is not None:
+        path = local / name if local.is_dir() else local
+    else:
+        path = Path(_fetched(card, name))
+    if path.suffix in PICKLES:
+        raise CardError(f"{path}: pickled weights are refused; wanted .safetensors")
+    return path
+
+
+def _fetched(card: AdapterCard, name: str) -> str:
+    if name.endswith(PICKLES):
+        raise CardError(f"{card.source}/{name}: pickled weights are refused; wanted .safetensors")
+    try:
+        return hf_hub_download(card.source, name, revision=card.revision)
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        raise CardError(f"{card.path}: cannot fetch '{card.source}' {name}: {error}") from error
+
+
+def _check(card: AdapterCard, path: Path) -> None:
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CardError(f"{path}: not a safetensors file: {error}") from error
+    for mark, kind in OTHER_KINDS.items():
+        if any(mark in name for name in names):
+            raise CardError(f"{path}: {kind} weights cannot share a batch; wanted a plain LoRA")
+
+
+def _hollow(pipeline: Any) -> Any:
+    """A copy of a pipeline whose LoRA-capable modules have shapes and types but no weights."""
+    twin = copy.copy(pipeline)
+    for name in pipeline._lora_loadable_modules:
+        module = getattr(pipeline, name, None)
+        if isinstance(module, nn.Module):
+            # Not by setattr, which would rewrite the shared pipeline's config.
+            vars(twin)[name] = _hollow_module(module)
+    return twin
+
+
+def _hollow_module(module: nn.Module) -> nn.Module:
+    kind: Any = type(module)
+    with torch.device("meta"):
+        is_diffusers = hasattr(kind, "load_config")
+        hollow: nn.Module = (kind.from_config if is_diffusers else kind)(module.config)
+    for part in hollow.modules():
+        for name, weight in list(part.named_parameters(recurse=False)):
+            # One element seen as many: PEFT would leave its own weights on the meta device.
+            nothing = torch.empty(1, dtype=weight.dtype).expand(weight.shape)
+            part.register_parameter(name, nn.Parameter(nothing, requires_grad=False))
+    return hollow.eval()
+
+
+def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:
+    return [
+        ((component, path), layer)
+        for component in twin._lora_loadable_modules
+        if isinstance(module := getattr(twin, component, None), nn.Module)
+        for path, layer in module.named_modules()
+        if isinstance(layer, LoraLayer) and NAME in layer.scaling
+    ]
+
+
+def _layer_weights(path: Path, layer: Any, component: Any, device: torch.device) -> LayerWeights:
+    base = layer.get_base_layer()
+    is_plain = isinstance(base, nn.Linear) or (isinstance(base, nn.Conv2d) and base.groups == 1)
+    has_bias = NAME in layer.lora_B and layer.lora_B[NAME].bias is not None
+    if not is_plain or has_bias or layer.use_dora.get(NAME, False):
+        raise CardError(f"{path}: a layer of {type(base).__name__} cannot be changed in a batch")
+    down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+    if not (down.isfinite().all() and up.isfinite().all()):
+        raise CardError(f"{path}: holds numbers that are not finite")
+    dtype = component.dtype
+    return LayerWeights(
+        down.detach().to(device, dtype), (up.detach() * layer.scaling[NAME]).to(device, dtype)
+    )

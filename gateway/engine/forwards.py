@@ -1,0 +1,226 @@
+"""Parked calls answered: those that can share a forward are merged, run once, and split.
+
+A fault is its culprit's alone. A group that runs out of memory is halved, a group that
+fails otherwise is run again one by one, and what was learned is kept on the entry point.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor
+
+from gateway import metrics
+from gateway.engine.adapters import Adapters, RowsUnknownError
+from gateway.engine.merge import batch_of, content_key, group_key, merge, split
+from gateway.engine.parking import Entry, ParkedCall
+from gateway.engine.sample import Sample, is_out_of_memory
+
+REMEMBERED_BYTES = 256 * 2**20
+"""Text-encoder results kept per entry point, so that one prompt is encoded once."""
+NUM_FORWARDS_TO_REGROW = 64
+"""Full forwards after which a limit set by running out of memory is tried at twice the size."""
+
+log = structlog.get_logger()
+
+
+class Forwards:
+    """Runs the forwards of one device; `adapters_of` an endpoint are put in place for each."""
+
+    def __init__(self, adapters_of: Callable[[str], Adapters]) -> None:
+        self._adapters_of = adapters_of
+        self._learned: dict[Entry, Learned] = {}
+        self.batch_sizes: deque[int] = deque(maxlen=64)
+
+    def answer(self, samples: Iterable[Sample]) -> None:
+        """Give every sample's parked call its result, or its fault."""
+        for group in self._groups(samples):
+            self._answer(group)
+
+    def forget(self, entries: Iterable[Entry]) -> None:
+        """Drop what was learned of entry points that are gone."""
+        for entry in entries:
+            self._learned.pop(entry, None)
+
+    def _groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
+        groups: dict[Hashable, list[Sample]] = {}
+        for sample in samples:
+            call = _parked(sample)
+            learned = self._learned.setdefault(call.entry, Learned())
+            key: Hashable = (call.entry, group_key(call.args, call.kwargs))
+            if not learned.mixes_adapters:
+                key = (key, sample.job.adapters)
+            if key in learned.unmergeable:
+                key = (key, id(sample))
+            groups.setdefault(key, []).append(sample)
+        return [
+            part
+            for group in groups.values()
+            for part in _chunks(group, self._learned[_parked(group[0]).entry].limit)
+        ]
+
+    def _answer(self, group: list[Sample]) -> None:
+        fault = self._fault(group)
+        if fault is None:
+            return
+        if len(group) == 1:
+            group[0].fail(fault)
+            return
+        entry = _parked(group[0]).entry
+        learned = self._learned[entry]
+        # The traceback holds the failed forward's tensors.
+        fault.__traceback__ = None
+        if isinstance(fault, RowsUnknownError):
+            learned.mixes_adapters = False
+            self.answer(group)
+        elif is_out_of_memory(fault):
+            torch.cuda.empty_cache()
+            learned.limit = len(group) // 2
+            self.answer(group)
+        else:
+            log.warning("forward failed, each call again alone", samples=len(group), fault=fault)
+            self._answer_alone(group, learned)
+
+    def _answer_alone(self, group: list[Sample], learned: "Learned") -> None:
+        keys = [(call.entry, group_key(call.args, call.kwargs)) for call in map(_parked, group)]
+        for sample in group:
+            self._answer([sample])
+        if not any(sample.has_fault for sample in group):
+            learned.unmergeable.update(keys)
+
+    def _fault(self, group: list[Sample]) -> Exception | None:
+        try:
+            for sample, result in zip(group, self._results(group), strict=True):
+                sample.answer(result)
+        except Exception as error:
+            return error
+        return None
+
+    def _results(self, group: list[Sample]) -> list[Any]:
+        """The group's results; identical calls on integers (text encoders) are computed once."""
+        calls = [_parked(sample) for sample in group]
+        contents = [content_key(call.args, call.kwargs) for call in calls]
+        if None in contents:
+            return self._forward(group)
+        remembered = self._learned[calls[0].entry].remembered
+        keys = [(sample.job.adapters, key) for sample, key in zip(group, contents, strict=True)]
+        missing = {
+            key: sample for key, sample in zip(keys, group, strict=True) if key not in remembered
+        }
+        known = {key: remembered.get(key) for key in keys if key not in missing}
+        if missing:
+            known.update(zip(missing, self._forward(list(missing.values())), strict=True))
+        for key in missing:
+            remembered.put(key, known[key])
+        return [copied(known[key]) for key in keys]
+
+    def _forward(self, group: Sequence[Sample]) -> list[Any]:
+        calls = [_parked(sample) for sample in group]
+        entry = calls[0].entry
+        batches = [batch_of(call.args, call.kwargs) for call in calls]
+        args, kwargs = merge([(call.args, call.kwargs) for call in calls])
+        adapters = self._adapters_of(group[0].endpoint)
+        adapters.use(
+            [
+                sample.job.adapters
+                for sample, batch in zip(group, batches, strict=True)
+                for _ in range(batch.rows)
+            ]
+        )
+        began = time.perf_counter()
+        try:
+            result = entry.original(*args, **kwargs)
+        finally:
+            adapters.use(())
+        self._note(entry, group, time.perf_counter() - began)
+        return split(result, batches)
+
+    def _note(self, entry: Entry, group: Sequence[Sample], seconds: float) -> None:
+        endpoint = group[0].endpoint
+        self._learned[entry].note(len(group))
+        metrics.BATCH_SIZE.labels(endpoint, entry.component).observe(len(group))
+        if entry.component in ("unet", "transformer"):
+            metrics.STEP_SECONDS.labels(endpoint).observe(seconds)
+            self.batch_sizes.append(len(group))
+
+
+class Learned:
+    """What running an entry point has shown."""
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self.mixes_adapters = True
+        self.unmergeable: set[Hashable] = set()
+        self.remembered = Remembered(REMEMBERED_BYTES)
+        self._num_full = 0
+
+    def note(self, num_samples: int) -> None:
+        """A forward of so many samples fitted."""
+        if self.limit is None or num_samples < self.limit:
+            return
+        self._num_full += 1
+        if self._num_full >= NUM_FORWARDS_TO_REGROW:
+            self._num_full, self.limit = 0, self.limit * 2
+
+
+class Remembered:
+    """Results by what was asked, the least recently used dropped beyond a number of bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._size_bytes = 0
+        self._results: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._results
+
+    def get(self, key: Hashable) -> Any:
+        """A result that is there, now the most recently used."""
+        self._results.move_to_end(key)
+        return self._results[key][0]
+
+    def put(self, key: Hashable, result: Any) -> None:
+        """Remember a copy of a result, unless it alone is too large."""
+        size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(result))
+        if size > self._limit_bytes:
+            return
+        self._results[key] = (copied(result), size)
+        self._size_bytes += size
+        while self._size_bytes > self._limit_bytes:
+            self._size_bytes -= self._results.popitem(last=False)[1][1]
+
+
+def copied(result: Any) -> Any:
+    """A result whose tensors are its owner's alone: pipelines may write into them."""
+    match result:
+        case Tensor():
+            return result.clone()
+        case tuple() if hasattr(result, "_fields"):
+            return type(result)(*map(copied, result))
+        case list() | tuple():
+            return type(result)(map(copied, result))
+        case dict():
+            return type(result)(**{name: copied(value) for name, value in result.items()})
+        case _:
+            return result
+
+
+def _tensors(result: Any) -> Iterable[Tensor]:
+    if isinstance(result, Tensor):
+        yield result
+    elif isinstance(result, list | tuple | dict):
+        for value in result.values() if isinstance(result, dict) else result:
+            yield from _tensors(value)
+
+
+def _parked(sample: Sample) -> ParkedCall:
+    assert sample.parked is not None
+    return sample.parked
+
+
+def _chunks(group: list[Sample], limit: int | None) -> list[list[Sample]]:
+    size = limit or len(group)
+    return [group[start : start + size] for start in range(0, len(group), size)]

@@ -1,0 +1,63 @@
+"""Pictures between torch and bytes: what a pipeline returns, and what a job brings."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gateway.job import Pixels
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def first_image(result: Any) -> Tensor:
+    """The picture in a pipeline's result, `[channels, height, width]` in [0, 1]."""
+    images = result.images if hasattr(result, "images") else result[0]
+    image = images[0]
+    if isinstance(image, Tensor):
+        return image
+    array = np.asarray(image, dtype=np.float32) / (255 if isinstance(image, Image.Image) else 1)
+    return torch.from_numpy(array).permute(2, 0, 1)
+
+
+def deliver(image: Tensor, then: Callable[[Pixels], None]) -> None:
+    """Convert a picture to uint8 on its device, and call with it once it is in host memory.
+
+    From a GPU the copy is not waited for here: `then` is called from another thread.
+    """
+    data = (image.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    data = data.permute(1, 2, 0).contiguous()
+    if data.device.type != "cuda":
+        then(_pixels(data.cpu()))
+        return
+    host = torch.empty(data.shape, dtype=torch.uint8, pin_memory=True)
+    host.copy_(data, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def wait() -> None:
+        copied.synchronize()
+        then(_pixels(host))
+
+    _deliverer().submit(wait)
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """An input picture as pipelines take it."""
+    size = (pixels.width, pixels.height)
+    return Image.frombytes(MODES[pixels.channels], size, pixels.data)
+
+
+@cache
+def _deliverer() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="deliver")
+
+
+def _pixels(data: Tensor) -> Pixels:
+    height, width, channels = data.shape
+    return Pixels(width, height, channels, data.numpy().tobytes())
