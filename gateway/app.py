@@ -80,10 +80,10 @@ def create_app(
     engine = engine or _local_engine(catalog, settings)
     configure_logs()
     store = PictureStore(settings)
-    studio = Studio(engine, store, catalog, settings)
+    studio = Studio(engine, catalog, settings)
     keys = KeyStore(settings.data)
     door = Doorkeeper(settings, keys)
-    desk = Desk(studio, door, settings)
+    desk = Desk(studio, store, door, settings)
     recent = RecentRequests()
 
     @asynccontextmanager

@@ -12,7 +12,6 @@ from gateway.catalog import Catalog
 from gateway.digest import Digests
 from gateway.engine.protocol import Engine
 from gateway.images.encode import encode, resample
-from gateway.images.store import PictureStore
 from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
 from gateway.metrics import ENCODE_SECONDS
 from gateway.receipt import Receipt, receipt_of, receipt_text
@@ -52,13 +51,10 @@ class PreviewPicture(msgspec.Struct, frozen=True):
 
 
 class Studio:
-    """Draws jobs; the one place where engine, encoder, receipts and store meet."""
+    """Draws jobs; the one place where engine, encoder and receipts meet."""
 
-    def __init__(
-        self, engine: Engine, store: PictureStore, catalog: Catalog, settings: Settings
-    ) -> None:
+    def __init__(self, engine: Engine, catalog: Catalog, settings: Settings) -> None:
         self.engine = engine
-        self.store = store
         self.catalog = catalog
         self.settings = settings
         self._digests = Digests(settings.data)
@@ -90,12 +86,6 @@ class Studio:
         async with aclosing(self.draw(job, rendering)) as drawn:
             pictures = [item async for item in drawn if isinstance(item, Picture)]
         return sorted(pictures, key=lambda picture: picture.sample)
-
-    async def keep(self, picture: Picture) -> str:
-        """Store a picture and return the path and query of its signed URL."""
-        assert picture.format != "raw"
-        name = await self.store.put(picture.data, picture.format)
-        return self.store.url_path(name)
 
     def close(self) -> None:
         """Let the encoding threads go."""

@@ -19,7 +19,9 @@ def keys() -> None:
 
 @keys.command()
 @click.argument("name")
-@click.option("--model", "models", multiple=True, help="a model id it may use; repeatable; default: any")
+@click.option(
+    "--model", "models", multiple=True, help="a model id it may use; repeatable; default: any"
+)
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="default: no limit")
 @click.option("--concurrent-samples", type=click.IntRange(min=1), help="default: no limit")
 @setting_options("data")

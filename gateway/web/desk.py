@@ -12,9 +12,11 @@ from litestar import Request, Response
 from gateway.catalog import Catalog, Model
 from gateway.convert import decode_json
 from gateway.errors import InvalidType, UnsupportedMediaType
+from gateway.images.store import PictureStore
 from gateway.job import Job, StepDone
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
+from gateway.web.addresses import public_base
 from gateway.web.auth import Caller, Doorkeeper
 from gateway.web.flights import Flights
 from gateway.web.ledger import note
@@ -29,8 +31,11 @@ LINGER_SECONDS = 2.0
 class Desk:
     """What every dialect of the images API shares."""
 
-    def __init__(self, studio: Studio, door: Doorkeeper, settings: Settings) -> None:
+    def __init__(
+        self, studio: Studio, store: PictureStore, door: Doorkeeper, settings: Settings
+    ) -> None:
         self.studio = studio
+        self.store = store
         self.door = door
         self.settings = settings
         self._flights: Flights[list[Picture]] = Flights()
@@ -57,7 +62,12 @@ class Desk:
         return model
 
     async def answer(
-        self, request: Asked, caller: Caller, job: Job, rendering: Rendering, respond: Respond,
+        self,
+        request: Asked,
+        caller: Caller,
+        job: Job,
+        rendering: Rendering,
+        respond: Respond,
         headers: dict[str, str],
     ) -> Response[Any]:
         """Draw a job and answer with what `respond` makes of the pictures.
@@ -78,9 +88,13 @@ class Desk:
             held.callback(body.cancel)
             if await wait_for(request, body, self.settings.heartbeat_seconds):
                 return _answered(body.result(), headers)
-            return HeartbeatResponse(
-                body, held.pop_all(), self.settings.heartbeat_seconds, headers
-            )
+            return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
+
+    async def keep(self, request: Asked, picture: Picture) -> str:
+        """Store a picture and return its absolute, signed URL."""
+        assert picture.format != "raw"
+        name = await self.store.put(picture.data, picture.format)
+        return public_base(request, self.settings) + self.store.url_path(name)
 
     async def stream(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering
@@ -96,8 +110,11 @@ class Desk:
         """Put the facts of a job into the request's log line."""
         model = ":".join([job.endpoint, *(use.route for use in job.adapters[:1])])
         facts: dict[str, Any] = {
-            "model": model, "seed": job.seeds[0], "steps": job.num_inference_steps,
-            "n": len(job.seeds), "key": job.owner or None,
+            "model": model,
+            "seed": job.seeds[0],
+            "steps": job.num_inference_steps,
+            "n": len(job.seeds),
+            "key": job.owner or None,
         }
         if self.settings.log_prompts:
             facts["prompt"] = job.prompt
@@ -139,7 +156,9 @@ async def _body(work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
 async def _flight_key(request: Asked, caller: Caller) -> str:
     named = request.headers.get("idempotency-key", "")
     digest = hashlib.sha256(await request.body()).hexdigest()
-    return "\n".join((caller.id, request.url.path, request.headers.get("accept", ""), named, digest))
+    return "\n".join(
+        (caller.id, request.url.path, request.headers.get("accept", ""), named, digest)
+    )
 
 
 def _is_retry(request: Asked) -> bool:

@@ -1,7 +1,6 @@
 """Pictures by their signed URL, for anyone who has the link."""
 
 import re
-import re
 import time
 from typing import Annotated, Any
 
@@ -11,8 +10,6 @@ from litestar.params import Parameter
 from gateway.errors import NotFound
 from gateway.images.store import PREFIX, PictureStore, content_type
 from gateway.web.schema import refusals
-
-_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 def routes(store: PictureStore) -> list[Any]:

@@ -15,13 +15,16 @@ from gateway.intake import GenerationRequest, fold, read_request, to_job
 from gateway.job import Job
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, Rendering
-from gateway.web.addresses import public_base
 from gateway.web.auth import Caller
 from gateway.web.desk import Asked, Desk, read_json
 from gateway.web.schema import documented
 
 FORMATS: dict[str, Format] = {
-    "url": "png", "raw": "raw", "png": "png", "jpeg": "jpeg", "jpg": "jpeg"
+    "url": "png",
+    "raw": "raw",
+    "png": "png",
+    "jpeg": "jpeg",
+    "jpg": "jpeg",
 }
 CONTAINER_PATHS = ["/container/v1/images/generations", "/container/images/generations"]
 
@@ -103,8 +106,7 @@ def routes(desk: Desk) -> list[Any]:
         rendering = Rendering(FORMATS[form])
 
         async def respond(pictures: list[Picture]) -> bytes:
-            base = public_base(request, desk.settings)
-            items = [await _item(desk, picture, form, base) for picture in pictures]
+            items = [await _item(desk, request, picture, form) for picture in pictures]
             return msgspec.json.encode(DedicatedImages(int(time.time()), items))
 
         return await desk.answer(request, caller, job, rendering, respond, headers)
@@ -167,9 +169,7 @@ def _container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
 def _job(
     desk: Desk, asked: GenerationRequest, model: Model, caller: Caller
 ) -> tuple[Job, dict[str, str]]:
-    job = to_job(
-        asked, model, desk.catalog, desk.settings, owner=caller.id, clamp_steps=True
-    )
+    job = to_job(asked, model, desk.catalog, desk.settings, owner=caller.id, clamp_steps=True)
     headers = {}
     if asked.num_inference_steps and job.num_inference_steps < asked.num_inference_steps:
         headers["x-num-inference-steps"] = str(job.num_inference_steps)
@@ -178,14 +178,14 @@ def _job(
     return job, headers
 
 
-async def _item(desk: Desk, picture: Picture, form: str, base: str) -> DedicatedItem:
+async def _item(desk: Desk, request: Asked, picture: Picture, form: str) -> DedicatedItem:
     raw = picture.format == "raw"
     data = base64.b64encode(picture.data).decode() if form != "url" else UNSET
     return DedicatedItem(
         seed=picture.seed,
         response_format=form,
         receipt=picture.receipt,
-        url=base + await desk.studio.keep(picture) if form == "url" else UNSET,
+        url=await desk.keep(request, picture) if form == "url" else UNSET,
         b64_json=data,
         width=picture.width if raw else UNSET,
         height=picture.height if raw else UNSET,

@@ -28,7 +28,9 @@ def routes(engine: Engine) -> list[Any]:
     def ready() -> Response[Health]:
         """Every preloaded endpoint has run one denoising step."""
         is_ready = engine.status().ready
-        return Response(Health("ok" if is_ready else "loading"), status_code=200 if is_ready else 503)
+        return Response(
+            Health("ok" if is_ready else "loading"), status_code=200 if is_ready else 503
+        )
 
     @get("/metrics", sync_to_thread=False, media_type="text/plain", tags=["health"])
     def metrics() -> Response[bytes]:

@@ -55,7 +55,8 @@ def routes(desk: Desk) -> list[Any]:
 
     @get(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
-        responses=refusals(404), tags=["models"],
+        responses=refusals(404),
+        tags=["models"],
     )
     async def get_model(
         request: Request[Any, Any, Any], model_id: str = Parameter(description="the model's id")
@@ -70,7 +71,9 @@ def routes(desk: Desk) -> list[Any]:
 
     @delete(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
-        status_code=200, responses=refusals(403), tags=["models"],
+        status_code=200,
+        responses=refusals(403),
+        tags=["models"],
     )
     async def delete_model(
         request: Request[Any, Any, Any], model_id: str = Parameter(description="the model's id")

@@ -17,7 +17,6 @@ from gateway.intake import fold, read_request, to_job
 from gateway.job import Job, StepDone
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, PreviewPicture, Rendering
-from gateway.web.addresses import public_base
 from gateway.web.auth import Caller
 from gateway.web.desk import Asked, Desk, read_json
 from gateway.web.faults import envelope
@@ -59,9 +58,7 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     guidance_scale: float | None = None
     true_cfg_scale: float | None = None
     negative_prompt: str | None = None
-    loras: Annotated[
-        Any, Meta(description="adapters by route: `[{name, scale}]`")
-    ] = None
+    loras: Annotated[Any, Meta(description="adapters by route: `[{name, scale}]`")] = None
     timeout: Annotated[float | None, Meta(description="seconds the client will wait")] = None
 
 
@@ -190,8 +187,7 @@ async def answer_images(
     headers = resample_headers(job)
 
     async def respond_json(pictures: list[Picture]) -> bytes:
-        base = public_base(request, desk.settings)
-        items = [await _item(desk, picture, wanted, base) for picture in pictures]
+        items = [await _item(desk, request, picture, wanted) for picture in pictures]
         return msgspec.json.encode(
             ImagesResponse(
                 created=int(time.time()),
@@ -233,9 +229,7 @@ async def stream_images(
         keep_alive(frames, desk.settings.heartbeat_seconds),
         status_code=200,
         media_type="text/event-stream",
-        headers={
-            "Cache-Control": "no-cache", "X-Accel-Buffering": "no", **resample_headers(job)
-        },
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **resample_headers(job)},
     )
 
 
@@ -292,21 +286,36 @@ async def _frames(
 ) -> AsyncGenerator[bytes]:
     width, height = job.output_size or (job.width, job.height)
     facts: dict[str, Any] = {
-        "created_at": int(time.time()), "size": f"{width}x{height}", "quality": wanted.quality,
-        "background": "opaque", "output_format": wanted.rendering.format,
+        "created_at": int(time.time()),
+        "size": f"{width}x{height}",
+        "quality": wanted.quality,
+        "background": "opaque",
+        "output_format": wanted.rendering.format,
     }
     try:
         async for item in items:
             if isinstance(item, PreviewPicture):
-                yield frame(StreamEvent(
-                    type=f"{prefix}.partial_image", b64_json=_base64(item.data),
-                    index=item.sample, partial_image_index=item.index, **facts,
-                ))
+                yield frame(
+                    StreamEvent(
+                        type=f"{prefix}.partial_image",
+                        b64_json=_base64(item.data),
+                        index=item.sample,
+                        partial_image_index=item.index,
+                        **facts,
+                    )
+                )
             elif isinstance(item, Picture):
-                yield frame(StreamEvent(
-                    type=f"{prefix}.completed", b64_json=_base64(item.data), index=item.sample,
-                    usage=Usage(), seed=item.seed, receipt=item.receipt, **facts,
-                ))
+                yield frame(
+                    StreamEvent(
+                        type=f"{prefix}.completed",
+                        b64_json=_base64(item.data),
+                        index=item.sample,
+                        usage=Usage(),
+                        seed=item.seed,
+                        receipt=item.receipt,
+                        **facts,
+                    )
+                )
             elif isinstance(item, StepDone):
                 # A comment: every SDK skips it, and the playground shows it.
                 yield f": step {item.step}/{item.num_steps} of {item.sample}\n\n".encode()
@@ -322,7 +331,7 @@ def frame(event: StreamEvent) -> bytes:
     return f"event: {event.type}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"
 
 
-async def _item(desk: Desk, picture: Picture, wanted: Wanted, base: str) -> ImageItem:
+async def _item(desk: Desk, request: Asked, picture: Picture, wanted: Wanted) -> ImageItem:
     form = wanted.response_format
     raw = picture.format == "raw"
     with_url = form in (None, "url")
@@ -331,7 +340,7 @@ async def _item(desk: Desk, picture: Picture, wanted: Wanted, base: str) -> Imag
         seed=picture.seed,
         response_format="url" if form == "url" else picture.format,
         receipt=picture.receipt,
-        url=base + await desk.studio.keep(picture) if with_url else UNSET,
+        url=await desk.keep(request, picture) if with_url else UNSET,
         b64_json=_base64(picture.data) if with_data else UNSET,
         width=picture.width if raw else UNSET,
         height=picture.height if raw else UNSET,
@@ -353,7 +362,9 @@ def _encoding(name: str | None) -> Format:
     if name is None:
         return "png"
     if name in ("gif", "svg"):
-        raise UnsupportedValue(f"'{name}' is not made here: png, jpeg, webp.", param="output_format")
+        raise UnsupportedValue(
+            f"'{name}' is not made here: png, jpeg, webp.", param="output_format"
+        )
     if name not in ENCODINGS:
         raise InvalidValue("output_format", name, _quoted(("png", "jpeg", "webp")))
     return ENCODINGS[name]
