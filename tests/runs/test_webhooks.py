@@ -1,0 +1,188 @@
+"""Webhooks: told, signed, in order, again after an outage and after a restart."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gateway.keys import KeyStore
+from gateway.runs import webhooks
+from gateway.runs.files import FileStore
+from gateway.runs.runs import Runs
+from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine
+from tests.runs.house import OWNER, draw, opened, order, until
+from tests.runs.postgres import free_port
+from tests.runs.receiver import Receiver, receiving
+
+ALLOWED = ("127.0.0.1",)
+TOLD = ["queued", "started", "running", "success"]
+
+
+def secret(data: Path) -> str:
+    return gateway_secret(FileStore(Settings(data=data)))
+
+
+async def settled(runs: Runs, run_id: str) -> str | None:
+    """The state of a run's deliveries once all are delivered or given up."""
+
+    async def check() -> bool:
+        states = await runs.webhook_states(run_id)
+        return all(state in ("delivered", "failed") for state in states)
+
+    await until(check)
+    return webhook_status(await runs.webhook_states(run_id))
+
+
+def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str | None) -> None:
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, database, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=receiver.url, base_url="http://here"))
+            assert await settled(runs, run.id) == "success"
+            assert receiver.statuses == TOLD
+            first, *_, last = receiver.events
+            assert (first["event_type"], first["run_id"]) == ("run.updated", run.id)
+            assert (first["outputs"], first["progress"], last["progress"]) == ([], 0.0, 1.0)
+            ((output,),) = [last["outputs"]]
+            assert output["data"]["images"][0]["url"].startswith("http://here/kept/runs/")
+            assert len(set(receiver.tried)) == 4
+            attempts = await runs.attempts(run.id)
+            assert [attempt.delivered for attempt in attempts] == [True] * 4
+
+    with receiving(secret(tmp_path)) as receiver:
+        asyncio.run(test(receiver))
+
+
+def test_a_keys_own_secret_signs_its_webhooks(tmp_path: Path) -> None:
+    keys, files = KeyStore(tmp_path), FileStore(Settings(data=tmp_path))
+    key, _ = keys.create("someone")
+    assert secret_of(key.id, keys, files) == key.webhook_secret
+    assert secret_of("nobody", keys, files) == gateway_secret(files)
+    assert gateway_secret(files) != key.webhook_secret
+
+
+def test_steps_and_outputs_are_told_when_asked_for(tmp_path: Path) -> None:
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            url = f"{receiver.url}?target_events=run.output,run.other"
+            (run,) = await draw(runs, order(webhook=url, webhook_intermediate_status=True))
+            assert await settled(runs, run.id) == "success"
+            told = [(event["event_type"], event["status"]) for event in receiver.events]
+            assert told == [
+                ("run.updated", "queued"),
+                ("run.updated", "started"),
+                *[("run.updated", "running")] * 4,
+                ("run.output", "success"),
+                ("run.updated", "success"),
+            ]
+            progress = [event["progress"] for event in receiver.events]
+            assert progress == [0.0, 0.0, 0.25, 0.5, 0.75, 0.99, 1.0, 1.0]
+            assert receiver.events[-3]["outputs"] == []
+
+    with receiving(secret(tmp_path)) as receiver:
+        asyncio.run(test(receiver))
+
+
+def test_an_outage_is_outlived_in_order(
+    tmp_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "WAITS_SECONDS", (0.05,) * 20)
+
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, database, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=receiver.url))
+            assert await settled(runs, run.id) == "success"
+            assert receiver.statuses == TOLD
+            assert receiver.tried[:4] == [receiver.tried[0]] * 4
+            faults = [attempt.fault for attempt in await runs.attempts(run.id)]
+            assert faults == ["answered 500", "answered 503", "answered 429", *[None] * 4]
+
+    with receiving(secret(tmp_path), 500, 503, 429) as receiver:
+        asyncio.run(test(receiver))
+
+
+def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: str | None) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/hook"
+
+    async def before() -> str:
+        async with opened(tmp_path, database, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=url))
+
+            async def has_tried() -> bool:
+                return len(await runs.attempts(run.id)) >= 2
+
+            await until(has_tried)
+            return run.id
+
+    async def after(run_id: str) -> None:
+        async with opened(tmp_path, database, url_allow=ALLOWED) as runs:
+            assert await settled(runs, run_id) == "success"
+
+    run_id = asyncio.run(before())
+    with receiving(secret(tmp_path), port=port) as receiver:
+        asyncio.run(after(run_id))
+        assert receiver.statuses == TOLD
+
+
+def test_a_dead_or_slow_receiver_slows_no_run(tmp_path: Path) -> None:
+    async def test(receiver: Receiver) -> None:
+        receiver.seconds = 0.5
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            dead = f"http://127.0.0.1:{free_port()}/hook"
+            async with asyncio.timeout(5):
+                done = await draw(
+                    runs,
+                    *[order(webhook=receiver.url, seed=seed) for seed in range(5)],
+                    *[order(webhook=dead, seed=seed) for seed in range(5)],
+                )
+            assert {run.status for run in done} == {"success"}
+            assert "success" not in receiver.statuses
+
+    with receiving(secret(tmp_path)) as receiver:
+        asyncio.run(test(receiver))
+
+
+def test_gone_means_no_more_tries(tmp_path: Path) -> None:
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=receiver.url))
+            assert await settled(runs, run.id) == "failed"
+            assert len(receiver.tried) == 4
+
+    with receiving(secret(tmp_path), 410, 410, 410, 410) as receiver:
+        asyncio.run(test(receiver))
+
+
+def test_private_receivers_are_not_reached_unless_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "WAITS_SECONDS", (0.01,))
+
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, None) as runs:
+            (run,) = await draw(runs, order(webhook=receiver.url))
+            assert await settled(runs, run.id) == "failed"
+            attempts = await runs.attempts(run.id)
+            assert all("not a public address" in (attempt.fault or "") for attempt in attempts)
+            assert receiver.tried == []
+
+    with receiving(secret(tmp_path)) as receiver:
+        asyncio.run(test(receiver))
+
+
+@pytest.mark.parametrize("prompt", ["fail", "slow"])
+def test_the_last_word_is_how_the_run_ended(tmp_path: Path, prompt: str) -> None:
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, None, TestEngine(), url_allow=ALLOWED) as runs:
+            (new,) = await runs.accept([order(prompt, webhook=receiver.url)], OWNER)
+            if prompt == "slow":
+                await asyncio.sleep(0.15)
+                await runs.cancel(new.id)
+            run = await runs.wait(new.id, OWNER)
+            await settled(runs, run.id)
+            assert receiver.statuses[-1] == {"fail": "failed", "slow": "cancelled"}[prompt]
+
+    with receiving(secret(tmp_path)) as receiver:
+        asyncio.run(test(receiver))
