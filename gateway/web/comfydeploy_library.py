@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from gateway.catalog import Catalog, Model
 from gateway.convert import convert, decode_json
@@ -23,7 +23,7 @@ from gateway.web.comfydeploy_wire import Asker
 
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")
-PageSize = Annotated[int, Parameter(query="pageSize")]
+PageSize = Annotated[int, QueryParameter(name="pageSize")]
 LOCAL = "local"
 """The machine that everything runs on where no pools are configured."""
 
