@@ -1,0 +1,59 @@
+"""The adapters: LoRA on the denoiser for another drawing style of the same subjects.
+
+The three icon sets draw a subject with one outline, so an adapter learns the style from
+pixel-aligned pictures and leaves subject and place to the base model.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from denoiser import SAMPLE_PROMPTS, Lessons, new_denoiser, sheet, velocity_loss
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor
+from training import load_weights, log, train
+
+ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
+STYLES = ("3d", "line")
+RANK = 16
+TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out",
+           "conv_in", "conv_out"]
+
+
+def train_adapters(work: Path, minutes: float, device: torch.device) -> None:
+    """Train each style for the given minutes and write it as a diffusers LoRA."""
+    for style in STYLES:
+        _train_adapter(style, work, minutes, device)
+
+
+def _train_adapter(style: str, work: Path, minutes: float, device: torch.device) -> None:
+    torch.manual_seed(0)
+    random.seed(0)
+    lessons = Lessons(work, device, style)
+    model = _adapted(work).to(device, memory_format=torch.channels_last)
+    count = 16 if device.type == "cpu" else 128
+
+    def losses(progress: float) -> Tensor:
+        # The base model knows the subjects: all noise levels from the start.
+        return velocity_loss(model, *lessons.batch(count, max(0.5, progress)))
+
+    name = f"adapter-{style}"
+    weights = train(name, model, losses, work=work, minutes=minutes, learning_rate=1e-3,
+                    decay=0.99)
+    model.load_state_dict(weights)
+    model.eval()
+    sheet(model, lessons, SAMPLE_PROMPTS).save(work / f"{name}.png")
+    log(work, stage=name, sheet=str(work / f"{name}.png"))
+    layers = {key: value.to(torch.float16) for key, value in get_peft_model_state_dict(model).items()}
+    StableDiffusionPipeline.save_lora_weights(
+        ADAPTERS / style, unet_lora_layers=layers, weight_name=f"{style}.safetensors"
+    )
+
+
+def _adapted(work: Path) -> torch.nn.Module:
+    model = new_denoiser()
+    model.load_state_dict(load_weights(work / "denoiser.safetensors"))
+    model.requires_grad_(False)
+    model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
+    return model
