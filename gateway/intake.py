@@ -15,13 +15,14 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta
 
-from gateway.catalog import Catalog, EndpointCard, Model, Sizes
+from gateway.catalog import AdapterCard, Catalog, EndpointCard, Model, Sizes
 from gateway.convert import convert
 from gateway.errors import (
     InvalidRequest,
     InvalidType,
     InvalidValue,
     MissingParameter,
+    ModelNotFound,
     OutOfRange,
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
@@ -255,7 +256,7 @@ def adapters_of(
     if model.adapter:
         uses[model.adapter.route] = model.adapter.scale
     for index, choice in enumerate(request.loras):
-        card = catalog.find_adapter(model.endpoint.id, choice.name)
+        card = _find_adapter(catalog, model, choice.name, f"loras[{index}].name")
         scale = card.scale if choice.scale is None else choice.scale
         low, high = card.scale_range
         if not low <= scale <= high:
@@ -264,6 +265,14 @@ def adapters_of(
             raise OutOfRange(param, "decimal", bound, scale, above=scale > high)
         uses[card.route] = scale
     return tuple(AdapterUse(route, scale) for route, scale in uses.items())
+
+
+def _find_adapter(catalog: Catalog, model: Model, name: str, param: str) -> AdapterCard:
+    try:
+        return catalog.find_adapter(model.endpoint.id, name)
+    except ModelNotFound as error:
+        error.param = param
+        raise
 
 
 def fit_size(

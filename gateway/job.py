@@ -95,15 +95,21 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """A sample that will have no picture; `code` is a key of `errors.FAILURES`."""
+    """A sample that will have no picture; `code` is a key of `errors.FAILURES`.
+
+    `param` is the request field at fault, where the pipeline cannot do what it asks for.
+    """
 
     sample: int
     code: str
     message: str
+    param: str | None = None
 
     def error(self) -> GatewayError:
         """The same fault as an exception of the family."""
-        return FAILURES.get(self.code, GenerationFailed)(self.message, code=self.code)
+        return FAILURES.get(self.code, GenerationFailed)(
+            self.message, code=self.code, param=self.param
+        )
 
 
 Event = StepDone | Preview | Finished | Failed

@@ -187,7 +187,7 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 
 def _failure(number: int, error: Exception) -> Failed:
     if isinstance(error, GatewayError):
-        return Failed(number, error.code or "generation_failed", error.message)
+        return Failed(number, error.code or "generation_failed", error.message, error.param)
     if is_out_of_memory(error):
         return Failed(number, str(OutOfMemory.code), "The device has too little memory for this.")
     return Failed(number, "generation_failed", "The pipeline failed on this request.")
