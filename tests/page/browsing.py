@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 FLAGS = [
     "--no-sandbox",
@@ -68,13 +68,20 @@ def generate(page: Page, prompt: str, **settings: str) -> None:
     for name, value in settings.items():
         set_field(page, name, value)
     page.get_by_label("What should the picture show?").fill(prompt)
+    tiles = page.locator("#tiles button")
+    num_before = tiles.count()
     page.get_by_role("button", name="Generate").click()
+    expect(tiles).not_to_have_count(num_before)
     wait_until(page, "done")
 
 
 def wait_until(page: Page, state: str) -> None:
-    """Wait until the picture looked at is in a state."""
-    page.locator(f"#shown[data-state={state}]").wait_for(timeout=60_000)
+    """Wait until the picture looked at has come to its end, which is to be `state`."""
+    ended = page.locator(
+        "#shown:is([data-state=done], [data-state=failed], [data-state=cancelled])"
+    )
+    ended.wait_for(timeout=60_000)
+    assert ended.get_attribute("data-state") == state, page.locator("#receipt").inner_text()
 
 
 def set_field(page: Page, name: str, value: str) -> None:

@@ -14,24 +14,27 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from gateway.bundle import bundled
 from tests.page.browsing import FLAGS, open_page
+from tests.page.standing_in import save_stand_in
 
 START_SECONDS = 120
 ROOT = Path(__file__).parents[2]
+HAS_WEIGHTS = (bundled("models") / "emoji" / "model_index.json").exists()
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[str]:
+def serving(data: Path, models: list[str]) -> Iterator[str]:
     """Run `gateway serve` on a free port until the block ends; yields its address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    command = [sys.executable, "-m", "gateway.cli.main", "serve"]
+    command = [sys.executable, "-c", "from gateway.cli.main import main; main()", "serve"]
     settings = ["--port", str(port), "--data", str(data), "--threads", "1", "--preload"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     with (data / "log").open("wb") as log:
         process = subprocess.Popen(
-            command + settings, cwd=ROOT, env=environment, stdout=log, stderr=log
+            command + settings + models, cwd=ROOT, env=environment, stdout=log, stderr=log
         )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -55,9 +58,16 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gateway that asks for no key."""
-    with serving(tmp_path_factory.mktemp("open")) as url:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the gateway keeps its keys in."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def gateway(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a gateway that serves the bundled `emoji`, or a stand-in for it."""
+    models = [] if HAS_WEIGHTS else save_stand_in(tmp_path_factory.mktemp("models"))
+    with serving(data, models) as url:
         yield url
 
 

@@ -1,5 +1,6 @@
 """A tiny random `emoji` with two adapters, for a checkout whose weights are not trained yet."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ SIZES = {"native": [64, 64], "min": 16, "max": 2048, "multiple_of": 8, "resample
 
 def save_stand_in(folder: Path) -> list[str]:
     """Write the endpoint and its adapters; returns the flags that serve them."""
-    save("sd", folder / "models", id="emoji", sizes=SIZES, guidance={"default": 1.0})
-    for seed, route in enumerate(("3d", "line")):
-        _save_adapter(folder / "adapters" / "emoji" / f"{route}.safetensors", seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # diffusers deprecates what its own defaults write
+        save("sd", folder / "models", id="emoji", sizes=SIZES, guidance={"default": 1.0})
+        for seed, route in enumerate(("3d", "line")):
+            _save_adapter(folder / "adapters" / "emoji" / f"{route}.safetensors", seed)
     return ["--models", str(folder / "models"), "--adapters", str(folder / "adapters")]
 
 
