@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from gateway.catalog import AdapterCard, CardError
 from gateway.engine.adapters import AdapterWeights, LayerWeights
@@ -43,7 +43,7 @@ def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> Adap
     twin = _hollow(pipeline)
     try:
         twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (ValueError, RuntimeError, LookupError, TypeError) as error:
         raise CardError(f"{path}: not a LoRA for '{card.endpoint}': {error}") from error
     weights = {
         key: _layer_weights(path, layer, pipeline.components[key[0]], device)
@@ -111,10 +111,15 @@ def _hollow_module(module: nn.Module) -> nn.Module:
         hollow: nn.Module = (kind.from_config if is_diffusers else kind)(module.config)
     for part in hollow.modules():
         for name, weight in list(part.named_parameters(recurse=False)):
-            # One element seen as many: PEFT would leave its own weights on the meta device.
-            nothing = torch.empty(1, dtype=weight.dtype).expand(weight.shape)
-            part.register_parameter(name, nn.Parameter(nothing, requires_grad=False))
+            part.register_parameter(name, nn.Parameter(_seeming(weight), requires_grad=False))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, _seeming(buffer))
     return hollow.eval()
+
+
+def _seeming(tensor: Tensor) -> Tensor:
+    """One element seen as many: on the meta device PEFT would leave its own weights there."""
+    return torch.empty(1, dtype=tensor.dtype).expand(tensor.shape)
 
 
 def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:

@@ -180,7 +180,7 @@ def _scale(uses: Uses, route: str) -> float:
 def _delta(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor, gains: Tensor) -> Tensor:
     """`B((A x) * gains)` for a linear layer or a convolution."""
     if isinstance(layer, nn.Conv2d):
-        inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)  # type: ignore[arg-type]
+        inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)
         return F.conv2d(_opened(inner, gains[:, :, None, None]), up)
     inner = F.linear(x, down)
     return F.linear(_opened(inner, gains.view(len(gains), *(1,) * (x.ndim - 2), -1)), up)

@@ -4,7 +4,7 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import diffusers
@@ -58,7 +58,8 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
 
 def known_arguments(pipeline: Any) -> Parameters:
     """The parameters of a pipeline's call, by name."""
-    return _parameters(type(pipeline))
+    kind: Any = type(pipeline)
+    return _parameters(kind)
 
 
 def steps_to_ask(num_inference_steps: int, strength: float) -> int:
@@ -73,7 +74,8 @@ def steps_to_ask(num_inference_steps: int, strength: float) -> int:
 
 
 @functools.cache
-def _parameters(kind: type) -> Parameters:
+def _parameters(kind: Hashable) -> Parameters:
+    assert isinstance(kind, type)
     return inspect.signature(kind.__call__).parameters
 
 
@@ -129,8 +131,9 @@ def _scheduler(scheduler: Any, job: Job) -> Any:
     """
     if job.scheduler is None and not job.scheduler_config:
         return copy.deepcopy(scheduler)
-    kind = getattr(diffusers, job.scheduler, None) if job.scheduler else type(scheduler)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
+    kind: Any = getattr(diffusers, job.scheduler, None) if job.scheduler else type(scheduler)
+    is_scheduler = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
+    if not is_scheduler:
         raise UnsupportedValue(f"There is no scheduler '{job.scheduler}'.", param="scheduler")
     return kind.from_config(scheduler.config, **job.scheduler_config)
 

@@ -73,7 +73,9 @@ class LoadedPipeline:
             hook.offload()
 
     def close(self) -> None:
-        """Give the modules their own entry points back."""
+        """Give the modules their own entry points and layers back."""
+        for route in self.adapters.routes:
+            self.adapters.drop(route)
         for entry in (*self.entries, *self._still):
             entry.unpark()
 

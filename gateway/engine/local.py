@@ -1,6 +1,7 @@
 """The engine inside this process: the event loop here, one thread per device there."""
 
 import asyncio
+import functools
 import itertools
 import time
 from collections.abc import AsyncGenerator
@@ -102,7 +103,7 @@ class LocalEngine:
             hub.start()
             if device.type == "cuda":
                 gauge = metrics.DEVICE_MEMORY.labels(str(device))
-                gauge.set_function(lambda device=device: torch.cuda.memory_allocated(device))
+                gauge.set_function(functools.partial(torch.cuda.memory_allocated, device))
         if self._settings.preload:
             for id in self._catalog.endpoints:
                 await self._warm_up(id)

@@ -81,7 +81,7 @@ def content_key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable | No
 
     None for a call that carries any floating-point tensor. Text encoders' calls qualify.
     """
-    parts = []
+    parts: list[Hashable] = []
     for name, value in (*enumerate(args), *sorted(kwargs.items())):
         if isinstance(value, Tensor):
             if value.is_floating_point():

@@ -37,7 +37,7 @@ def deliver(image: Tensor, then: Callable[[Pixels], None]) -> None:
         return
     host = torch.empty(data.shape, dtype=torch.uint8, pin_memory=True)
     host.copy_(data, non_blocking=True)
-    copied = torch.cuda.Event()
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record()
 
     def wait() -> None:

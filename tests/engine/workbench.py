@@ -1,5 +1,6 @@
 """A hub whose turns the test calls by hand, and the plain pipeline to compare with."""
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -37,11 +38,12 @@ class Workbench:
         adapters: tuple[AdapterCard, ...] = (),
         *,
         max_batch: int = 64,
+        adapter_gib: float = 0,
     ) -> None:
         cards = {id: EndpointCard(id=id) for id in pipelines}
         catalog = Catalog(cards, {(card.endpoint, card.route): card for card in adapters})
         self.shelf = Shelf(
-            catalog, dict.fromkeys(cards, CPU), endpoint_gib=0, adapter_gib=0,
+            catalog, dict.fromkeys(cards, CPU), endpoint_gib=0, adapter_gib=adapter_gib,
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(self.shelf, CPU, max_batch, threads=0)
@@ -72,6 +74,8 @@ class Workbench:
             if not (self.hub.waiting or self.hub.running):
                 return
             self.turn()
+            if not self.hub.running:
+                time.sleep(0.002)
         raise AssertionError("the hub did not finish")
 
     def close(self) -> None:
