@@ -7,12 +7,13 @@ from typing import Any
 
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import UploadFile
+from litestar.params import FromPath, FromQuery
 
 from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
 from gateway.runs.files import PREFIX
 from gateway.runs.library import File
 from gateway.runs.runs import Runs
-from gateway.web.comfydeploy_wire import Asker
+from gateway.web.comfydeploy_wire import Asking, House
 
 AnyRequest = Request[Any, Any, Any]
 MAX_UPLOAD_BYTES = 250 * 2**20
@@ -21,7 +22,7 @@ SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 @post("/file/upload", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
-async def upload(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any]:
+async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Keep a file sent as multipart form data."""
     part = (await request.form()).get("file")
     if not isinstance(part, UploadFile):
@@ -41,7 +42,11 @@ async def upload(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any
 
 @get("/upload-url")
 async def upload_url(
-    runs: Runs, asker: Asker, type: str, file_size: str = "0", file_extension: str = ""
+    runs: House,
+    asker: Asking,
+    type: FromQuery[str],
+    file_size: FromQuery[str] = "0",
+    file_extension: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """A URL to PUT a file to, and the one it will be read at."""
     size = int(file_size) if file_size.isdigit() else 0
@@ -59,7 +64,9 @@ async def upload_url(
 
 
 @put(PREFIX + "{key:path}", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
-async def put_file(request: AnyRequest, key: str, sig: str = "") -> dict[str, str]:
+async def put_file(
+    request: AnyRequest, key: FromPath[str], sig: FromQuery[str] = ""
+) -> dict[str, str]:
     """Take the bytes that an upload URL was given out for."""
     runs: Runs = request.app.state.runs
     key = key.lstrip("/")
@@ -70,7 +77,9 @@ async def put_file(request: AnyRequest, key: str, sig: str = "") -> dict[str, st
 
 
 @get(PREFIX + "{key:path}")
-async def get_file(request: AnyRequest, key: str, sig: str = "") -> Response[bytes]:
+async def get_file(
+    request: AnyRequest, key: FromPath[str], sig: FromQuery[str] = ""
+) -> Response[bytes]:
     """A picture of a run, or an uploaded file. The signature stands in for a key."""
     runs: Runs = request.app.state.runs
     key = key.lstrip("/")

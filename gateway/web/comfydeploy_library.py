@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import QueryParameter
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.catalog import Catalog, Model
 from gateway.convert import convert, decode_json
@@ -19,7 +19,7 @@ from gateway.runs.pools import pools
 from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy_models import model_inputs, model_object
-from gateway.web.comfydeploy_wire import Asker
+from gateway.web.comfydeploy_wire import Asker, Asking, House
 
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")
@@ -30,7 +30,7 @@ LOCAL = "local"
 
 @get("/deployments")
 async def list_deployments(
-    runs: Runs, asker: Asker, environment: str | None = None
+    runs: House, asker: Asking, environment: FromQuery[str | None] = None
 ) -> list[dict[str, Any]]:
     """Stored deployments, then every model of the catalogue, deployed under its own id."""
     stored = await runs.library.deployments(asker.owner)
@@ -41,7 +41,7 @@ async def list_deployments(
 
 @get("/deployment")
 async def list_deployments_v1(
-    runs: Runs, asker: Asker, environment: str = "production"
+    runs: House, asker: Asking, environment: FromQuery[str] = "production"
 ) -> list[dict[str, Any]]:
     """Deployments with their inputs, for the first generation."""
     items = []
@@ -58,7 +58,7 @@ async def list_deployments_v1(
 
 
 @get("/deployment/{deployment_id:path}")
-async def get_deployment(runs: Runs, asker: Asker, deployment_id: str) -> Any:
+async def get_deployment(runs: House, asker: Asking, deployment_id: FromPath[str]) -> Any:
     """A deployment, or with `/inputs` behind its id what it takes."""
     deployment_id = deployment_id.strip("/")
     wants_inputs = deployment_id.endswith("/inputs")
@@ -86,7 +86,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post("/deployment", status_code=200)
-async def create_deployment(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any]:
+async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Offer a version of a workflow; its environment's deployment keeps its id."""
     body = convert(decode_json(await request.body()), DeploymentBody)
     if body.environment not in ENVIRONMENTS:
@@ -112,14 +112,18 @@ async def create_deployment(request: AnyRequest, runs: Runs, asker: Asker) -> di
 
 
 @get("/models")
-async def list_models(runs: Runs, asker: Asker) -> list[dict[str, Any]]:
+async def list_models(runs: House, asker: Asking) -> list[dict[str, Any]]:
     """The catalogue, with each model's inputs."""
     return [model_object(model) for model in _usable(runs.catalog, asker)]
 
 
 @get("/v1/workflows")
 async def list_workflows(
-    runs: Runs, asker: Asker, page: int = 1, page_size: PageSize = 12, search: str = ""
+    runs: House,
+    asker: Asking,
+    page: FromQuery[int] = 1,
+    page_size: PageSize = 12,
+    search: FromQuery[str] = "",
 ) -> list[dict[str, Any]]:
     """An owner's workflows, a page at a time."""
     found = await runs.library.workflows(asker.owner)
@@ -140,7 +144,7 @@ class WorkflowBody(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @post(["/v1/workflows", "/workflow"], status_code=200)
-async def create_workflow(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any]:
+async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Store a workflow, or a version of one, once its graph has been seen to compile."""
     body = convert(decode_json(await request.body()), WorkflowBody)
     graph = json_object(body.workflow_api, "workflow_api")
@@ -167,7 +171,7 @@ async def create_workflow(request: AnyRequest, runs: Runs, asker: Asker) -> dict
 
 
 @get(["/v1/workflows/{workflow_id:str}", "/workflow/{workflow_id:str}"])
-async def get_workflow(runs: Runs, asker: Asker, workflow_id: str) -> dict[str, Any]:
+async def get_workflow(runs: House, asker: Asking, workflow_id: FromPath[str]) -> dict[str, Any]:
     """A workflow with its versions."""
     workflow = await _workflow(runs, asker, workflow_id)
     return {
@@ -193,7 +197,7 @@ async def get_workflow(runs: Runs, asker: Asker, workflow_id: str) -> dict[str, 
 
 
 @get("/workflow-version/{version_id:str}")
-async def get_version(runs: Runs, asker: Asker, version_id: str) -> dict[str, Any]:
+async def get_version(runs: House, asker: Asking, version_id: FromPath[str]) -> dict[str, Any]:
     """One version of a workflow."""
     version = await runs.library.version(version_id, asker.owner)
     if version is None:
@@ -209,7 +213,11 @@ async def get_version(runs: Runs, asker: Asker, version_id: str) -> dict[str, An
 
 @get("/v1/workflows/{workflow_id:str}/outputs")
 async def list_outputs(
-    runs: Runs, asker: Asker, workflow_id: str, page: int = 1, page_size: PageSize = 12
+    runs: House,
+    asker: Asking,
+    workflow_id: FromPath[str],
+    page: FromQuery[int] = 1,
+    page_size: PageSize = 12,
 ) -> Response[dict[str, Any]]:
     """What the runs of a workflow, or of a model, have made; newest first."""
     found = await runs.of_workflow(workflow_id, asker.owner)
@@ -232,7 +240,7 @@ async def list_outputs(
 
 
 @get(["/v1/machines", "/machines"])
-async def list_machines(request: AnyRequest, runs: Runs) -> Any:
+async def list_machines(request: AnyRequest, runs: House) -> Any:
     """The configured pools, each as a machine; without any, the one here."""
     machines = [
         {"id": name, "name": name, "type": "classic", "status": "ready", "endpoints": endpoints}

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from gateway.convert import decode_json
@@ -14,14 +15,14 @@ from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy_stream import stream_of
-from gateway.web.comfydeploy_wire import Asker, RunBody, run_body
+from gateway.web.comfydeploy_wire import Asker, Asking, House, RunBody, run_body
 
 AnyRequest = Request[Any, Any, Any]
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
 @post("/run", status_code=200)
-async def create_run(request: AnyRequest, runs: Runs, asker: Asker) -> Response[Any]:
+async def create_run(request: AnyRequest, runs: House, asker: Asking) -> Response[Any]:
     """Create a run of either generation's body, in the mode that it asks for."""
     body = await read_body(request)
     match body.execution_mode:
@@ -36,26 +37,26 @@ async def create_run(request: AnyRequest, runs: Runs, asker: Asker) -> Response[
 
 
 @post(["/run/queue", "/run/deployment/queue", "/run/workflow/queue"], status_code=200)
-async def queue_run(request: AnyRequest, runs: Runs, asker: Asker) -> dict[str, Any]:
+async def queue_run(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Create a run and answer its id."""
     return await queued(runs, await read_body(request), asker)
 
 
 @post(["/run/sync", "/run/deployment/sync", "/run/workflow/sync"], status_code=200)
-async def sync_run(request: AnyRequest, runs: Runs, asker: Asker) -> list[dict[str, Any]]:
+async def sync_run(request: AnyRequest, runs: House, asker: Asking) -> list[dict[str, Any]]:
     """Create a run and answer its outputs once it has ended."""
     return await finished(runs, await read_body(request), asker)
 
 
 @post(["/run/stream", "/run/deployment/stream", "/run/workflow/stream"], status_code=200)
-async def stream_run(request: AnyRequest, runs: Runs, asker: Asker) -> Stream:
+async def stream_run(request: AnyRequest, runs: House, asker: Asking) -> Stream:
     """Create a run and tell what happens to it."""
     return await streamed(runs, await read_body(request), asker)
 
 
 @get("/run/{run_id:str}")
 async def get_run(
-    runs: Runs, asker: Asker, run_id: str, queue_position: bool = False
+    runs: House, asker: Asking, run_id: FromPath[str], queue_position: FromQuery[bool] = False
 ) -> dict[str, Any]:
     """A run as it stands."""
     return await told(runs, await existing(runs, run_id, asker), with_position=queue_position)
@@ -63,20 +64,20 @@ async def get_run(
 
 @get("/run")
 async def get_run_by_query(
-    runs: Runs, asker: Asker, run_id: str = "", queue_position: bool = False
+    runs: House, asker: Asking, run_id: FromQuery[str] = "", queue_position: FromQuery[bool] = False
 ) -> dict[str, Any]:
     """A run as it stands, for the first generation."""
     return await told(runs, await existing(runs, run_id, asker), with_position=queue_position)
 
 
 @get("/run/{run_id:str}/stream")
-async def watch_run(runs: Runs, asker: Asker, run_id: str) -> Stream:
+async def watch_run(runs: House, asker: Asking, run_id: FromPath[str]) -> Stream:
     """What happens to a run from now on: the URL that `stream: true` answers."""
     return stream_of(runs, await existing(runs, run_id, asker))
 
 
 @get("/run/{run_id:str}/webhooks")
-async def get_deliveries(runs: Runs, asker: Asker, run_id: str) -> list[dict[str, Any]]:
+async def get_deliveries(runs: House, asker: Asking, run_id: FromPath[str]) -> list[dict[str, Any]]:
     """Every try to deliver a run's webhooks."""
     run = await existing(runs, run_id, asker)
     return [
@@ -94,7 +95,7 @@ async def get_deliveries(runs: Runs, asker: Asker, run_id: str) -> list[dict[str
 
 
 @post("/run/{run_id:str}/cancel", status_code=200)
-async def cancel_run(runs: Runs, asker: Asker, run_id: str) -> dict[str, str]:
+async def cancel_run(runs: House, asker: Asking, run_id: FromPath[str]) -> dict[str, str]:
     """Stop a run at its next step; one that has ended stays as it is."""
     run = await existing(runs, run_id, asker)
     if await runs.cancel(run.id):
@@ -103,7 +104,7 @@ async def cancel_run(runs: Runs, asker: Asker, run_id: str) -> dict[str, str]:
 
 
 @get("/batch/{batch_id:str}")
-async def get_batch(runs: Runs, asker: Asker, batch_id: str) -> dict[str, Any]:
+async def get_batch(runs: House, asker: Asking, batch_id: FromPath[str]) -> dict[str, Any]:
     """A batch: how many of its runs stand where, and each of them with its outputs."""
     found = await runs.batch(batch_id, asker.owner)
     if not found:

@@ -4,12 +4,14 @@ import re
 from typing import Any, Literal
 
 import msgspec
+from litestar.di import NamedDependency
 
 from gateway.catalog import Model
 from gateway.convert import convert
 from gateway.errors import Forbidden, InvalidType
 from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
 from gateway.runs.records import Order
+from gateway.runs.runs import Runs
 
 ExecutionMode = Literal["async", "sync", "sync_first_result", "stream"]
 Origin = Literal["manual", "api", "public-share", "public-template", "workspace", "workspace-v2"]
@@ -29,6 +31,11 @@ class Asker(msgspec.Struct, frozen=True):
         except Forbidden:
             return False
         return True
+
+
+Asking = NamedDependency[Asker]
+House = NamedDependency[Runs]
+"""What route handlers are given: who asks, and the runs."""
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True):
