@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import structlog
 from litestar.datastructures import Headers, MutableScopeHeaders
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gateway import metrics
 from gateway.web.recent import RecentRequests
@@ -32,7 +33,7 @@ class Ledger:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Number, time and record a request."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
@@ -62,7 +63,7 @@ class Ledger:
             structlog.contextvars.unbind_contextvars("request_id")
 
 
-def _record(scope: Scope, status: int, seconds: float) -> None:
+def _record(scope: HTTPScope, status: int, seconds: float) -> None:
     facts = dict(scope.get("state", {}).get("facts", {}))
     facts.pop("request_id", None)
     path = scope["path"]

@@ -4,9 +4,10 @@ from collections import deque
 from typing import Any
 
 import msgspec
-from litestar.types import Scope
+from litestar.types import HTTPScope
 
 NUM_KEPT = 50
+LOOKING = ("GET", "HEAD", "OPTIONS")
 
 
 class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +33,9 @@ class RecentRequests:
     def __init__(self) -> None:
         self._kept: deque[RequestSummary] = deque(maxlen=NUM_KEPT)
 
-    def add(self, scope: Scope, status: int, began: float, seconds: float) -> None:
+    def add(self, scope: HTTPScope, status: int, began: float, seconds: float) -> None:
         """Keep an answered request, unless it only looked at something."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["method"] in LOOKING:
             return
         facts: dict[str, Any] = scope.get("state", {}).get("facts", {})
         summary = RequestSummary(

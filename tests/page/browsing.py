@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -39,7 +40,7 @@ addEventListener('DOMContentLoaded', () => {
 
 @contextmanager
 def open_page(
-    browser: Browser, url: str, *, refused: bool = False, **context: object
+    browser: Browser, url: str, *, refused: bool = False, **context: Any
 ) -> Iterator[Page]:
     """Open a page in a fresh profile; on leaving, refuse what should never have happened.
 
@@ -48,7 +49,7 @@ def open_page(
     Raises:
         AssertionError: the console held an error, or something was asked of another origin.
     """
-    profile = browser.new_context(**context)  # type: ignore[arg-type]
+    profile = browser.new_context(**context)
     page = profile.new_page()
     faults: list[str] = []
     origins: set[str] = set()

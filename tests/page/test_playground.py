@@ -1,6 +1,7 @@
 """The playground as a person meets it, in a real browser against a live gateway."""
 
 import json
+from typing import Any
 
 import httpx
 import numpy as np
@@ -93,7 +94,11 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 
 
 def test_a_phone_in_the_dark(browser: Browser, gateway: str) -> None:
-    phone = {"viewport": {"width": 360, "height": 740}, "color_scheme": "dark", "has_touch": True}
+    phone: dict[str, Any] = {
+        "viewport": {"width": 360, "height": 740},
+        "color_scheme": "dark",
+        "has_touch": True,
+    }
     with open_page(browser, f"{gateway}/", **phone) as page:
         generate(page, "a yellow star")
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -109,7 +114,8 @@ def test_every_control_has_a_name(page: Page) -> None:
     nameless = page.evaluate(
         """[...document.querySelectorAll('button, input, select, textarea, canvas[tabindex]')]
            .filter((one) => one.checkVisibility() && !one.textContent.trim())
-           .filter((one) => !one.labels?.length && !one.ariaLabel && !one.getAttribute('aria-labelledby'))
+           .filter((one) => !one.labels?.length && !one.ariaLabel)
+           .filter((one) => !one.getAttribute('aria-labelledby'))
            .map((one) => one.outerHTML)"""
     )
     assert nameless == []

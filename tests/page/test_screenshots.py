@@ -2,16 +2,17 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.page.browsing import choose_adapter, generate, lock_seed, open_page, set_field
 
 MAX_BYTES = 200 * 1024
-DESK = {"width": 1280, "height": 860}
+DESK: ViewportSize = {"width": 1280, "height": 860}
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def take(page: Page, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path)
     with Image.open(path) as taken:
-        taken.convert("RGB").quantize(128).save(path, optimize=True)
+        taken.convert("RGB").quantize(256).save(path, optimize=True)
         assert np.asarray(taken.convert("L")).std() > 10
     assert path.stat().st_size <= MAX_BYTES
 
@@ -42,7 +43,7 @@ def test_playground(browser: Browser, gateway: str, folder: Path) -> None:
 
 
 def test_playground_on_a_phone_in_the_dark(browser: Browser, gateway: str, folder: Path) -> None:
-    phone = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
     with open_page(browser, f"{gateway}/", **phone) as page:
         page.get_by_text("Settings", exact=True).click()
         lock_seed(page, 7)
