@@ -1,6 +1,7 @@
 """The pages are served whole, closed to the outside, and cheap to ask for again."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from litestar import Litestar
@@ -10,8 +11,9 @@ from gateway.web.page import ASSETS, PAGES
 
 
 @pytest.fixture
-def client() -> TestClient[Litestar]:
-    return TestClient(Litestar([*PAGES]))
+def client() -> Iterator[TestClient[Litestar]]:
+    with TestClient(Litestar([*PAGES])) as client:
+        yield client
 
 
 @pytest.mark.parametrize("path", ["/", "/status"])
