@@ -45,29 +45,6 @@ from gateway.web.schema import openapi_config
 
 SWEEP_SECONDS = 60
 EXPOSED = ["x-request-id", "retry-after", "openai-processing-ms", "x-rendered-size", "x-seed"]
-ALLOWED = [
-    "authorization",
-    "content-type",
-    "accept",
-    "api-key",
-    "x-api-key",
-    "idempotency-key",
-    "openai-organization",
-    "openai-project",
-    "x-request-id",
-    "x-request-timeout",
-    "x-stainless-arch",
-    "x-stainless-lang",
-    "x-stainless-os",
-    "x-stainless-package-version",
-    "x-stainless-retry-count",
-    "x-stainless-runtime",
-    "x-stainless-runtime-version",
-    "x-stainless-timeout",
-    "x-stainless-async",
-    "x-stainless-read-timeout",
-    "x-stainless-helper-method",
-]
 
 log = structlog.get_logger()
 
@@ -127,7 +104,7 @@ def create_app(
         },
         cors_config=CORSConfig(
             allow_origins=list(settings.cors_origins),
-            allow_headers=ALLOWED,
+            allow_headers=["*"],
             expose_headers=EXPOSED,
         ),
         openapi_config=openapi_config(version("image-gateway")),

@@ -5,7 +5,7 @@ import time
 from typing import Annotated, Any
 
 from litestar import Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, Parameter
 
 from gateway.errors import NotFound
 from gateway.images.store import PREFIX, PictureStore, content_type
@@ -17,7 +17,7 @@ def routes(store: PictureStore) -> list[Any]:
 
     @get(PREFIX + "{name:str}", media_type="image/png", responses=refusals(404), tags=["files"])
     async def get_picture(
-        name: str,
+        name: FromPath[str],
         expires: Annotated[str, Parameter(description="seconds since the epoch")] = "",
         signature: Annotated[str, Parameter(description="given out with the URL")] = "",
     ) -> Response[bytes]:

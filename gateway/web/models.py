@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, delete, get
-from litestar.params import Parameter
+from litestar.params import FromPath
 
 from gateway.catalog import EndpointCard, Model
 from gateway.errors import Forbidden
@@ -58,9 +58,7 @@ def routes(desk: Desk) -> list[Any]:
         responses=refusals(404),
         tags=["models"],
     )
-    async def get_model(
-        request: Request[Any, Any, Any], model_id: str = Parameter(description="the model's id")
-    ) -> ModelCard:
+    async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ModelCard:
         """One model."""
         caller = desk.admit(request)
         wanted = model_id.lstrip("/")
@@ -75,9 +73,7 @@ def routes(desk: Desk) -> list[Any]:
         responses=refusals(403),
         tags=["models"],
     )
-    async def delete_model(
-        request: Request[Any, Any, Any], model_id: str = Parameter(description="the model's id")
-    ) -> ErrorBody:
+    async def delete_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ErrorBody:
         """Refused: models come and go with the catalogue's folders."""
         desk.admit(request)
         raise Forbidden(f"The model `{model_id.lstrip('/')}` belongs to this server's catalogue.")

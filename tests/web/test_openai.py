@@ -1,0 +1,343 @@
+"""OpenAI's dialect, as its clients see it; the engine paints plain pictures."""
+
+import base64
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from PIL import Image
+
+from gateway.app import create_app
+from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine
+
+PATH = "/v1/images/generations"
+Client = TestClient[Litestar]
+
+
+def two_endpoints() -> Catalog:
+    """`tiny` draws 64 pixels at sizes of its own, `resampled` answers any size."""
+    tiny = EndpointCard(id="tiny", sizes=Sizes(native=(64, 64), min=32, max=256, multiple_of=8))
+    sizes = Sizes(native=(64, 64), min=16, max=2048, multiple_of=8, resample=True)
+    resampled = EndpointCard(id="resampled", sizes=sizes)
+    style = AdapterCard(
+        endpoint="tiny", route="style", source="style.safetensors", scale_range=(0.0, 2.0)
+    )
+    return Catalog(
+        {"tiny": tiny, "resampled": resampled}, {("tiny", "style"): style}, {"dall-e-3": "tiny"}
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> TestEngine:
+    return TestEngine()
+
+
+@pytest.fixture(scope="module")
+def client(engine: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    settings = Settings(
+        endpoints=("tiny",),
+        data=tmp_path_factory.mktemp("data"),
+        max_body_mib=0.1,
+        heartbeat_seconds=0.2,
+        max_prompt_characters=1000,
+    )
+    with TestClient(create_app(settings, engine, two_endpoints())) as client:
+        yield client
+
+
+def post(client: Client, **body: Any) -> Any:
+    return client.post(PATH, json={"prompt": "a cat", **body})
+
+
+def picture(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def refused(answer: Any, status: int, code: str | None, param: str | None) -> str:
+    """Check an error envelope and return its message."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("application/json")
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["code"], error["param"]) == (code, param)
+    assert "Traceback" not in error["message"]
+    return str(error["message"])
+
+
+def test_unspecified_format_answers_url_and_data_of_one_picture(client: Client) -> None:
+    answer = post(client, seed=7)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert isinstance(body["created"], int)
+    assert body["usage"]["total_tokens"] >= 0
+    assert body["size"] == "64x64"
+    item = body["data"][0]
+    assert item["seed"] == 7
+    assert client.get(item["url"]).content == base64.b64decode(item["b64_json"])
+    assert item["url"].split("?")[0].endswith(".png")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/images/generations/", "/images/generations", PATH + "?api-version=2024-02-01"]
+)
+def test_every_form_of_the_path_answers(client: Client, path: str) -> None:
+    answer = client.post(path, json={"prompt": "a cat"}, follow_redirects=False)
+    assert answer.status_code == 200
+
+
+def test_explicit_formats_answer_that_one_only(client: Client) -> None:
+    by_url = post(client, response_format="url").json()["data"][0]
+    assert "b64_json" not in by_url
+    assert by_url["url"].startswith("http://")
+    data = post(client, response_format="b64_json").json()["data"][0]
+    assert "url" not in data
+    assert data["response_format"] == "png"
+
+
+@pytest.mark.parametrize(
+    ("asked", "format"),
+    [
+        ({"response_format": "jpg"}, "JPEG"),
+        ({"response_format": "png"}, "PNG"),
+        ({"response_format": "b64_json", "output_format": "webp"}, "WEBP"),
+        (
+            {"response_format": "b64_json", "output_format": "jpeg", "output_compression": 20},
+            "JPEG",
+        ),
+    ],
+)
+def test_encodings(client: Client, asked: dict[str, Any], format: str) -> None:
+    item = post(client, **asked).json()["data"][0]
+    assert picture(base64.b64decode(item["b64_json"])).format == format
+
+
+def test_raw_is_rows_of_rgb_with_its_shape(client: Client) -> None:
+    item = post(client, response_format="raw", seed=0x0203).json()["data"][0]
+    assert (item["width"], item["height"], item["channels"]) == (64, 64, 3)
+    assert base64.b64decode(item["b64_json"]) == bytes((3, 2, 0)) * 64 * 64
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_accept_answers_the_bytes_themselves(client: Client, kind: str) -> None:
+    answer = client.post(PATH, json={"prompt": "a cat"}, headers={"Accept": f"image/{kind}"})
+    assert answer.headers["content-type"] == f"image/{kind}"
+    assert picture(answer.content).size == (64, 64)
+    assert int(answer.headers["x-seed"]) >= 0
+
+
+def test_n_pictures_count_seeds_up(client: Client) -> None:
+    items = post(client, n="3", seed="5").json()["data"]
+    assert [item["seed"] for item in items] == [5, 6, 7]
+
+
+def test_random_seeds_differ_between_requests(client: Client) -> None:
+    seeds = {post(client, seed=value).json()["data"][0]["seed"] for value in (None, -1, None)}
+    assert len(seeds) == 3
+
+
+def test_parameters_of_other_servers_reach_the_job(client: Client, engine: TestEngine) -> None:
+    post(
+        client,
+        steps=3,
+        cfg_scale=2.5,
+        negative_prompt="dogs",
+        size="96*128",
+        model="dall-e-3",
+        lora={"path": "style", "weight": 0.5},
+        prompt_enhancement=True,
+        user=None,
+    )
+    job = engine.jobs[-1]
+    assert (job.endpoint, job.num_inference_steps, job.guidance_scale) == ("tiny", 3, 2.5)
+    assert (job.width, job.height, job.negative_prompt) == (96, 128, "dogs")
+    assert [(use.route, use.scale) for use in job.adapters] == [("style", 0.5)]
+
+
+def test_adapter_in_the_model_id(client: Client, engine: TestEngine) -> None:
+    item = post(client, model="tiny:style").json()["data"][0]
+    assert [use.route for use in engine.jobs[-1].adapters] == ["style"]
+    assert item["receipt"]["adapters"] == [{"route": "style", "scale": 1.0}]
+
+
+def test_any_size_where_the_card_resamples(client: Client) -> None:
+    answer = post(client, model="resampled", size="1024x512", response_format="b64_json")
+    body = answer.json()
+    assert (body["size"], body["rendered_size"]) == ("1024x512", "88x48")
+    assert answer.headers["x-rendered-size"] == "88x48"
+    assert picture(base64.b64decode(body["data"][0]["b64_json"])).size == (1024, 512)
+
+
+def test_the_png_carries_the_receipt_of_the_answer(client: Client) -> None:
+    item = post(client, response_format="b64_json", seed=3).json()["data"][0]
+    text = picture(base64.b64decode(item["b64_json"])).text  # type: ignore[attr-defined]
+    assert msgspec.json.decode(text["gateway"]) == item["receipt"]
+    assert item["receipt"]["prompt"] == "a cat"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({"prompt": None}, "missing_required_parameter", "prompt"),
+        ({"prompt": ""}, None, "prompt"),
+        ({"prompt": "  "}, "missing_required_parameter", "prompt"),
+        ({"prompt": 5}, "invalid_type", "prompt"),
+        ({"prompt": "x" * 1001}, "string_above_max_length", "prompt"),
+        ({"n": 11}, "integer_above_max_value", "n"),
+        ({"n": 0}, "integer_below_min_value", "n"),
+        ({"n": "two"}, "invalid_type", "n"),
+        ({"num_inference_steps": 11}, "integer_above_max_value", "num_inference_steps"),
+        ({"steps": 0}, "integer_below_min_value", "num_inference_steps"),
+        ({"size": "4096x4096"}, "invalid_value", "size"),
+        ({"size": "big"}, "invalid_value", "size"),
+        ({"seed": 1.5}, "invalid_type", "seed"),
+        ({"seed": 2**64}, "integer_above_max_value", "seed"),
+        ({"guidance_scale": 1e9}, "decimal_above_max_value", "guidance_scale"),
+        ({"response_format": "gif"}, "invalid_value", "response_format"),
+        ({"output_format": "svg"}, "unsupported_value", "output_format"),
+        ({"output_compression": 101}, "integer_above_max_value", "output_compression"),
+        ({"stream": "perhaps"}, "invalid_type", "stream"),
+        ({"stream": True, "partial_images": 4}, "integer_above_max_value", "partial_images"),
+        ({"loras": [{"name": "style", "scale": 9}]}, "decimal_above_max_value", "loras[0].scale"),
+        ({"loras": [{"scale": 1}]}, "missing_required_parameter", "loras[0].name"),
+        ({"quality": "superb"}, "invalid_value", "quality"),
+        ({"n": 1, "num_images": 2}, "invalid_value", "num_images"),
+    ],
+)
+def test_bad_input_is_refused_in_openais_words(
+    client: Client, body: dict[str, Any], code: str | None, param: str
+) -> None:
+    answer = post(client, **body)
+    if code is None:
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == param
+    else:
+        refused(answer, 400, code, param)
+
+
+@pytest.mark.parametrize(
+    ("model", "named"), [("nothing", "`tiny`"), ("tiny:nothing", "`style`"), ("tiny:", "`style`")]
+)
+def test_unknown_model_lists_what_exists(client: Client, model: str, named: str) -> None:
+    assert named in refused(post(client, model=model), 404, "model_not_found", "model")
+
+
+def test_a_clients_path_is_no_lora(client: Client) -> None:
+    answer = post(client, loras=[{"path": "/etc/passwd"}])
+    refused(answer, 404, "model_not_found", "loras[0].name")
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "code"),
+    [
+        (b"{", "application/json", 400, "invalid_json"),
+        (b"\xff\xfe", "application/json", 400, "invalid_json"),
+        (b"[]", "application/json", 400, "invalid_type"),
+        (b"", "application/json", 400, "invalid_json"),
+        (b"prompt=x", "application/x-www-form-urlencoded", 415, "unsupported_content_type"),
+        (b'{"prompt": "' + b"x" * 200_000 + b'"}', "application/json", 413, "request_too_large"),
+    ],
+)
+def test_bodies_that_are_none(
+    client: Client, content: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = client.post(PATH, content=content, headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["code"] == code
+
+
+def test_routes_and_methods_that_are_not(client: Client) -> None:
+    assert refused(client.post("/v1/foo"), 404, None, None) == "Invalid URL (POST /v1/foo)"
+    refused(client.get(PATH), 405, "method_not_supported", None)
+
+
+def test_every_answer_has_an_id_and_a_time(client: Client) -> None:
+    given = client.get("/v1/models", headers={"x-request-id": "mine-1"})
+    assert given.headers["x-request-id"] == "mine-1"
+    made = client.post(PATH, content=b"{")
+    assert made.headers["x-request-id"].startswith("req_")
+    assert int(made.headers["openai-processing-ms"]) >= 0
+
+
+def test_streaming_sends_previews_then_the_picture(client: Client) -> None:
+    answer = post(client, stream=True, partial_images=2, seed=9)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    frames = [frame for frame in answer.text.split("\n\n") if frame.startswith("event:")]
+    names = [frame.split("\n")[0].removeprefix("event: ") for frame in frames]
+    assert names[-1] == "image_generation.completed"
+    last = msgspec.json.decode(frames[-1].split("\ndata: ")[1])
+    assert last["type"] == names[-1]
+    assert {
+        "b64_json",
+        "created_at",
+        "size",
+        "quality",
+        "background",
+        "output_format",
+        "usage",
+    } <= (set(last))
+    assert picture(base64.b64decode(last["b64_json"])).size == (64, 64)
+    assert answer.text.endswith("\n\n")
+
+
+def test_failure_inside_a_stream_carries_an_error_object(client: Client) -> None:
+    answer = post(client, stream=True, prompt="fail")
+    frame = next(frame for frame in answer.text.split("\n\n") if frame.startswith("event: error"))
+    error = msgspec.json.decode(frame.split("\ndata: ")[1])["error"]
+    assert error["code"] == "generation_failed"
+
+
+def test_failure_of_ours_is_500_and_not_worth_retrying(client: Client) -> None:
+    answer = post(client, prompt="fail")
+    refused(answer, 500, "generation_failed", None)
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_slow_request_is_kept_alive_by_whitespace(client: Client) -> None:
+    answer = post(client, prompt="slow", num_inference_steps=8)
+    assert answer.status_code == 200
+    assert answer.text.startswith("  ")
+    assert answer.json()["data"][0]["b64_json"]
+
+
+def test_overload_is_429_with_a_time_to_come_back(
+    client: Client, engine: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "max_jobs", 0)
+    for stream in (False, True):
+        answer = post(client, stream=stream)
+        refused(answer, 429, "slow_down", None)
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def test_models_are_listed_with_adapters_and_aliases(client: Client) -> None:
+    listed = {model["id"]: model for model in client.get("/models").json()["data"]}
+    assert set(listed) == {"tiny", "tiny:style", "resampled", "dall-e-3"}
+    assert listed["dall-e-3"]["alias_of"] == "tiny"
+    assert client.get("/v1/models/tiny%3Astyle").json()["adapter"] == "style"
+    assert client.get("/v1/models/tiny:style").json()["id"] == "tiny:style"
+    refused(client.get("/v1/models/a%2Fb"), 404, "model_not_found", "model")
+
+
+def test_browsers_may_call(client: Client) -> None:
+    answer = client.options(
+        PATH,
+        headers={
+            "Origin": "https://app.example",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os,x-new",
+        },
+    )
+    assert answer.status_code == 204
+    allowed = answer.headers["access-control-allow-headers"].lower()
+    assert all(name in allowed for name in ("authorization", "x-stainless-os", "x-new"))
+    assert client.options(PATH).status_code == 204
+    called = client.get("/v1/models", headers={"Origin": "https://app.example"})
+    assert "x-request-id" in called.headers["access-control-expose-headers"]
