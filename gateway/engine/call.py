@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import math
+import types
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -62,15 +63,21 @@ def known_arguments(pipeline: Any) -> Parameters:
     return _parameters(kind)
 
 
-def steps_to_ask(num_inference_steps: int, strength: float) -> int:
-    """The step count that makes diffusers run the wanted number at a strength.
+def steps_to_ask(pipeline: Any, num_inference_steps: int, strength: float) -> int:
+    """The step count to ask for so that the wanted number is run at a strength.
 
-    Image-to-image pipelines run `int(asked * strength)` of the steps asked for.
+    Pipelines that redraw a picture skip the first of the steps asked for, rounding up or
+    down as the family does; its own `get_timesteps` is tried until it leaves as many.
     """
-    asked = math.ceil(num_inference_steps / strength)
-    while int(asked * strength) < num_inference_steps:
+    own = copy.copy(pipeline)
+    order = getattr(pipeline.scheduler, "order", 1)
+    asked = max(num_inference_steps, math.floor((num_inference_steps - 1) / strength))
+    while True:
+        left = types.SimpleNamespace(timesteps=torch.arange(asked * order), order=order)
+        vars(own)["scheduler"] = left
+        if own.get_timesteps(asked, strength, torch.device("cpu"))[1] >= num_inference_steps:
+            return asked
         asked += 1
-    return asked
 
 
 @functools.cache
@@ -97,7 +104,8 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
         strength = default if job.strength is None else job.strength
         given["strength"] = strength
         if _cuts_steps(pipeline):
-            given["num_inference_steps"] = steps_to_ask(job.num_inference_steps, strength)
+            asked = steps_to_ask(pipeline, job.num_inference_steps, strength)
+            given["num_inference_steps"] = asked
     return given
 
 

@@ -150,12 +150,12 @@ def sd3() -> Any:
     """Stable Diffusion 3."""
     return StableDiffusion3Pipeline(
         transformer=SD3Transformer2DModel(
-            sample_size=16, patch_size=1, in_channels=8, num_layers=2, attention_head_dim=8,
+            sample_size=16, patch_size=1, in_channels=16, num_layers=2, attention_head_dim=8,
             num_attention_heads=4, joint_attention_dim=WIDTH, caption_projection_dim=WIDTH,
-            pooled_projection_dim=2 * WIDTH, out_channels=8, pos_embed_max_size=32,
+            pooled_projection_dim=2 * WIDTH, out_channels=16, pos_embed_max_size=32,
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=kl(8, shift_factor=0.06, scaling_factor=1.5),
+        vae=kl(16, shift_factor=0.06, scaling_factor=1.5),
         text_encoder=clip(projected=True), tokenizer=tokenizer(),
         text_encoder_2=clip(projected=True), tokenizer_2=tokenizer(),
         text_encoder_3=t5(), tokenizer_3=tokenizer(),
