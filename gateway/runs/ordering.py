@@ -107,7 +107,7 @@ class Ordering:
     async def _latest(self, order: Order, workflow_id: str, owner: str) -> Order:
         """SDKs strip the graph they are given; the stored one stands in for it."""
         workflow = await self.library.workflow(workflow_id, owner)
-        if workflow is None or not workflow.versions:
+        if workflow is None or not workflow.versions[0].graph:
             raise NotFound(f"Workflow API not found: no workflow {workflow_id} is stored")
         version = workflow.versions[0]
         return msgspec.structs.replace(

@@ -98,6 +98,7 @@ def answer_error(_request: AnyRequest, error: GatewayError) -> Response[Any]:
         "detail": error.message,
         "code": error.code or error.type,
         "message": error.message,
+        "error": error.message,
     }
     if isinstance(error, GraphRefused):
         body |= {"error": error.error, "node_errors": error.node_errors}
@@ -112,5 +113,6 @@ def answer_error(_request: AnyRequest, error: GatewayError) -> Response[Any]:
 def answer_http_exception(_request: AnyRequest, error: HTTPException) -> Response[Any]:
     """What the framework refused, such as a query parameter that is no number."""
     status = 400 if error.status_code == 422 else error.status_code
-    body = {"detail": error.detail, "code": "invalid_request", "message": error.detail}
+    said = {"detail": error.detail, "message": error.detail, "error": error.detail}
+    body = said | {"code": "invalid_request"}
     return Response(body, status_code=status, media_type=MediaType.JSON)

@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.catalog import Catalog, Model
 from gateway.convert import convert, decode_json
-from gateway.errors import InvalidRequest, InvalidValue, NotFound
+from gateway.errors import InvalidValue, NotFound
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import InputDefinition, definitions
 from gateway.runs.library import Deployment, Workflow
@@ -145,16 +145,16 @@ class WorkflowBody(msgspec.Struct, frozen=True, kw_only=True):
 
 @post(["/v1/workflows", "/workflow"], status_code=200)
 async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
-    """Store a workflow, or a version of one, once its graph has been seen to compile."""
+    """Store a workflow, or a version of one, once its graph has been seen to compile.
+
+    SDKs strip the graph on its way; such a workflow is empty until a version has one.
+    """
     body = convert(decode_json(await request.body()), WorkflowBody)
     graph = json_object(body.workflow_api, "workflow_api")
     graph = graph or json_object(body.workflow_json, "workflow_json")
-    if graph is None:
-        raise InvalidRequest(
-            "A workflow needs its graph in API format, in workflow_api or workflow_json.",
-            param="workflow_api",
-        )
-    compile_graph(graph, runs.catalog)
+    if graph is not None:
+        compile_graph(graph, runs.catalog)
+    graph = graph or {}
     if body.workflow_id:
         workflow = await _workflow(runs, asker, body.workflow_id)
         version = await runs.library.add_version(workflow, graph)

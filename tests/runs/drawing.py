@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
+from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes, Steps
 from gateway.engine.protocol import EngineStatus
 from gateway.errors import Overloaded
 from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone
@@ -72,4 +72,5 @@ def small_catalog(folder: Path | None = None) -> Catalog:
         path=folder / "tiny.toml" if folder else None,
     )
     adapter = AdapterCard(endpoint="tiny", route="style", source="style.safetensors")
-    return Catalog({"tiny": card}, {("tiny", "style"): adapter})
+    slow = EndpointCard(id="slow", steps=Steps(max=2000), sizes=Sizes(native=(64, 64), min=32))
+    return Catalog({"tiny": card, "slow": slow}, {("tiny", "style"): adapter})
