@@ -16,6 +16,7 @@ from gateway.catalog import Catalog
 from gateway.digest import Digests
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
+from gateway.guard import Guard, guarded_client
 from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
 from gateway.keys import KeyStore
@@ -27,6 +28,7 @@ from gateway.settings import Settings
 from gateway.studio import Studio
 from gateway.web import (
     comfydeploy_files,
+    edits,
     faults,
     files,
     friendli,
@@ -62,6 +64,7 @@ def create_app(
     door = Doorkeeper(settings, keys)
     desk = Desk(studio, store, door, settings)
     recent = RecentRequests()
+    fetcher = guarded_client(Guard(settings.url_allow))
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
@@ -83,11 +86,13 @@ def create_app(
                     await task
             await engine.stop(settings.grace_seconds)
             studio.close()
+            await fetcher.aclose()
 
     return Litestar(
         route_handlers=[
             *openai.routes(desk),
             *friendli.routes(desk),
+            *edits.routes(desk, fetcher),
             *models.routes(desk),
             *files.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,

@@ -83,7 +83,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
-def read_request(body: Mapping[str, Any]) -> GenerationRequest:
+def read_request(body: Mapping[str, Any], *, needs_prompt: bool = True) -> GenerationRequest:
     """Fold aliases, then convert; unknown and null fields are ignored.
 
     Raises:
@@ -96,7 +96,7 @@ def read_request(body: Mapping[str, Any]) -> GenerationRequest:
     if "loras" in folded:
         folded["loras"] = read_loras(folded["loras"])
     request = convert(folded, GenerationRequest)
-    if not request.prompt.strip():
+    if needs_prompt and not request.prompt.strip():
         raise MissingParameter("prompt")
     if request.seed is not None and request.seed > MAX_SEED:
         raise OutOfRange("seed", "integer", MAX_SEED, request.seed, above=True)
@@ -208,7 +208,8 @@ def to_job(
     card = model.endpoint
     _check_prompts(request, settings)
     steps = _steps(request, card, clamp_steps)
-    (width, height), output_size = fit_size(request.size, card.sizes)
+    size = request.size or (_size_of(images[0], card.sizes) if images else None)
+    (width, height), output_size = fit_size(size, card.sizes)
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
         arguments["true_cfg_scale"] = request.true_cfg_scale
@@ -309,6 +310,18 @@ def _native_area(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
     unit = sizes.multiple_of
     width = max(unit, round(math.sqrt(area * aspect) / unit) * unit)
     height = max(unit, round(math.sqrt(area / aspect) / unit) * unit)
+    return width, height
+
+
+def _size_of(picture: Pixels, sizes: Sizes) -> tuple[int, int]:
+    """An input picture's size, scaled into the card's bounds where it lies outside them."""
+    width, height = picture.width, picture.height
+    if sizes.allowed and not sizes.resample:
+        return min(sizes.allowed, key=lambda pair: abs(pair[0] / pair[1] - width / height))
+    factor = min(1.0, sizes.max / max(width, height))
+    factor = max(factor, sizes.min / min(width, height))
+    edges = (round(edge * factor) for edge in (width, height))
+    width, height = (min(sizes.max, max(sizes.min, edge)) for edge in edges)
     return width, height
 
 

@@ -80,7 +80,7 @@ class Desk:
                 self._flights.aboard(
                     await _flight_key(request, caller),
                     lambda: self._draw(caller, job, rendering),
-                    is_retry=_is_retry(request) or _names_its_seed(await request.body()),
+                    is_retry=_is_retry(request) or await _names_its_seed(request),
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
                 )
             )
@@ -166,9 +166,12 @@ def _is_retry(request: Asked) -> bool:
     return count not in ("", "0") or "idempotency-key" in request.headers
 
 
-def _names_its_seed(body: bytes) -> bool:
+async def _names_its_seed(request: Asked) -> bool:
     """Whether the pictures are settled by the request, so that joining changes nothing."""
-    given = msgspec.json.decode(body)
+    try:
+        given = msgspec.json.decode(await request.body())
+    except msgspec.DecodeError:
+        return False  # a form: its boundary is new each time, nothing could be joined
     return isinstance(given, dict) and given.get("seed") not in (None, -1)
 
 

@@ -55,6 +55,18 @@ class ContainerImageGenerationBody(msgspec.Struct, frozen=True):
     response_format: Literal["raw", "jpeg", "png", "jpg"] | None = None
 
 
+class DedicatedImageEditBody(DedicatedImageGenerationBody, frozen=True, kw_only=True):
+    """`POST /dedicated/v1/images/edits`; `image` is `{"image": URL or base64}`, or a list."""
+
+    image: dict[str, str] | list[dict[str, str]]
+
+
+class ContainerImageEditBody(ContainerImageGenerationBody, frozen=True, kw_only=True):
+    """The container's edit; `image` as for the dedicated endpoints."""
+
+    image: dict[str, str] | list[dict[str, str]]
+
+
 class DedicatedItem(msgspec.Struct, frozen=True, kw_only=True):
     """One picture: a URL or base64, never both, and all items of one kind."""
 
@@ -101,15 +113,8 @@ def routes(desk: Desk) -> list[Any]:
         given = await read_json(request)
         body = convert(fold(given), DedicatedImageGenerationBody)
         asked = read_request(given)
-        job, headers = _job(desk, asked, desk.resolve(body.model, caller), caller)
-        form = body.response_format or "url"
-        rendering = Rendering(FORMATS[form])
-
-        async def respond(pictures: list[Picture]) -> bytes:
-            items = [await _item(desk, request, picture, form) for picture in pictures]
-            return msgspec.json.encode(DedicatedImages(int(time.time()), items))
-
-        return await desk.answer(request, caller, job, rendering, respond, headers)
+        job = _job(desk, asked, desk.resolve(body.model, caller), caller)
+        return await answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
         CONTAINER_PATHS,
@@ -134,13 +139,44 @@ def is_container_client(request: Asked, given: dict[str, Any]) -> bool:
     return agent.startswith("speakeasy-sdk/") and "friendli" in agent and "prompt" in given
 
 
+async def answer_dedicated(
+    desk: Desk,
+    request: Asked,
+    caller: Caller,
+    job: Job,
+    asked: GenerationRequest,
+    body: DedicatedImageGenerationBody,
+) -> Response[Any]:
+    """Draw a job and answer as the dedicated endpoints do."""
+    form = body.response_format or "url"
+
+    async def respond(pictures: list[Picture]) -> bytes:
+        items = [await _item(desk, request, picture, form) for picture in pictures]
+        return msgspec.json.encode(DedicatedImages(int(time.time()), items))
+
+    headers = _headers(job, asked)
+    return await desk.answer(request, caller, job, Rendering(FORMATS[form]), respond, headers)
+
+
 async def answer_container(
     desk: Desk, request: Asked, caller: Caller, given: dict[str, Any]
 ) -> Response[Any]:
-    """Draw and answer as the container does."""
+    """Draw from a prompt and answer as the container does."""
     body = convert(fold(given), ContainerImageGenerationBody)
     asked = read_request(given)
-    job, headers = _job(desk, asked, _container_model(desk, body.model, caller), caller)
+    job = _job(desk, asked, container_model(desk, body.model, caller), caller)
+    return await answer_container_job(desk, request, caller, job, asked, body)
+
+
+async def answer_container_job(
+    desk: Desk,
+    request: Asked,
+    caller: Caller,
+    job: Job,
+    asked: GenerationRequest,
+    body: ContainerImageGenerationBody,
+) -> Response[Any]:
+    """Draw a job and answer as the container does."""
     form = body.response_format or "jpeg"
 
     async def respond(pictures: list[Picture]) -> bytes:
@@ -155,10 +191,11 @@ async def answer_container(
             )
         )
 
+    headers = _headers(job, asked)
     return await desk.answer(request, caller, job, Rendering(FORMATS[form]), respond, headers)
 
 
-def _container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
+def container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
     """A container serves one endpoint: a bare name is an adapter route of the default one."""
     try:
         return desk.resolve(name, caller)
@@ -166,16 +203,18 @@ def _container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
         return desk.resolve(f"{desk.catalog.default.id}:{name}", caller)
 
 
-def _job(
-    desk: Desk, asked: GenerationRequest, model: Model, caller: Caller
-) -> tuple[Job, dict[str, str]]:
-    job = to_job(asked, model, desk.catalog, desk.settings, owner=caller.id, clamp_steps=True)
+def _job(desk: Desk, asked: GenerationRequest, model: Model, caller: Caller) -> Job:
+    return to_job(asked, model, desk.catalog, desk.settings, owner=caller.id, clamp_steps=True)
+
+
+def _headers(job: Job, asked: GenerationRequest) -> dict[str, str]:
+    """What was done otherwise than asked: fewer steps, another size."""
     headers = {}
     if asked.num_inference_steps and job.num_inference_steps < asked.num_inference_steps:
         headers["x-num-inference-steps"] = str(job.num_inference_steps)
     if job.output_size:
         headers["x-rendered-size"] = f"{job.width}x{job.height}"
-    return job, headers
+    return headers
 
 
 async def _item(desk: Desk, request: Asked, picture: Picture, form: str) -> DedicatedItem:

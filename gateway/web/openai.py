@@ -35,7 +35,7 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     What the card of the endpoint bounds (size, steps, guidance) is checked against it.
     """
 
-    prompt: Annotated[str, Meta(min_length=1, description="what to draw")]
+    prompt: Annotated[str, Meta(description="what to draw")]
     model: Annotated[str | None, Meta(description="`endpoint` or `endpoint:adapter`")] = None
     n: Annotated[int, Meta(ge=1, le=10, description="pictures")] = 1
     size: Annotated[str | None, Meta(description="`auto` or `WIDTHxHEIGHT` in pixels")] = None
@@ -168,7 +168,7 @@ def routes(desk: Desk) -> list[Any]:
         given = await read_json(request)
         if is_container_client(request, given):
             return await answer_container(desk, request, caller, given)
-        body = convert(_folded(given), ImageGenerationBody)
+        body = convert(folded_body(given), ImageGenerationBody)
         wanted = Wanted.of(body, request.headers.get("accept", ""))
         asked = read_request(given)
         model = desk.resolve(asked.model, caller)
@@ -348,7 +348,7 @@ async def _item(desk: Desk, request: Asked, picture: Picture, wanted: Wanted) ->
     )
 
 
-def _folded(given: dict[str, Any]) -> dict[str, Any]:
+def folded_body(given: dict[str, Any]) -> dict[str, Any]:
     """The body under canonical names; what has forms of its own is read by the intake."""
     folded = fold(given)
     for name in ("size", "loras"):

@@ -43,11 +43,16 @@ def refusals(*more: int) -> dict[int, ResponseSpec]:
 
 
 def documented(
-    body: type[msgspec.Struct], answer: type[msgspec.Struct], *, streams: bool = False
+    body: type[msgspec.Struct],
+    answer: type[msgspec.Struct],
+    *,
+    streams: bool = False,
+    multipart: bool = False,
 ) -> type[Operation]:
     """An operation class that documents a body which the handler decodes itself.
 
-    `streams` says that pictures and server-sent events can be answered too.
+    `streams` says that pictures and server-sent events can be answered too; `multipart`
+    that the body may be a form of the same names.
     """
 
     @dataclass
@@ -55,9 +60,10 @@ def documented(
         """The generated operation, its body and responses replaced."""
 
         def __post_init__(self) -> None:
-            self.request_body = RequestBody(
-                required=True, content={"application/json": _media(schema_of(body))}
-            )
+            asked = {"application/json": _media(schema_of(body))}
+            if multipart:
+                asked["multipart/form-data"] = _media(form_schema(body))
+            self.request_body = RequestBody(required=True, content=asked)
             content = {"application/json": _media(schema_of(answer))}
             if streams:
                 content |= {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
@@ -90,6 +96,18 @@ def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     result = inlined(schema)
     assert isinstance(result, dict)
     return result
+
+
+def form_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """A Struct as a form: pictures are files, everything else is text."""
+    names = schema_of(kind)["properties"]
+    fields: dict[str, Any] = {name: {"type": "string"} for name in names}
+    fields.pop("images", None)
+    return {
+        "type": "object",
+        "properties": fields | {"image": BYTES, "mask": BYTES},
+        "required": ["image"],
+    }
 
 
 def openapi_config(version: str) -> OpenAPIConfig:

@@ -1,0 +1,91 @@
+"""Pictures that clients send: sniffed by content, bounded before they are decoded."""
+
+import base64
+import binascii
+import re
+from io import BytesIO
+
+from PIL import Image, ImageChops, ImageOps
+
+from gateway.errors import InvalidRequest
+from gateway.job import Pixels
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+MAX_PIXELS = 40_000_000
+"""Some 6300 pixels square: 160 MB as RGBA, several times what any model takes."""
+_DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
+_MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+
+
+def decode(data: bytes, param: str) -> Image.Image:
+    """A picture upright, as RGB or RGBA; the first frame of an animation.
+
+    Raises:
+        InvalidRequest: not a whole PNG, JPEG, WebP or GIF, or too many pixels.
+    """
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            opened.load()
+            return _eight_bit(ImageOps.exif_transpose(opened))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InvalidRequest(
+            f"Invalid image '{param}': over {MAX_PIXELS} pixels.",
+            param=param,
+            code="image_too_large",
+        ) from None
+    except Exception as error:  # decoders meet hostile bytes with every kind of exception
+        raise InvalidRequest(
+            f"Invalid image '{param}': not a whole PNG, JPEG, WebP or GIF.",
+            param=param,
+            code="invalid_image",
+        ) from error
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """RGB, with what was transparent laid over white."""
+    if picture.mode != "RGBA":
+        return picture.convert("RGB")
+    ground = Image.new("RGB", picture.size, "white")
+    ground.paste(picture, mask=picture.getchannel("A"))
+    return ground
+
+
+def as_mask(picture: Image.Image) -> Image.Image:
+    """One channel, 255 where to edit: where alpha is 0, or white if nothing is transparent."""
+    if picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255):
+        return ImageChops.invert(picture.getchannel("A"))
+    return picture.convert("L")
+
+
+def to_pixels(picture: Image.Image) -> Pixels:
+    """A picture of mode L, RGB or RGBA as raw pixels."""
+    return Pixels(picture.width, picture.height, _MODES[picture.mode], picture.tobytes())
+
+
+def from_base64(text: str, param: str) -> bytes:
+    """The bytes of a data URL or of bare base64.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    encoded = text[head.end() :] if (head := _DATA_URL.match(text[:200])) else text
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(
+            f"Invalid image '{param}': wanted a URL, a data URL or base64.",
+            param=param,
+            code="invalid_image",
+        ) from None
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        # Sixteen bits a channel: Pillow's own conversion would clip instead of scale.
+        low, high = picture.getextrema()
+        top = 65535 if picture.mode != "F" and isinstance(high, int) and high > 255 else 255
+        picture = picture.point(lambda value: value * (255 / top)).convert("L")
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    return picture.convert("RGBA" if has_alpha else "RGB")

@@ -1,0 +1,176 @@
+"""The bodies of edits: multipart as every SDK writes it, or JSON, read into one shape."""
+
+import re
+from typing import Any
+
+import httpx
+import msgspec
+from litestar.datastructures import UploadFile
+from PIL import Image
+
+from gateway.convert import decode_json
+from gateway.errors import (
+    InvalidRequest,
+    InvalidType,
+    MissingParameter,
+    OutOfRange,
+    UnsupportedMediaType,
+    UnsupportedValue,
+)
+from gateway.guard import fetch
+from gateway.images.decode import decode, from_base64
+from gateway.web.desk import Asked, read_json
+
+MAX_IMAGES = 16
+MAX_IMAGE_BYTES = 50 * 2**20
+_PICTURES = {"image": "image", "images": "image", "mask": "mask"}
+_LORA_KEY = re.compile(r"loras?\[(?P<index>\d*)\]\[(?P<key>\w+)\]")
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """Fields as in JSON, and the encoded pictures beside them."""
+
+    fields: dict[str, Any]
+    images: list[bytes]
+    mask: bytes | None = None
+
+
+async def read_upload(request: Asked, client: httpx.AsyncClient, *, fetches: bool) -> Upload:
+    """Read an edit's body, fetching the pictures it only names.
+
+    Raises:
+        InvalidRequest: of its family, for what is missing, malformed or not to be had.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        upload = await _read_multipart(request)
+    elif kind in ("application/json", ""):
+        upload = await _read_json(request, client, fetches=fetches)
+    else:
+        raise UnsupportedMediaType(
+            f"Unsupported content type: '{kind}'. This API method accepts "
+            "'multipart/form-data' and 'application/json' requests."
+        )
+    if not upload.images:
+        raise MissingParameter("image")
+    if len(upload.images) > MAX_IMAGES:
+        raise OutOfRange("image", "array", MAX_IMAGES, len(upload.images), above=True)
+    return upload
+
+
+def decoded(upload: Upload) -> tuple[list[Image.Image], Image.Image | None]:
+    """The pictures and the mask of an upload.
+
+    Raises:
+        InvalidRequest: one of them is no picture.
+    """
+    names = (
+        ["image"]
+        if len(upload.images) == 1
+        else [f"image[{index}]" for index in range(len(upload.images))]
+    )
+    images = [decode(data, name) for data, name in zip(upload.images, names, strict=True)]
+    return images, decode(upload.mask, "mask") if upload.mask is not None else None
+
+
+async def _read_multipart(request: Asked) -> Upload:
+    # Read whole first: the framework keeps the bytes, and others look at them again.
+    await request.body()
+    form = await request.form()
+    fields: dict[str, Any] = {}
+    pictures: dict[str, list[bytes]] = {"image": [], "mask": []}
+    loras: list[tuple[str, str, str]] = []
+    for name, value in form.multi_items():
+        if role := _PICTURES.get(name.partition("[")[0]):
+            pictures[role].append(await _bytes(name, value))
+        elif lora := _LORA_KEY.fullmatch(name):
+            loras.append((lora["index"], lora["key"], str(value)))
+        elif not isinstance(value, UploadFile):
+            fields[name] = str(value)
+    if "loras" in fields or "lora" in fields:
+        name = "loras" if "loras" in fields else "lora"
+        fields["loras"] = _json_text(name, fields.pop(name))
+    if loras:
+        fields["loras"] = _regrouped(loras)
+    return Upload(fields, pictures["image"], (pictures["mask"] or [None])[0])
+
+
+async def _bytes(name: str, value: Any) -> bytes:
+    if isinstance(value, UploadFile):
+        data = await value.read()
+    elif isinstance(value, str):
+        data = from_base64(value, name)
+    else:
+        raise InvalidType(name, "a file", type(value).__name__)
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InvalidRequest(
+            f"Invalid image '{name}': over {MAX_IMAGE_BYTES >> 20} MiB.",
+            param=name,
+            code="image_too_large",
+        )
+    return data
+
+
+def _json_text(name: str, text: str) -> Any:
+    try:
+        return decode_json(text.encode())
+    except InvalidRequest:
+        return text if re.fullmatch(r"[\w.:-]+", text) else _not_json(name)
+
+
+def _not_json(name: str) -> Any:
+    raise InvalidRequest(f"'{name}' in a form must be a JSON string.", param=name)
+
+
+def _regrouped(parts: list[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """`loras[0][path]` by index; `loras[][path]` only where every key comes equally often.
+
+    Raises:
+        InvalidRequest: the parts cannot be told apart.
+    """
+    if all(index for index, _, _ in parts):
+        groups: dict[str, dict[str, str]] = {}
+        for index, key, value in parts:
+            groups.setdefault(index, {})[key] = value
+        return [groups[index] for index in sorted(groups, key=int)]
+    columns: dict[str, list[str]] = {}
+    for _, key, value in parts:
+        columns.setdefault(key, []).append(value)
+    if len({len(values) for values in columns.values()}) != 1:
+        raise InvalidRequest(
+            "The parts of 'loras[]' do not line up; send 'loras' as a JSON string.", param="loras"
+        )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+async def _read_json(request: Asked, client: httpx.AsyncClient, *, fetches: bool) -> Upload:
+    fields = await read_json(request)
+    given = fields.pop("images", None) or fields.pop("image", None) or []
+    entries = given if isinstance(given, list) else [given]
+    images = [
+        await _named_picture(entry, f"images[{index}]", client, fetches=fetches)
+        for index, entry in enumerate(entries[: MAX_IMAGES + 1])
+    ]
+    mask = fields.pop("mask", None)
+    if mask is None:
+        return Upload(fields, images)
+    return Upload(fields, images, await _named_picture(mask, "mask", client, fetches=fetches))
+
+
+async def _named_picture(
+    entry: Any, param: str, client: httpx.AsyncClient, *, fetches: bool
+) -> bytes:
+    """The picture of `{image_url}`, `{image}`, `{b64_json}` or a bare string."""
+    if isinstance(entry, dict):
+        if entry.get("file_id"):
+            raise UnsupportedValue("Files are not kept here; send the picture.", param=param)
+        entry = entry.get("image_url") or entry.get("image") or entry.get("b64_json")
+        if isinstance(entry, dict):
+            entry = entry.get("url")
+    if not isinstance(entry, str) or not entry:
+        raise InvalidType(param, "an object with image_url", type(entry).__name__)
+    if not entry.startswith(("http://", "https://")):
+        return from_base64(entry, param)
+    if not fetches:
+        raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
+    return await fetch(client, entry, max_bytes=MAX_IMAGE_BYTES)
