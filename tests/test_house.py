@@ -21,15 +21,17 @@ LIGHT = ("gateway.web", "gateway.runs", "gateway.images", "gateway.engine.protoc
 VAGUE = {"utils", "helpers", "common", "core", "service", "manager", "handler", "base", "misc"}
 MAX_LINES = 400
 
-# What each part may import of the gateway: itself, these, and the modules beside them.
+# What each part may import of the others; the modules beside them (the catalogue, settings, …)
+# are open to all but `job` and `errors`.
 REACHES = {
     "web": {"runs", "images", "engine.protocol"},
     "runs": {"images", "engine.protocol"},
     "images": set[str](),
-    "engine": {"images"},
+    "engine": set[str](),
     "job": {"errors"},
     "errors": set[str](),
 }
+PARTS = set(REACHES) - {"job", "errors"}
 JOINERS = {"app", "cli"}
 
 
@@ -64,8 +66,8 @@ def may_reach(part: str, name: str) -> bool:
     target = name.split(".", maxsplit=1)[0]
     if target == part:
         return True
-    if target not in REACHES and target not in JOINERS:
-        return part not in ("job", "errors")
+    if part in PARTS and target not in PARTS | JOINERS:
+        return True
     return any(name == reach or name.startswith(f"{reach}.") for reach in REACHES[part])
 
 

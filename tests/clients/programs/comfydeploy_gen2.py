@@ -45,7 +45,7 @@ seen["sync"] = [image.filename for output in outputs for image in output.data["i
 events = []
 with got(sdk.run.stream(request={"model_id": model, "inputs": inputs})) as stream:
     for event in stream:
-        events.append([event.event, getattr(event.data, "event", None)])
+        events.append([event.EVENT, getattr(event.data, "event", None)])
 seen["stream"] = events
 
 deployed = sdk.run.deployment.queue(request={"deployment_id": model, "inputs": inputs})

@@ -1,0 +1,85 @@
+"""Clients from the registries, each in an environment of its own, installed once.
+
+They lie in `CLIENTS_CACHE`, or else in pytest's cache folder.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from tests.programs import program
+
+ROOT = Path(__file__).parents[2]
+CACHE = Path(os.environ.get("CLIENTS_CACHE") or ROOT / ".pytest_cache" / "clients")
+SECONDS = 120
+
+PYTHON = {
+    "friendli-0.7": ("friendli==0.7.4",),
+    "friendli-0.16": ("friendli==0.16.3",),
+    "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
+}
+# Node's own package, since these clients ask for a newer one than distributions carry.
+NODE = {
+    f"node-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}": "22.23.3",
+    "openai": "7.55.0",
+    "ai": "7.0.173",
+    "@ai-sdk/openai": "4.0.118",
+    "@ai-sdk/openai-compatible": "3.0.92",
+}
+
+
+def run_python(environment: str, source: Path, *arguments: str) -> object:
+    """Run a script with a client's Python and return the JSON it printed."""
+    requirements = PYTHON[environment]
+
+    def install(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder)])
+        _run([str(folder / "bin" / "pip"), "install", "--quiet", *requirements])
+
+    folder = _installed(environment, " ".join(requirements), install)
+    return _printed([str(folder / "bin" / "python"), str(source), *arguments])
+
+
+def run_node(source: Path, *arguments: str) -> object:
+    """Run a module with Node's clients beside it and return the JSON it printed."""
+    npm = program("npm", package="npm")
+    package = json.dumps({"private": True, "type": "module", "dependencies": NODE})
+
+    def install(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "package.json").write_text(package)
+        _run([npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder)])
+
+    folder = _installed("node", package, install)
+    node = folder / "node_modules" / next(iter(NODE)) / "bin" / "node"
+    beside = shutil.copy(source, folder)  # a module's imports are looked up from its place
+    return _printed([str(node), str(beside), *arguments])
+
+
+def _installed(name: str, content: str, install: Callable[[Path], None]) -> Path:
+    """The folder of an environment, installed again unless it was finished before."""
+    folder = CACHE / f"{name}-{sha256(content.encode()).hexdigest()[:12]}"
+    done = folder / "installed"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        install(folder)
+        done.touch()
+    return folder
+
+
+def _printed(command: list[str]) -> object:
+    result: object = json.loads(_run(command, seconds=SECONDS))
+    return result
+
+
+def _run(command: list[str], seconds: int = 900) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
