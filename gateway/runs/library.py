@@ -133,10 +133,10 @@ class Library:
         with self.engine.begin() as connection:
             connection.execute(query)
 
-    def _rows(self, query: Any, kind: type[T]) -> list[T]:
+    def _rows(self, query: Any, kind: Callable[..., T]) -> list[T]:
         with self.engine.connect() as connection:
             rows = connection.execute(query).mappings()
-            return [msgspec.convert(dict(row), kind) for row in rows]
+            return [kind(**row) for row in rows]
 
     def _workflows(self, condition: sa.ColumnElement[bool]) -> list[Workflow]:
         query = sa.select(workflows).where(condition).order_by(workflows.c.updated_at.desc())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from litestar import HttpMethod, MediaType, Request, Response, Router, route
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -18,6 +19,7 @@ from gateway.web.auth import Doorkeeper
 from gateway.web.comfydeploy_wire import Asker
 from gateway.web.faults import retry_headers
 
+log = structlog.get_logger()
 AnyRequest = Request[Any, Any, Any]
 ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
 
@@ -77,7 +79,11 @@ def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
             "asker": Provide(asker, sync_to_thread=False),
             "runs": Provide(runs, sync_to_thread=False),
         },
-        exception_handlers={GatewayError: answer_error, HTTPException: answer_http_exception},
+        exception_handlers={
+            GatewayError: answer_error,
+            HTTPException: answer_http_exception,
+            Exception: answer_bug,
+        },
         tags=["ComfyDeploy"],
     )
 
@@ -116,3 +122,9 @@ def answer_http_exception(_request: AnyRequest, error: HTTPException) -> Respons
     said = {"detail": error.detail, "message": error.detail, "error": error.detail}
     body = said | {"code": "invalid_request"}
     return Response(body, status_code=status, media_type=MediaType.JSON)
+
+
+def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
+    """A fault of ours without its cause; the log has it."""
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return answer_error(request, GatewayError("The gateway had an error with this request."))

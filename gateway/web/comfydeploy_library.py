@@ -328,7 +328,11 @@ def _offer(id: str, name: str, inputs: list[InputDefinition]) -> dict[str, Any]:
 
 
 def _definitions(inputs: list[InputDefinition]) -> list[dict[str, Any]]:
-    return [{"default_value": None} | msgspec.to_builtins(definition) for definition in inputs]
+    """Inputs as JSON; the first generation wants a default of each, and no null."""
+    shown = [{"default_value": None} | msgspec.to_builtins(each) for each in inputs]
+    return [
+        each | {"default_value": ""} if each["default_value"] is None else each for each in shown
+    ]
 
 
 def _workflow_row(workflow: Workflow, index: int) -> dict[str, Any]:
@@ -337,7 +341,7 @@ def _workflow_row(workflow: Workflow, index: int) -> dict[str, Any]:
         "updated_at": iso(workflow.updated_at),
         "name": workflow.name,
         "selected_machine_id": LOCAL,
-        "count": index + 1,
+        "count": str(index + 1),
         "user": {"name": workflow.owner or LOCAL},
         "versions": [
             {"id": version.id, "version": version.version} for version in workflow.versions

@@ -46,7 +46,7 @@ def model_object(model: Model) -> dict[str, Any]:
         "name": model.id,
         "description": (model.adapter or model.endpoint).description,
         "inputs": [_input(definition) for definition in model_inputs(model)],
-        "outputs": [{"class_type": "ComfyDeployStdOutputImage"}],
+        "outputs": [{"class_type": "ComfyDeployStdOutputImage", "output_id": "output_images"}],
     }
 
 

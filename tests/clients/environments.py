@@ -22,6 +22,10 @@ SECONDS = 120
 PYTHON = {
     "friendli-0.7": ("friendli==0.7.4",),
     "friendli-0.16": ("friendli==0.16.3",),
+    **{
+        f"comfydeploy-{version}": (f"comfydeploy=={version}",)
+        for version in ("0.7.0", "0.6.3", "0.4.1", "0.3.4")
+    },
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
@@ -31,6 +35,8 @@ NODE = {
     "ai": "7.0.173",
     "@ai-sdk/openai": "4.0.118",
     "@ai-sdk/openai-compatible": "3.0.92",
+    "comfydeploy-old": "npm:comfydeploy@0.0.19",
+    "comfydeploy-new": "npm:comfydeploy@2.0.0-beta.69",
 }
 
 

@@ -37,7 +37,8 @@ def test_the_first_generation_in_python(server: Server, version: str) -> None:
     assert "value_bigger_than_max" in seen["refusal"]
     assert (seen["workflow"], seen["workflow_outputs"]) == ("success", 1)
     assert "cats" in seen["workflows"]
-    assert {"tiny", MODEL} <= set(seen["deployments"])
+    if version != "0.3.4":  # whose own objects drop every field
+        assert {"tiny", MODEL} <= set(seen["deployments"])
     assert {"prompt", "seed", "num_inference_steps"} <= set(seen["inputs"])
     assert (seen["put"], seen["uploaded"], seen["edit"]) == (200, True, "success")
 

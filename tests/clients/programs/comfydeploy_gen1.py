@@ -89,14 +89,16 @@ httpx.post(f"{url}/api/workflow", json=version, headers={"x-api-key": key}).rais
 created = sdk.run.create(request={"workflow_id": workflow_id, "inputs": {"prompt": "a fox"}})
 seen["workflow"] = ended(created.object.run_id).status.value
 seen["workflows"] = [row.name for row in sdk.workflows.get_all(search="cats").response_bodies]
-seen["workflow_outputs"] = sdk.workflows.get_outputs(workflow_id=workflow_id).object.total
+seen["workflow_outputs"] = sdk.workflows.get_outputs(
+    request={"workflow_id": workflow_id}
+).object.total
 
 offers = sdk.deployment.get(environment="production").response_bodies
-seen["deployments"] = [offer.deployment_id for offer in offers]
-definitions = sdk.deployment.get_input_definition(deployment_id=model).response_bodies
+seen["deployments"] = [getattr(offer, "name", "unnamed") for offer in offers]
+definitions = sdk.deployment.get_input_definition(id=model).response_bodies
 seen["inputs"] = [definition.input_id for definition in definitions]
 
-place = sdk.files.get_upload_url(type="image/png", file_size="100").object
+place = sdk.files.get_upload_url(type_="image/png", file_size="100").object
 png = httpx.get(run.outputs[0].data.images[0].url).content
 seen["put"] = httpx.put(place.upload_url, content=png).status_code
 seen["uploaded"] = httpx.get(place.download_url).content == png

@@ -45,7 +45,8 @@ seen["sync"] = [image.filename for output in outputs for image in output.data["i
 events = []
 with got(sdk.run.stream(request={"model_id": model, "inputs": inputs})) as stream:
     for event in stream:
-        events.append([event.EVENT, getattr(event.data, "event", None)])
+        inner = getattr(event.data, "event", None)
+        events.append([event.EVENT, inner if isinstance(inner, str) else None])
 seen["stream"] = events
 
 deployed = sdk.run.deployment.queue(request={"deployment_id": model, "inputs": inputs})
