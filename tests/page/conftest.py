@@ -1,62 +1,34 @@
 """A gateway process on a socket and a real browser, each started once."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from gateway.bundle import bundled
 from tests.page.browsing import FLAGS, open_page
-from tests.page.standing_in import save_stand_in
+from tests.programs import program
+from tests.serving import serving
 
-START_SECONDS = 120
-ROOT = Path(__file__).parents[2]
+SIZES = {"native": [64, 64], "min": 16, "max": 2048, "multiple_of": 8, "resample": True}
 HAS_WEIGHTS = all(
     any((bundled(folder) / "emoji").glob("*/*.safetensors")) for folder in ("models", "adapters")
 )
 
 
-@contextmanager
-def serving(data: Path, models: list[str]) -> Iterator[str]:
-    """Run `gateway serve` on a free port until the block ends; yields its address."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    command = [sys.executable, "-c", "from gateway.cli.main import main; main()", "serve"]
-    settings = ["--port", str(port), "--data", str(data), "--threads", "1", "--preload"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    with (data / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command + settings + models, cwd=ROOT, env=environment, stdout=log, stderr=log
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(url, process, data / "log")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What serves the bundled `emoji`, or a tiny random one where it has no weights yet."""
+    if HAS_WEIGHTS:
+        return ()
+    from tests.engine import tiny, tiny_loras  # noqa: PLC0415  torch takes seconds
 
-
-def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    pytest.fail(f"the gateway did not start:\n{log.read_text()}")
+    folder = tmp_path_factory.mktemp("catalogue")
+    tiny.save("sd", folder / "models", id="emoji", sizes=SIZES, guidance={"default": 1.0})
+    for route in ("3d", "line"):
+        tiny_loras.save("sd", folder / "adapters" / "emoji", route, text=False)
+    return ("--models", str(folder / "models"), "--adapters", str(folder / "adapters"))
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +38,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def gateway(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a gateway that serves the bundled `emoji`, or a stand-in for it."""
-    models = [] if HAS_WEIGHTS else save_stand_in(tmp_path_factory.mktemp("models"))
-    with serving(data, models) as url:
-        yield url
+def gateway(data: Path, models: tuple[str, ...]) -> Iterator[str]:
+    """The address of a gateway that asks for no key."""
+    with serving(data, *models) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium, the system's own."""
-    if (chromium := shutil.which("chromium") or shutil.which("google-chrome")) is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
+    chromium = program("chromium", "google-chrome", package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield launched

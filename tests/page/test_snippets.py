@@ -1,14 +1,15 @@
 """What the page offers to copy makes the same picture when it is run."""
 
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from playwright.sync_api import Page
 
+from tests.clients.environments import run_node
 from tests.page.browsing import decoded, generate, pixels, set_field
 
 PROMPT = 'it\'s a "red" apple, 100 % $HOME \\ ü 🍎'
@@ -48,12 +49,10 @@ def test_python(page: Page, tmp_path: Path) -> None:
 
 
 def test_node(page: Page, tmp_path: Path) -> None:
-    if shutil.which("npm") is None:
-        pytest.skip("needs Node and npm")
-    run(["npm", "install", "--no-audit", "--no-fund", "--silent", "openai@6"], tmp_path)
     generate(page, PROMPT, Steps="2")
-    (tmp_path / "snippet.mjs").write_text(source(page, "Node"))
-    run(["node", "snippet.mjs"], tmp_path)
+    here = f"process.chdir({json.dumps(str(tmp_path))});\n"
+    (tmp_path / "snippet.mjs").write_text(here + source(page, "Node") + "console.log(null);\n")
+    run_node(tmp_path / "snippet.mjs")
     assert np.array_equal(decoded((tmp_path / "picture-0.png").read_bytes()), pixels(page))
 
 
