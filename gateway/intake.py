@@ -184,22 +184,34 @@ def read_loras(value: Any) -> list[dict[str, Any]]:
     return choices
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms a request is taken.
+
+    `owner` is the key it is accounted to; `clamp_steps` lowers a step count above the
+    card's maximum to it instead of refusing.
+    """
+
+    owner: str = ""
+    priority: Priority = "interactive"
+    clamp_steps: bool = False
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """The pictures an edit begins with; `mask` is 255 where to edit."""
+
+    images: tuple[Pixels, ...] = ()
+    mask: Pixels | None = None
+
+
 def to_job(
     request: GenerationRequest,
     model: Model,
     catalog: Catalog,
     settings: Settings,
-    *,
-    job_id: str | None = None,
-    owner: str = "",
-    priority: Priority = "interactive",
-    images: tuple[Pixels, ...] = (),
-    mask: Pixels | None = None,
-    clamp_steps: bool = False,
+    terms: Terms = Terms(),
+    inputs: Inputs = Inputs(),
 ) -> Job:
     """Apply the card's defaults and ranges.
-
-    `clamp_steps` lowers a step count above the card's maximum to it instead of refusing.
 
     Raises:
         InvalidRequest: a value the card does not allow.
@@ -207,14 +219,14 @@ def to_job(
     """
     card = model.endpoint
     _check_prompts(request, settings)
-    steps = _steps(request, card, clamp_steps)
-    size = request.size or (_size_of(images[0], card.sizes) if images else None)
+    steps = _steps(request, card, terms.clamp_steps)
+    size = request.size or (_size_of(inputs.images[0], card.sizes) if inputs.images else None)
     (width, height), output_size = fit_size(size, card.sizes)
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
         arguments["true_cfg_scale"] = request.true_cfg_scale
     return Job(
-        id=job_id or uuid4().hex,
+        id=uuid4().hex,
         endpoint=card.id,
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or None,
@@ -225,14 +237,14 @@ def to_job(
         output_size=output_size,
         seeds=seeds(request.seed, request.n),
         adapters=adapters_of(request, model, catalog),
-        images=images,
-        mask=mask,
+        images=inputs.images,
+        mask=inputs.mask,
         strength=request.strength,
         scheduler=request.scheduler,
         num_previews=request.partial_images,
-        priority=priority,
+        priority=terms.priority,
         deadline=time.time() + request.timeout_seconds if request.timeout_seconds else None,
-        owner=owner,
+        owner=terms.owner,
         arguments=arguments,
     )
 

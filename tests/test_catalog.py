@@ -49,7 +49,7 @@ def test_resolve_prefers_the_longest_endpoint_id() -> None:
 def test_unknown_model_names_those_served(tmp_path: Path) -> None:
     endpoint(tmp_path, "one")
     endpoint(tmp_path, "two")
-    with pytest.raises(ModelNotFound, match="`three` does not exist.*`one`, `two`") as caught:
+    with pytest.raises(ModelNotFound, match=r"`three` does not exist.*`one`, `two`") as caught:
         read(tmp_path).resolve("three")
     assert (caught.value.status, caught.value.code) == (404, "model_not_found")
 

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.catalog import AdapterCard, Catalog, EndpointCard, Guidance, Model, Sizes, Steps
 from gateway.errors import GatewayError, InvalidRequest, ModelNotFound, OutOfRange
-from gateway.intake import MAX_SEED, fit_size, fold, read_request, read_size, seeds, to_job
+from gateway.intake import MAX_SEED, Terms, fit_size, fold, read_request, read_size, seeds, to_job
 from gateway.job import AdapterUse, Job
 from gateway.settings import Settings
 
@@ -29,7 +29,7 @@ CATALOG = Catalog(
 
 def job_of(body: dict[str, Any], model: str = "tiny", **options: Any) -> Job:
     request = read_request({"prompt": "an apple", **body})
-    return to_job(request, CATALOG.resolve(model), CATALOG, Settings(), **options)
+    return to_job(request, CATALOG.resolve(model), CATALOG, Settings(), Terms(**options))
 
 
 def refusal_of(body: dict[str, Any]) -> GatewayError:

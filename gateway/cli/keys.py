@@ -48,7 +48,8 @@ def create(
 def list_keys(**flags: Any) -> None:
     """List the keys, without their secrets."""
     table = Table("id", "name", "models", "requests/minute", "concurrent samples")
-    for key in _store(flags).keys():
+    held = _store(flags).keys()
+    for key in held:
         limits = (key.requests_per_minute, key.concurrent_samples)
         shown = ("–" if limit is None else str(limit) for limit in limits)
         table.add_row(key.id, key.name, ", ".join(key.models) or "any", *shown)

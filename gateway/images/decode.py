@@ -84,7 +84,7 @@ def from_base64(text: str, param: str) -> bytes:
 def _eight_bit(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith(("I", "F")):
         # Sixteen bits a channel: Pillow's own conversion would clip instead of scale.
-        low, high = picture.getextrema()
+        high = picture.getextrema()[1]
         top = 65535 if picture.mode != "F" and isinstance(high, int) and high > 255 else 255
         picture = picture.point(lambda value: value * (255 / top)).convert("L")
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info

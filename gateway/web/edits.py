@@ -11,7 +11,7 @@ from gateway.catalog import Model
 from gateway.convert import convert
 from gateway.errors import UnsupportedValue
 from gateway.images.decode import as_mask, on_white, to_pixels
-from gateway.intake import GenerationRequest, fold, read_request, to_job
+from gateway.intake import GenerationRequest, Inputs, Terms, fold, read_request, to_job
 from gateway.job import Job
 from gateway.web import friendli, openai
 from gateway.web.auth import Caller
@@ -170,8 +170,9 @@ async def _job(
         model,
         desk.catalog,
         desk.settings,
-        owner=caller.id,
-        images=tuple(to_pixels(on_white(image)) for image in images),
-        mask=to_pixels(as_mask(mask)) if mask else None,
-        clamp_steps=clamp_steps,
+        Terms(owner=caller.id, clamp_steps=clamp_steps),
+        Inputs(
+            tuple(to_pixels(on_white(image)) for image in images),
+            to_pixels(as_mask(mask)) if mask else None,
+        ),
     )

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.catalog import Model
 from gateway.convert import convert
 from gateway.errors import ModelNotFound
-from gateway.intake import GenerationRequest, fold, read_request, to_job
+from gateway.intake import GenerationRequest, Terms, fold, read_request, to_job
 from gateway.job import Job
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, Rendering
@@ -204,7 +204,8 @@ def container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
 
 
 def _job(desk: Desk, asked: GenerationRequest, model: Model, caller: Caller) -> Job:
-    return to_job(asked, model, desk.catalog, desk.settings, owner=caller.id, clamp_steps=True)
+    terms = Terms(owner=caller.id, clamp_steps=True)
+    return to_job(asked, model, desk.catalog, desk.settings, terms)
 
 
 def _headers(job: Job, asked: GenerationRequest) -> dict[str, str]:

@@ -68,7 +68,8 @@ def documented(
             if streams:
                 content |= {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
                 content["text/event-stream"] = _media({"type": "string"})
-            self.responses = {"200": OpenAPIResponse("Pictures.", content=content)} | {
+            self.responses = {"200": OpenAPIResponse("Pictures.", content=content)}
+            self.responses |= {
                 str(status): OpenAPIResponse(
                     REFUSALS[status],
                     content={"application/json": _media(schema_of(ErrorBody))},

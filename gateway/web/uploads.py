@@ -92,7 +92,7 @@ async def _read_multipart(request: Asked) -> Upload:
         fields["loras"] = _json_text(name, fields.pop(name))
     if loras:
         fields["loras"] = _regrouped(loras)
-    return Upload(fields, pictures["image"], (pictures["mask"] or [None])[0])
+    return Upload(fields, pictures["image"], next(iter(pictures["mask"]), None))
 
 
 async def _bytes(name: str, value: Any) -> bytes:

@@ -42,7 +42,7 @@ async def test_a_retry_joins_and_a_twin_does_not() -> None:
     await asyncio.sleep(0.01)
     assert work.num_started == 2
     work.done.set()
-    assert await asyncio.gather(first, retry, twin) == [1, 1, 2]
+    assert [await first, await retry, await twin] == [1, 1, 2]
 
 
 async def test_the_last_to_leave_cancels() -> None:

@@ -17,8 +17,18 @@ from training import load_weights, log, train
 ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
 STYLES = ("3d", "line")
 RANK = 16
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "proj_in", "proj_out",
-           "conv_in", "conv_out"]
+TARGETS = [
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "conv1",
+    "conv2",
+    "proj_in",
+    "proj_out",
+    "conv_in",
+    "conv_out",
+]
 
 
 def train_adapters(work: Path, minutes: float, device: torch.device) -> None:
@@ -39,13 +49,13 @@ def _train_adapter(style: str, work: Path, minutes: float, device: torch.device)
         return velocity_loss(model, *lessons.batch(count, max(0.5, progress)))
 
     name = f"adapter-{style}"
-    weights = train(name, model, losses, work=work, minutes=minutes, learning_rate=1e-3,
-                    decay=0.99)
+    weights = train(name, model, losses, work=work, minutes=minutes, learning_rate=1e-3, decay=0.99)
     model.load_state_dict(weights)
     model.eval()
     sheet(model, lessons, SAMPLE_PROMPTS).save(work / f"{name}.png")
     log(work, stage=name, sheet=str(work / f"{name}.png"))
-    layers = {key: value.to(torch.float16) for key, value in get_peft_model_state_dict(model).items()}
+    state = get_peft_model_state_dict(model)
+    layers = {key: value.to(torch.float16) for key, value in state.items()}
     StableDiffusionPipeline.save_lora_weights(
         ADAPTERS / style, unet_lora_layers=layers, weight_name=f"{style}.safetensors"
     )

@@ -32,15 +32,17 @@ def train_autoencoder(work: Path, minutes: float, device: torch.device) -> None:
     batch = 6 if device.type == "cpu" else 32
 
     def losses(_progress: float) -> Tensor:
-        pixels = torch.cat([
-            drawings.compose(
-                style,
-                torch.randint(len(drawings), (batch * share // 6,)),
-                random_colours(batch * share // 6),
-                variation=1.0,
-            )
-            for style, share in STYLE_SHARES.items()
-        ]).contiguous(memory_format=torch.channels_last)
+        pixels = torch.cat(
+            [
+                drawings.compose(
+                    style,
+                    torch.randint(len(drawings), (batch * share // 6,)),
+                    random_colours(batch * share // 6),
+                    variation=1.0,
+                )
+                for style, share in STYLE_SHARES.items()
+            ]
+        ).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             latents = model.encoder(pixels)
             decoded = model.decoder(latents)
@@ -49,8 +51,15 @@ def train_autoencoder(work: Path, minutes: float, device: torch.device) -> None:
     def samples(weights: dict[str, Tensor], step: int) -> None:
         log(work, stage="autoencoder", step=step, psnr=measure(weights, drawings, device))
 
-    train("autoencoder", model, losses, work=work, minutes=minutes, learning_rate=1e-3,
-          samples=samples)
+    train(
+        "autoencoder",
+        model,
+        losses,
+        work=work,
+        minutes=minutes,
+        learning_rate=1e-3,
+        samples=samples,
+    )
 
 
 @torch.no_grad()

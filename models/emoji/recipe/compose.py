@@ -10,11 +10,20 @@ from subjects import STYLES
 from torch import Tensor
 
 COLOURS = {
-    "white": (255, 255, 255), "black": (20, 20, 20), "gray": (140, 140, 140),
-    "red": (220, 40, 40), "orange": (245, 140, 40), "yellow": (250, 215, 70),
-    "green": (60, 165, 75), "blue": (45, 95, 210), "sky blue": (130, 200, 245),
-    "purple": (140, 70, 190), "pink": (250, 150, 190), "brown": (130, 85, 50),
-    "teal": (30, 150, 150), "beige": (240, 225, 195),
+    "white": (255, 255, 255),
+    "black": (20, 20, 20),
+    "gray": (140, 140, 140),
+    "red": (220, 40, 40),
+    "orange": (245, 140, 40),
+    "yellow": (250, 215, 70),
+    "green": (60, 165, 75),
+    "blue": (45, 95, 210),
+    "sky blue": (130, 200, 245),
+    "purple": (140, 70, 190),
+    "pink": (250, 150, 190),
+    "brown": (130, 85, 50),
+    "teal": (30, 150, 150),
+    "beige": (240, 225, 195),
 }
 COLOUR_NAMES = tuple(COLOURS)
 PALETTE = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
@@ -34,9 +43,7 @@ class Drawings:
     def __len__(self) -> int:
         return len(self.styles["flat"])
 
-    def compose(
-        self, style: str, index: Tensor, colour: Tensor, *, variation: float
-    ) -> Tensor:
+    def compose(self, style: str, index: Tensor, colour: Tensor, *, variation: float) -> Tensor:
         """Place subjects on backgrounds.
 
         `index` `[batch]` chooses subjects, `colour` `[batch, 3]` is RGB in [0, 1];
@@ -46,8 +53,10 @@ class Drawings:
         rgba = self.styles[style][index.cpu()].to(self.device, torch.float32) / 255
         rgba[:, :3] *= rgba[:, 3:]
         placed = F.grid_sample(
-            rgba, F.affine_grid(_placement(len(index), variation), list(rgba.shape),
-                                align_corners=False).to(self.device),
+            rgba,
+            F.affine_grid(
+                _placement(len(index), variation), list(rgba.shape), align_corners=False
+            ).to(self.device),
             align_corners=False,
         )
         alpha = placed[:, 3:]

@@ -7,6 +7,7 @@ none is used in training.
 """
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,9 +21,18 @@ from training import load_weights, log, train
 from words import Asker, Reader
 
 SAMPLE_PROMPTS = (
-    "a red apple", "a cat on a blue background", "a rocket on a purple background", "a puppy",
-    "a red circle", "a blue circle", "hamburger", "a smiling face",
-    "a tree on yellow", "a fish", "a car on a green background", "a crown",
+    "a red apple",
+    "a cat on a blue background",
+    "a rocket on a purple background",
+    "a puppy",
+    "a red circle",
+    "a blue circle",
+    "hamburger",
+    "a smiling face",
+    "a tree on yellow",
+    "a fish",
+    "a car on a green background",
+    "a crown",
 )
 
 
@@ -112,8 +122,15 @@ def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
         sheet(averaged, lessons, SAMPLE_PROMPTS).save(path)
         log(work, stage="denoiser", step=step, sheet=str(path))
 
-    train("denoiser", model, lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
-          work=work, minutes=minutes, learning_rate=6e-4, samples=samples)
+    train(
+        "denoiser",
+        model,
+        lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
+        work=work,
+        minutes=minutes,
+        learning_rate=6e-4,
+        samples=samples,
+    )
 
 
 @torch.no_grad()
@@ -125,7 +142,7 @@ def sheet(
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(len(prompts), LATENT_CHANNELS, 16, 16, generator=generator).to(lessons.device)
     edges = torch.linspace(1, 0, num_steps + 1)
-    for level, following in zip(edges, edges[1:], strict=False):
+    for level, following in pairwise(edges):
         t = torch.full((len(prompts),), float(level) * 1000, device=lessons.device)
         x = x + (following - level) * model(x, t, states).sample
     pixels = lessons.vae.decode(x).sample.add(1).div(2).clamp(0, 1)

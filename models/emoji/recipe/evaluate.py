@@ -132,15 +132,25 @@ def draw(pipe: DiffusionPipeline, prompts: list[str], steps: int, seed: int = 0)
     """Pictures `[batch, 3, 128, 128]` in [0, 1], without guidance."""
     generators = [torch.Generator().manual_seed(seed + index) for index in range(len(prompts))]
     return pipe(
-        prompts, num_inference_steps=steps, guidance_scale=1.0, generator=generators,
+        prompts,
+        num_inference_steps=steps,
+        guidance_scale=1.0,
+        generator=generators,
         output_type="pt",
     ).images
 
 
 def border(picture: Tensor) -> Tensor:
     """The median colour `[3]` of a picture's outermost four pixels."""
-    edge = torch.cat([picture[:, :4].flatten(1), picture[:, -4:].flatten(1),
-                      picture[:, :, :4].flatten(1), picture[:, :, -4:].flatten(1)], 1)
+    edge = torch.cat(
+        [
+            picture[:, :4].flatten(1),
+            picture[:, -4:].flatten(1),
+            picture[:, :, :4].flatten(1),
+            picture[:, :, -4:].flatten(1),
+        ],
+        1,
+    )
     return edge.median(1).values
 
 
@@ -165,8 +175,16 @@ def contact_sheet(pipe: DiffusionPipeline) -> Image.Image:
 
 def steps_sheet(pipe: DiffusionPipeline) -> Image.Image:
     """Eight prompts across, 1, 2, 4 and 8 steps down."""
-    prompts = ["a red apple", "a cat on a blue background", "a rocket on a purple background",
-               "a puppy", "a smiling face", "a hamburger", "a sailboat", "a cactus"]
+    prompts = [
+        "a red apple",
+        "a cat on a blue background",
+        "a rocket on a purple background",
+        "a puppy",
+        "a smiling face",
+        "a hamburger",
+        "a sailboat",
+        "a cactus",
+    ]
     return grid(torch.cat([draw(pipe, prompts, steps) for steps in STEPS]), 8)
 
 

@@ -38,8 +38,13 @@ def pipeline(work: Path) -> StableDiffusionPipeline:
     unet.load_state_dict(load_weights(work / "denoiser.safetensors"))
     encoder, tokenizer = text_side(work)
     return StableDiffusionPipeline(
-        vae=vae.eval(), text_encoder=encoder, tokenizer=tokenizer, unet=unet.eval(),
-        scheduler=new_scheduler(), safety_checker=None, feature_extractor=None,
+        vae=vae.eval(),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=unet.eval(),
+        scheduler=new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
 
@@ -47,7 +52,9 @@ def pipeline(work: Path) -> StableDiffusionPipeline:
 def new_scheduler() -> DPMSolverMultistepScheduler:
     """Second-order steps along the flow; one step is the model's own guess."""
     return DPMSolverMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=1.0,
         timestep_spacing="trailing",
     )
 
@@ -68,8 +75,11 @@ def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:
     texts = [text.replace("{}", " ") for text in (*PLAIN, *ON_COLOUR)]
     for subject in read_subjects(fetch(work)):
         texts += [subject.name, *subject.keywords]
-    single = [id for token, id in tokenizer.get_vocab().items()
-              if len(token.removeprefix("##")) == 1 and token.isascii()]
+    single = [
+        id
+        for token, id in tokenizer.get_vocab().items()
+        if len(token.removeprefix("##")) == 1 and token.isascii()
+    ]
     return {id for ids in tokenizer(texts).input_ids for id in ids} | set(single)
 
 
@@ -82,7 +92,11 @@ def _pruned(folder: Path, kept: list[int]) -> PreTrainedTokenizerFast:
     }
     described["truncation"] = described["padding"] = None
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)), model_max_length=NUM_TOKENS,
-        unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        model_max_length=NUM_TOKENS,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
         mask_token="[MASK]",
     )

@@ -26,7 +26,19 @@ SIZE = 128
 GROUPS = {0: "faces", 3: "animals", 4: "food", 5: "travel", 6: "activities", 7: "objects"}
 SHAPE_WORDS = ("circle", "square", "diamond", "heart", "triangle")
 OTHER_SYMBOLS = {"radioactive", "biohazard", "recycling-symbol", "peace-symbol", "yin-yang"}
-LEFT_OUT = ("oclock", "thirty", "man-", "woman-", "button", "input-", "flag-", "keycap", "-small-", "-medium-", "small-")
+LEFT_OUT = (
+    "oclock",
+    "thirty",
+    "man-",
+    "woman-",
+    "button",
+    "input-",
+    "flag-",
+    "keycap",
+    "-small-",
+    "-medium-",
+    "small-",
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,10 @@ def fetch(work: Path) -> dict[str, Path]:
             folder.parent.mkdir(parents=True, exist_ok=True)
             packed = subprocess.run(
                 ["npm", "pack", package, "--silent"],
-                cwd=folder.parent, check=True, capture_output=True, text=True,
+                cwd=folder.parent,
+                check=True,
+                capture_output=True,
+                text=True,
             ).stdout.strip()
             with tarfile.open(folder.parent / packed) as archive:
                 archive.extractall(folder, filter="data")
@@ -84,7 +99,7 @@ def read_subjects(folders: dict[str, Path]) -> list[Subject]:
 def _is_wanted(icon: str, entry: dict) -> bool:
     if any(part in icon for part in LEFT_OUT):
         return False
-    is_shape = icon.split("-")[-1] in SHAPE_WORDS
+    is_shape = icon.rpartition("-")[2] in SHAPE_WORDS
     return entry.get("group") in GROUPS or is_shape or icon in OTHER_SYMBOLS
 
 

