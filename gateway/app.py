@@ -9,7 +9,6 @@ import structlog
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
-from litestar.middleware import DefineMiddleware
 
 from gateway.bundle import served_catalog
 from gateway.catalog import Catalog
@@ -41,6 +40,7 @@ from gateway.web import (
 from gateway.web.auth import Doorkeeper
 from gateway.web.comfydeploy import asker_of, comfydeploy_router
 from gateway.web.desk import Desk
+from gateway.web.heads import Heads
 from gateway.web.ledger import Ledger
 from gateway.web.recent import RecentRequests
 from gateway.web.schema import openapi_config
@@ -88,7 +88,7 @@ def create_app(
             studio.close()
             await fetcher.aclose()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             *openai.routes(desk),
             *friendli.routes(desk),
@@ -101,7 +101,6 @@ def create_app(
             *page.PAGES,
             *status.routes(desk, recent),
         ],
-        middleware=[DefineMiddleware(Ledger, recent=recent)],
         exception_handlers={
             GatewayError: faults.answer_gateway_error,
             HTTPException: faults.answer_http_exception,
@@ -118,6 +117,9 @@ def create_app(
         logging_config=None,
         debug=False,
     )
+    # Around the router, so that what it refuses itself has a number too.
+    app.asgi_handler = Ledger(Heads(app.asgi_handler), recent)
+    return app
 
 
 def _local_engine(catalog: Catalog, settings: Settings) -> Engine:

@@ -1,0 +1,100 @@
+"""A picture's URL opens it for anyone until it expires; nothing else opens anything."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from gateway.app import create_app
+from gateway.images.encode import Format
+from gateway.images.store import PictureStore
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine
+from tests.web.test_openai import two_endpoints
+
+PICTURES: dict[Format, bytes] = {
+    "png": b"\x89PNG picture",
+    "jpeg": b"\xff\xd8 picture",
+    "webp": b"RIFF picture",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PictureStore:
+    return PictureStore(Settings(data=tmp_path))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient[Litestar]]:
+    settings = Settings(endpoints=("tiny",), data=tmp_path)
+    with TestClient(create_app(settings, TestEngine(), two_endpoints())) as client:
+        yield client
+
+
+def url_of(store: PictureStore, format: Format) -> str:
+    return store.url_path(asyncio.run(store.put(PICTURES[format], format)))
+
+
+@pytest.mark.parametrize("format", PICTURES)
+def test_a_url_answers_its_picture_with_its_type(
+    client: TestClient[Litestar], store: PictureStore, format: Format
+) -> None:
+    answer = client.get(url_of(store, format))
+    assert answer.status_code == 200
+    assert answer.content == PICTURES[format]
+    assert answer.headers["content-type"] == f"image/{format}"
+    assert "max-age=3" in answer.headers["cache-control"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_head_answers_the_same_without_the_bytes(
+    client: TestClient[Litestar], store: PictureStore
+) -> None:
+    url = url_of(store, "png")
+    head, got = client.head(url), client.get(url)
+    assert head.status_code == 200
+    assert head.content == b""
+    for name in ("content-type", "content-length"):
+        assert head.headers[name] == got.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("signature=", "signature=0"),
+        ("signature=", "signature=%C3%A4"),
+        ("signature=", "s="),
+        ("expires=", "expires=1"),
+        ("expires=", "expires=" + "9" * 5000),
+        ("expires=", "expires=-"),
+        (".png", ".webp"),
+        (".png", ".svg"),
+        ("/files/", "/files/%00"),
+        ("/files/", "/files/..%2F"),
+    ],
+)
+def test_a_changed_url_answers_404_in_the_envelope(
+    client: TestClient[Litestar], store: PictureStore, old: str, new: str
+) -> None:
+    answer = client.get(url_of(store, "png").replace(old, new))
+    assert answer.status_code == 404
+    assert PICTURES["png"] not in answer.content
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_an_expired_url_says_so(client: TestClient[Litestar], tmp_path: Path) -> None:
+    brief = PictureStore(Settings(data=tmp_path, url_minutes=0.0001))
+    answer = client.get(url_of(brief, "png"))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "url_expired"
+
+
+def test_a_swept_picture_reads_as_expired(
+    client: TestClient[Litestar], store: PictureStore
+) -> None:
+    answer = client.get(store.url_path("0" * 32 + ".png"))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "url_expired"
