@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import msgspec
 
@@ -35,7 +36,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     strength: float | None = None
     num_images: int = 0
     scheduler_asked: str | None = None
-    arguments: dict[str, object] = msgspec.field(default_factory=dict)
+    scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> Receipt:
@@ -52,6 +54,7 @@ def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> 
         output_size=job.output_size,
         scheduler=finished.scheduler,
         scheduler_asked=job.scheduler,
+        scheduler_config=job.scheduler_config,
         adapters=job.adapters,
         strength=job.strength,
         num_images=len(job.images),
@@ -106,6 +109,7 @@ def job_of(receipt: Receipt, job_id: str) -> Job:
         seeds=(receipt.seed,),
         adapters=receipt.adapters,
         scheduler=receipt.scheduler_asked,
+        scheduler_config=receipt.scheduler_config,
         arguments=dict(receipt.arguments),
     )
 
