@@ -1,84 +1,95 @@
-"""A receipt says what made a picture, survives in its PNG, and makes the picture again."""
+"""A receipt says what made a picture, survives inside it, and makes the same job again."""
 
-from typing import Any
-
+import msgspec
 import pytest
 
 from gateway.images.encode import encode, read_text
 from gateway.job import AdapterUse, Finished, Job, Pixels
-from gateway.receipt import Receipt, differences, job_of, read_receipt, receipt_of, receipt_text
+from gateway.receipt import (
+    KEY,
+    Receipt,
+    differences,
+    job_of,
+    library_versions,
+    read_receipt,
+    receipt_of,
+    receipt_text,
+)
 
-DIGESTS = {"tiny": "0123456789abcdef", "tiny:style": None}
-PIXELS = Pixels(8, 4, 3, bytes(8 * 4 * 3))
-
-
-def job(**changes: Any) -> Job:
-    given: dict[str, Any] = {
-        "id": "one",
-        "endpoint": "tiny",
-        "prompt": "ein grüner Apfel 🍏",
-        "negative_prompt": "a pear",
-        "num_inference_steps": 3,
-        "guidance_scale": 1.5,
-        "width": 8,
-        "height": 4,
-        "output_size": (16, 8),
-        "seeds": (7, 8),
-        "adapters": (AdapterUse("style", 0.5),),
-        "scheduler": "EulerDiscreteScheduler",
-        "scheduler_config": {"timestep_spacing": "trailing"},
-        "arguments": {"sigmas": None},
-    }
-    return Job(**(given | changes))
-
-
-def receipt(sample: int = 0, **changes: Any) -> Receipt:
-    finished = Finished(sample, PIXELS, "EulerDiscreteScheduler")
-    return receipt_of(job(**changes), finished, DIGESTS)
-
-
-def test_it_says_what_made_the_picture() -> None:
-    made = receipt(sample=1)
-    assert (made.model, made.seed, made.num_inference_steps) == ("tiny", 8, 3)
-    assert (made.width, made.height, made.output_size) == (8, 4, (16, 8))
-    assert made.digests == DIGESTS
-    assert made.scheduler == "EulerDiscreteScheduler"
-    assert {"image-gateway", "diffusers"} <= set(made.versions)
+PIXELS = Pixels(8, 4, 3, bytes(96))
+JOB = Job(
+    id="one",
+    endpoint="tiny",
+    prompt="ein Apfel 🍎, größer",
+    negative_prompt="blue",
+    num_inference_steps=3,
+    guidance_scale=2.5,
+    width=64,
+    height=32,
+    output_size=(8, 4),
+    seeds=(7, 2**63),
+    adapters=(AdapterUse("style", 0.5),),
+    scheduler="EulerDiscreteScheduler",
+    scheduler_config={"use_karras_sigmas": True},
+    arguments={"max_sequence_length": 64},
+)
+DIGESTS = {"tiny": "a" * 16, "tiny:style": None}
 
 
-def test_it_survives_in_the_png() -> None:
-    made = receipt()
-    png = encode(PIXELS, "png", text=receipt_text(made))
-    assert read_receipt(read_text(png)) == made
+def receipt(sample: int = 1) -> Receipt:
+    return receipt_of(JOB, Finished(sample, PIXELS, "EulerDiscreteScheduler"), DIGESTS)
 
 
-def test_it_makes_the_same_job_again() -> None:
-    again = job_of(receipt(sample=1), "one")
-    assert again == job(seeds=(8,))
-    assert job_of(receipt(scheduler=None), "one").scheduler is None
+def test_it_survives_in_a_png_and_makes_the_same_job() -> None:
+    png = encode(PIXELS, "png", text=receipt_text(receipt()))
+    text = read_text(png)
+    assert text["Description"] == JOB.prompt
+    found = read_receipt(text)
+    assert found == receipt()
+    again = job_of(found, "two")
+    assert again == msgspec.structs.replace(JOB, id="two", seeds=(2**63,))
 
 
-@pytest.mark.parametrize("text", [{}, {"Description": "x"}, {"gateway": "{"}, {"gateway": "{}"}])
-def test_a_picture_without_one_says_so(text: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="receipt"):
-        read_receipt(text)
+def test_each_sample_has_its_own_seed() -> None:
+    assert [receipt(sample).seed for sample in (0, 1)] == [7, 2**63]
 
 
-def test_equal_receipts_do_not_differ() -> None:
+def test_versions_are_those_installed() -> None:
+    versions = library_versions()
+    assert {"image-gateway", "diffusers", "torch"} <= set(versions)
+    assert all(versions.values())
+
+
+def test_nothing_differs_from_itself() -> None:
     assert differences(receipt(), receipt()) == []
 
 
-def test_each_part_that_differs_is_named() -> None:
-    before = receipt()
-    other = receipt_of(
-        job(), Finished(0, PIXELS, "DDIMScheduler"), {"tiny": "fedcba9876543210", "tiny:style": None}
+def test_each_difference_is_named() -> None:
+    then = receipt()
+    now = msgspec.structs.replace(
+        then,
+        digests={"tiny": "b" * 16, "tiny:style": None},
+        versions={**then.versions, "diffusers": "9.9"},
+        scheduler="DDIMScheduler",
     )
-    lines = differences(before, other)
-    assert len(lines) == 2
-    assert "0123456789abcdef then, fedcba9876543210 now" in lines[0]
-    assert "EulerDiscreteScheduler then, DDIMScheduler now" in lines[1]
+    weights, library, scheduler = differences(then, now)
+    assert weights == f"weights of tiny: {'a' * 16} then, {'b' * 16} now"
+    assert library.startswith("diffusers: ")
+    assert library.endswith(" then, 9.9 now")
+    assert scheduler == "scheduler: EulerDiscreteScheduler then, DDIMScheduler now"
 
 
-def test_inputs_that_a_receipt_does_not_hold_are_owned_up_to() -> None:
-    edited = receipt(images=(PIXELS,), strength=0.5)
-    assert any("input images" in line for line in differences(edited, receipt()))
+def test_an_edit_says_that_its_inputs_are_not_kept() -> None:
+    edit = msgspec.structs.replace(JOB, images=(PIXELS,), strength=0.5)
+    made = receipt_of(edit, Finished(0, PIXELS, "DDIMScheduler"), DIGESTS)
+    assert made.num_images == 1
+    assert "input images" in differences(made, made)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [({}, "carries no receipt"), ({KEY: "{"}, "cannot be read"), ({KEY: "{}"}, "cannot be read")],
+)
+def test_what_is_no_receipt_is_refused(text: dict[str, str], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        read_receipt(text)
