@@ -3,7 +3,6 @@
 import { byId } from './dom.js';
 
 const TINT = '#f5a623';
-
 const NUDGE = 0.02; // of the picture's width, for each press of an arrow
 
 /** Draw a picture and, in colour, what a mask of strokes covers. */
@@ -122,11 +121,13 @@ class MaskPainter {
 
 function paint(context, strokes, colour) {
   context.lineCap = context.lineJoin = 'round';
-  context.strokeStyle = colour;
+  context.strokeStyle = context.fillStyle = colour;
   for (const { width, points } of strokes) {
     context.lineWidth = width;
     context.beginPath();
-    context.moveTo(...points[0]);
+    context.arc(...points[0], width / 2, 0, 2 * Math.PI); // a line of one point draws nothing
+    context.fill();
+    context.beginPath();
     for (const point of points) context.lineTo(...point);
     context.stroke();
   }
