@@ -1,7 +1,7 @@
 """SIGTERM to a gateway on a socket: running work is finished, new work refused."""
 
+import json
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,62 +13,59 @@ import pytest
 from tests.clients.pictures import opened
 from tests.serving import Server, serving
 
+ROUTE = "/v1/images/generations"
+
 
 @pytest.fixture
 def ending(tmp_path: Path, models: tuple[str, ...]) -> Iterator[Server]:
-    """A gateway of the test's own, with the default grace."""
-    with serving(tmp_path, *models) as server:
+    """A gateway of the test's own."""
+    with serving(tmp_path, *models, "--grace-seconds", "60") as server:
         yield server
 
 
-def test_running_work_is_finished(ending: Server) -> None:
-    answers: list[httpx.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(draw(ending, 60)))
-    asking.start()
-    wait_until_running(ending)
-    ending.process.send_signal(signal.SIGTERM)
-    asking.join(60)
-    assert answers[0].status_code == 200
-    assert opened(answers[0].json()["data"][0]["b64_json"]).size == (128, 128)
-    assert ending.process.wait(timeout=30) in (0, -signal.SIGTERM)
-
-
-def test_new_work_is_refused(ending: Server) -> None:
-    with httpx.Client(base_url=ending.url, timeout=60) as early:
+def test_running_work_is_finished_and_new_work_refused(ending: Server) -> None:
+    with (
+        httpx.Client(base_url=ending.url, timeout=120) as running,
+        httpx.Client(base_url=ending.url, timeout=120) as early,
+    ):
         early.get("/health/live").raise_for_status()  # a connection from before the signal
-        asking = threading.Thread(target=draw, args=(ending, 60))
-        asking.start()
-        wait_until_running(ending)
-        ending.process.send_signal(signal.SIGTERM)
-        refused = late_answer(early)
-        asking.join(60)
+        with running.stream("POST", ROUTE, json=body(30, stream=True)) as stream:
+            lines = stream.iter_lines()
+            next(line for line in lines if line.startswith(": step 1/"))
+            ending.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            refused = late_answer(early)
+            (event,) = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+    assert event["type"] == "image_generation.completed"
+    assert opened(event["b64_json"]).size == (128, 128)
     if refused is not None:
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) <= 60
-        assert refused.json()["error"]["message"]
-    assert ending.process.wait(timeout=30) in (0, -signal.SIGTERM)
+        assert refused.json()["error"]["code"] == "server_is_overloaded"
+    assert ending.process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+
+def test_work_past_the_grace_is_ended(tmp_path: Path, models: tuple[str, ...]) -> None:
+    with serving(tmp_path, *models, "--grace-seconds", "1") as server:
+        asked = body(2000, stream=True)
+        with httpx.stream("POST", server.url + ROUTE, json=asked, timeout=60) as stream:
+            lines = stream.iter_lines()
+            next(line for line in lines if line.startswith(": step 1/"))
+            server.process.send_signal(signal.SIGTERM)
+            sent = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+        assert [event["type"] for event in sent] == ["error"]
+        assert server.process.wait(timeout=30) in (0, -signal.SIGTERM)
 
 
 def late_answer(client: httpx.Client) -> httpx.Response | None:
     """What a request after the signal gets; nothing where the connection was closed."""
-    time.sleep(0.5)
     try:
-        return client.post("/v1/images/generations", json=body(1))
+        return client.post(ROUTE, json=body(1))
     except httpx.TransportError:
         return None
 
 
-def draw(server: Server, steps: int) -> httpx.Response:
-    """Ask for a slow picture."""
-    return httpx.post(f"{server.url}/v1/images/generations", json=body(steps), timeout=60)
-
-
-def body(steps: int) -> dict[str, Any]:
+def body(steps: int, **more: Any) -> dict[str, Any]:
     """A request of the slow endpoint."""
-    return {"model": "slow", "prompt": "a red apple", "num_inference_steps": steps, "seed": 7}
-
-
-def wait_until_running(server: Server) -> None:
-    """Wait until the engine has the request."""
-    time.sleep(0.7)
-    assert server.process.poll() is None
+    asked = {"model": "slow", "prompt": "a red apple", "num_inference_steps": steps, "seed": 7}
+    return asked | more

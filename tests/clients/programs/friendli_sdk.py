@@ -47,7 +47,7 @@ def text(value: object) -> object:
 
 
 CASES = {
-    "default": lambda: generated(),
+    "default": generated,
     "seeded": lambda: generated(seed=7, response_format="png", num_inference_steps=3),
     "adapter": lambda: generated(model="tiny:ink", seed=7, response_format="png",
                                  num_inference_steps=3),
