@@ -1,7 +1,9 @@
-"""Logs: one JSON object a line, the server's own lines included."""
+"""Logs: one JSON object a line, the server's own lines included; plain lines on a terminal."""
 
 import logging
+import os
 import sys
+from typing import Any
 
 import structlog
 
@@ -9,8 +11,14 @@ SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
 ]
+
+
+def quiet_libraries() -> None:
+    """Have the model libraries speak of errors alone; to be called before they are imported."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def configure_logs() -> None:
@@ -25,7 +33,7 @@ def configure_logs() -> None:
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                _renderer(),
             ],
             foreign_pre_chain=SHARED,
         )
@@ -33,5 +41,13 @@ def configure_logs() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
     for name in ("httpx", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _renderer() -> Any:
+    if sys.stderr.isatty():
+        return structlog.dev.ConsoleRenderer()
+    exceptions, as_json = structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+    return lambda logger, name, event: as_json(logger, name, exceptions(logger, name, event))

@@ -13,7 +13,7 @@ from gateway.bundle import full_catalog
 from gateway.catalog import Catalog
 from gateway.cli.options import setting_options
 from gateway.errors import InvalidRequest, ModelNotFound
-from gateway.images.encode import read_text
+from gateway.images.encode import largest_difference, read_text
 from gateway.images.store import SUFFIXES
 from gateway.intake import fold, read_request, to_job
 from gateway.job import Job
@@ -58,12 +58,16 @@ def generate(
     settings = read_settings({name: given.pop(name) for name in SHARED})
     if output.suffix not in SUFFIXES:
         raise InvalidRequest(f"-o {output}: the name must end in {', '.join(SUFFIXES)}")
+    if not output.parent.is_dir():
+        raise InvalidRequest(f"-o {output}: there is no folder {output.parent}")
     receipt = _receipt_in(source) if source else None
     if receipt is None:
         asked = {**given, "prompt": prompt, "loras": [_lora(text) for text in loras] or None}
         job, catalog = _asked_job(asked, settings)
     else:
+        _check_alone(prompt=prompt, lora=loras or None, **given)
         job, catalog = _receipt_job(receipt, settings)
+    original = source.read_bytes() if source else None
     picture = asyncio.run(_draw(job, catalog, settings, Rendering(SUFFIXES[output.suffix])))
     output.write_bytes(picture.data)
     console = Console(stderr=True)
@@ -71,6 +75,8 @@ def generate(
     if receipt is not None:
         for line in differences(receipt, picture.receipt):
             console.print(f"differs from its receipt: {line}", style="yellow")
+    if original and picture.format == "png":
+        console.print(_likeness(original, picture.data))
 
 
 def _asked_job(asked: dict[str, Any], settings: Settings) -> tuple[Job, Catalog]:
@@ -99,9 +105,25 @@ def _receipt_in(path: Path) -> Receipt:
         raise InvalidRequest(f"--from {path}: {error}") from None
 
 
-def _lora(text: str) -> dict[str, Any]:
+def _check_alone(**asked: Any) -> None:
+    for name, value in asked.items():
+        if value is not None:
+            raise InvalidRequest(f"--from says everything itself: leave out {name}", param=name)
+
+
+def _lora(text: str) -> dict[str, str | None]:
     name, _, scale = text.partition("=")
-    return {"name": name, "scale": float(scale) if scale else None}
+    return {"name": name, "scale": scale or None}
+
+
+def _likeness(original: bytes, again: bytes) -> str:
+    """One line on whether two PNGs show the same picture."""
+    difference = largest_difference(original, again)
+    if difference is None:
+        return "the pictures differ in size"
+    if difference == 0:
+        return "the same picture, pixel for pixel"
+    return f"pixels differ by up to {difference} of 255"
 
 
 async def _draw(job: Job, catalog: Catalog, settings: Settings, rendering: Rendering) -> Picture:

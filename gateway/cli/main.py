@@ -10,6 +10,7 @@ from gateway.cli.keys import keys
 from gateway.cli.models import models
 from gateway.cli.serve import serve
 from gateway.errors import GatewayError
+from gateway.log import quiet_libraries
 from gateway.settings import SettingsError
 
 
@@ -25,6 +26,7 @@ for command in (serve, generate, models, keys):
 
 def main() -> None:
     """Run the command line; a fault of ours to explain is one line, not a traceback."""
+    quiet_libraries()
     try:
         commands()
     except (CardError, SettingsError, GatewayError) as error:

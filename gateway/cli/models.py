@@ -4,13 +4,15 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gateway.bundle import full_catalog
 from gateway.catalog import Catalog, EndpointCard
 from gateway.cli.options import setting_options
 from gateway.settings import read_settings
 from gateway.weights import is_on_disk, pipeline_class
+
+COLUMNS = ("pipeline", "adapters", "steps", "size", "licence", "on disk")
 
 
 @click.command()
@@ -22,7 +24,7 @@ def models(**flags: Any) -> None:
 
 def catalog_table(catalog: Catalog) -> Table:
     """One row per endpoint."""
-    table = Table("id", "pipeline", "adapters", "steps", "size", "licence", "on disk")
+    table = Table(Column("id", no_wrap=True), *COLUMNS)
     for card in catalog.endpoints.values():
         routes = ", ".join(catalog.routes(card.id)) or "–"
         table.add_row(card.id, pipeline_class(card) or "–", routes, *_facts(card))

@@ -6,6 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
 from diffusers.pipelines.auto_pipeline import (
     AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
@@ -20,6 +21,9 @@ from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
 from gateway.weights import index_file
+
+for library in (diffusers.utils, transformers.utils):
+    library.logging.disable_progress_bar()
 
 CONSTRUCTION = threading.Lock()
 """Held while modules are built: loading replaces `torch.nn.Module`'s methods for all threads."""
@@ -175,7 +179,7 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
             location,
             revision=card.revision,
             variant=card.variant,
-            torch_dtype=dtype_of(card, device),
+            dtype=dtype_of(card, device),
             use_safetensors=True,
             low_cpu_mem_usage=card.low_memory,
         )

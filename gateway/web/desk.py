@@ -72,8 +72,11 @@ class Desk:
     ) -> Response[Any]:
         """Draw a job and answer with what `respond` makes of the pictures.
 
-        A client that waits long is sent signs of life; one that leaves cancels the work.
+        A client that waits long for JSON is sent signs of life, which would spoil a
+        picture's bytes; one that leaves cancels the work.
         """
+        is_json = "content-type" not in headers
+        patience = self.settings.heartbeat_seconds if is_json else None
         self.log_job(request, job)
         async with AsyncExitStack() as held:
             work = await held.enter_async_context(
@@ -86,7 +89,7 @@ class Desk:
             )
             body = asyncio.create_task(_body(work, respond))
             held.callback(body.cancel)
-            if await wait_for(request, body, self.settings.heartbeat_seconds):
+            if await wait_for(request, body, patience):
                 return _answered(body.result(), headers)
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
 

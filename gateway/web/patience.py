@@ -22,9 +22,9 @@ log = structlog.get_logger()
 
 
 async def wait_for(
-    request: Request[Any, Any, Any], work: "asyncio.Task[Any]", seconds: float
+    request: Request[Any, Any, Any], work: "asyncio.Task[Any]", seconds: float | None
 ) -> bool:
-    """Wait for work up to a number of seconds and say whether it is done.
+    """Wait for work up to a number of seconds, or without end, and say whether it is done.
 
     Raises:
         Cancelled: the client went away.

@@ -341,3 +341,12 @@ def test_browsers_may_call(client: Client) -> None:
     assert client.options(PATH).status_code == 204
     called = client.get("/v1/models", headers={"Origin": "https://app.example"})
     assert "x-request-id" in called.headers["access-control-expose-headers"]
+
+
+def test_a_slow_picture_answered_as_bytes_stays_whole(client: Client) -> None:
+    answer = client.post(
+        PATH,
+        json={"prompt": "slow", "num_inference_steps": 8},
+        headers={"Accept": "image/png"},
+    )
+    assert picture(answer.content).size == (64, 64)

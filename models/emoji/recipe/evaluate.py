@@ -35,7 +35,7 @@ def evaluate(work: Path) -> None:
     """Measure the exported model and write `figures.json` and the sheets beside it."""
     subjects = read_subjects(fetch(work))
     judge = Judge(work)
-    pipe = DiffusionPipeline.from_pretrained(MODEL, torch_dtype=torch.float32)
+    pipe = DiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     lists = prompt_lists(subjects)
     figures: dict[str, dict] = {"flat": {}}

@@ -64,7 +64,7 @@ def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
     folder = text_encoder_folder()
     whole = AutoTokenizer.from_pretrained(folder)
     kept = sorted(set(range(NUM_FREQUENT)) | _used_ids(work, whole))
-    encoder = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    encoder = BertModel.from_pretrained(folder).eval()
     rows = encoder.embeddings.word_embeddings.weight.detach()[kept]
     encoder.resize_token_embeddings(len(kept))
     encoder.embeddings.word_embeddings.weight = torch.nn.Parameter(rows.clone())

@@ -58,7 +58,8 @@ def train(  # noqa: PLR0913  a stage is what these name
         average.weights, average.num_updates = state["average"], state["num_updates"]
         step = state["step"]
     model.train()
-    mean, saved = 0.0, time.monotonic()
+    mean: float | None = None
+    saved = time.monotonic()
     for progress in _budget(minutes):
         step += 1
         warmth = min(1.0, step / 200) * (1.0 if progress < 0.5 else 1.05 - 2 * (progress - 0.5))
@@ -70,7 +71,7 @@ def train(  # noqa: PLR0913  a stage is what these name
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(model)
-        mean = loss.item() if step == 1 else 0.99 * mean + 0.01 * loss.item()
+        mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
         if step % 50 == 0:
             log(work, stage=name, step=step, loss=round(mean, 5), progress=round(progress, 4))
         if time.monotonic() - saved > 150:

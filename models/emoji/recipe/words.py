@@ -63,7 +63,7 @@ class Reader:
         folder = text_encoder_folder()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.tokenizer.model_max_length = NUM_TOKENS
-        self.model = BertModel.from_pretrained(folder, add_pooling_layer=False)
+        self.model = BertModel.from_pretrained(folder)
         self.model.to(device).eval().requires_grad_(False)
         self.device = device
 
