@@ -1,5 +1,6 @@
 """A gateway with keys asks for one, and the page keeps it in its tab."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +74,17 @@ def test_copied_source_takes_the_key_from_the_environment(
             code = page.locator("#snippet").text_content() or ""
             assert "GATEWAY_KEY" in code
             assert secret not in code
+
+
+def test_a_limit_is_told_with_the_time_to_wait(browser: Browser, gateway: str, data: Path) -> None:
+    keys = KeyStore(data)
+    key, secret = keys.create("frugal", requests_per_minute=2)
+    try:
+        with open_page(browser, f"{gateway}/", refused=True) as page:
+            give(page, secret)
+            generate(page, "a red apple")
+            page.get_by_role("button", name="Generate").click()
+            said = re.compile(r"^Rate limit reached .*\. Try again in \d+ s\.$")
+            expect(page.get_by_role("alert")).to_have_text(said)
+    finally:
+        keys.revoke(key.id)
