@@ -82,7 +82,9 @@ class Runs:
         """Let go of everything; unfinished runs stay written down."""
         if self._sweeper:
             self._sweeper.cancel()
-        await asyncio.to_thread(self.durable.shut_down)
+        await self.performer.in_thread(self.durable.shut_down)
+        # dbos had made its own threads the loop's, and has just ended them.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await self.client.aclose()
         self.keeper.close()
         self.threads.shutdown(wait=False, cancel_futures=True)

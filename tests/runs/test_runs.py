@@ -234,6 +234,15 @@ def test_a_run_that_was_written_and_never_started_is_started(
     asyncio.run(test())
 
 
+def test_the_loop_keeps_its_threads_when_runs_are_put_down(tmp_path: Path) -> None:
+    async def test() -> str:
+        async with opened(tmp_path, None) as runs:
+            await draw(runs, order())
+        return await asyncio.to_thread(lambda: "still here")
+
+    assert asyncio.run(test()) == "still here"
+
+
 def test_owners_see_their_own(tmp_path: Path, database: str | None) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
