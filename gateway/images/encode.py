@@ -67,6 +67,17 @@ def read_text(png: bytes) -> dict[str, str]:
         raise ValueError(f"not a PNG: {error}") from None
 
 
+def largest_difference(one: bytes, other: bytes) -> int | None:
+    """The largest difference of two encoded pictures in [0, 255]; None if their sizes differ."""
+    with Image.open(BytesIO(one)) as first, Image.open(BytesIO(other)) as second:
+        if first.size != second.size:
+            return None
+        ours, theirs = (
+            np.asarray(picture.convert("RGBA"), np.int16) for picture in (first, second)
+        )
+    return int(np.abs(ours - theirs).max())
+
+
 def _picture(pixels: Pixels) -> Image.Image:
     size = pixels.width, pixels.height
     return Image.frombytes(_MODES[pixels.channels], size, pixels.data)
