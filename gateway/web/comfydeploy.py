@@ -42,6 +42,7 @@ NOT_OFFERED = {
 @route(
     [path for name in NOT_OFFERED for path in (f"/{name}", f"/{name}/{{rest:path}}")],
     http_method=ANY_METHOD,
+    include_in_schema=False,
 )
 async def not_offered(request: AnyRequest) -> None:
     """Say why a route of the hosted service is not here."""
@@ -49,7 +50,7 @@ async def not_offered(request: AnyRequest) -> None:
     raise NotOffered(NOT_OFFERED[name])
 
 
-@route(["/", "/{rest:path}"], http_method=ANY_METHOD)
+@route(["/", "/{rest:path}"], http_method=ANY_METHOD, include_in_schema=False)
 async def unknown(request: AnyRequest) -> None:
     """Answer for every other path in the dialect's own words."""
     raise NotFound(f"No route {request.method} {request.url.path}")

@@ -14,6 +14,7 @@ from gateway.runs.files import PREFIX
 from gateway.runs.library import File
 from gateway.runs.runs import Runs
 from gateway.web.comfydeploy_wire import Asking, House
+from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 MAX_UPLOAD_BYTES = 250 * 2**20
@@ -21,7 +22,12 @@ PREFIXES = {"image": "img", "video": "vid", "audio": "audio"}
 SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
-@post("/file/upload", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
+@post(
+    "/file/upload",
+    status_code=200,
+    request_max_body_size=MAX_UPLOAD_BYTES,
+    operation_class=of_runs(),
+)
 async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Keep a file sent as multipart form data."""
     part = (await request.form()).get("file")
@@ -40,7 +46,7 @@ async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, A
     }
 
 
-@get("/upload-url")
+@get("/upload-url", operation_class=of_runs())
 async def upload_url(
     runs: House,
     asker: Asking,
@@ -63,7 +69,12 @@ async def upload_url(
     }
 
 
-@put(PREFIX + "{key:path}", status_code=200, request_max_body_size=MAX_UPLOAD_BYTES)
+@put(
+    PREFIX + "{key:path}",
+    status_code=200,
+    request_max_body_size=MAX_UPLOAD_BYTES,
+    operation_class=of_runs(),
+)
 async def put_file(
     request: AnyRequest, key: FromPath[str], sig: FromQuery[str] = ""
 ) -> dict[str, str]:
@@ -76,7 +87,7 @@ async def put_file(
     return {"message": "File uploaded successfully"}
 
 
-@get(PREFIX + "{key:path}")
+@get(PREFIX + "{key:path}", operation_class=of_runs(None, "*/*"))
 async def get_file(
     request: AnyRequest, key: FromPath[str], sig: FromQuery[str] = ""
 ) -> Response[bytes]:

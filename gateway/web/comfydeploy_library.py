@@ -20,6 +20,7 @@ from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy_models import model_inputs, model_object
 from gateway.web.comfydeploy_wire import Asker, Asking, House
+from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")
@@ -28,7 +29,7 @@ LOCAL = "local"
 """The machine that everything runs on where no pools are configured."""
 
 
-@get("/deployments")
+@get("/deployments", operation_class=of_runs())
 async def list_deployments(
     runs: House, asker: Asking, environment: FromQuery[str | None] = None
 ) -> list[dict[str, Any]]:
@@ -39,7 +40,7 @@ async def list_deployments(
     return [item for item in found if environment in (None, item["environment"])]
 
 
-@get("/deployment")
+@get("/deployment", operation_class=of_runs())
 async def list_deployments_v1(
     runs: House, asker: Asking, environment: FromQuery[str] = "production"
 ) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ async def list_deployments_v1(
     return items
 
 
-@get("/deployment/{deployment_id:path}")
+@get("/deployment/{deployment_id:path}", operation_class=of_runs())
 async def get_deployment(runs: House, asker: Asking, deployment_id: FromPath[str]) -> Any:
     """A deployment, or with `/inputs` behind its id what it takes."""
     deployment_id = deployment_id.strip("/")
@@ -85,7 +86,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
     environment: str = "production"
 
 
-@post("/deployment", status_code=200)
+@post("/deployment", status_code=200, operation_class=of_runs(DeploymentBody))
 async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Offer a version of a workflow; its environment's deployment keeps its id."""
     body = convert(decode_json(await request.body()), DeploymentBody)
@@ -111,13 +112,13 @@ async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> 
     return await _deployment_object(runs, asker, deployment)
 
 
-@get("/models")
+@get("/models", operation_class=of_runs())
 async def list_models(runs: House, asker: Asking) -> list[dict[str, Any]]:
     """The catalogue, with each model's inputs."""
     return [model_object(model) for model in _usable(runs.catalog, asker)]
 
 
-@get("/v1/workflows")
+@get("/v1/workflows", operation_class=of_runs())
 async def list_workflows(
     runs: House,
     asker: Asking,
@@ -143,7 +144,7 @@ class WorkflowBody(msgspec.Struct, frozen=True, kw_only=True):
     create_machine: bool = True
 
 
-@post(["/v1/workflows", "/workflow"], status_code=200)
+@post(["/v1/workflows", "/workflow"], status_code=200, operation_class=of_runs(WorkflowBody))
 async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Store a workflow, or a version of one, once its graph has been seen to compile.
 
@@ -170,7 +171,7 @@ async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> di
     }
 
 
-@get(["/v1/workflows/{workflow_id:str}", "/workflow/{workflow_id:str}"])
+@get(["/v1/workflows/{workflow_id:str}", "/workflow/{workflow_id:str}"], operation_class=of_runs())
 async def get_workflow(runs: House, asker: Asking, workflow_id: FromPath[str]) -> dict[str, Any]:
     """A workflow with its versions."""
     workflow = await _workflow(runs, asker, workflow_id)
@@ -196,7 +197,7 @@ async def get_workflow(runs: House, asker: Asking, workflow_id: FromPath[str]) -
     }
 
 
-@get("/workflow-version/{version_id:str}")
+@get("/workflow-version/{version_id:str}", operation_class=of_runs())
 async def get_version(runs: House, asker: Asking, version_id: FromPath[str]) -> dict[str, Any]:
     """One version of a workflow."""
     version = await runs.library.version(version_id, asker.owner)
@@ -211,7 +212,7 @@ async def get_version(runs: House, asker: Asking, version_id: FromPath[str]) -> 
     }
 
 
-@get("/v1/workflows/{workflow_id:str}/outputs")
+@get("/v1/workflows/{workflow_id:str}/outputs", operation_class=of_runs())
 async def list_outputs(
     runs: House,
     asker: Asking,
@@ -239,7 +240,7 @@ async def list_outputs(
     return Response({"outputs": rows, "total": len(found)})
 
 
-@get(["/v1/machines", "/machines"])
+@get(["/v1/machines", "/machines"], operation_class=of_runs())
 async def list_machines(request: AnyRequest, runs: House) -> Any:
     """The configured pools, each as a machine; without any, the one here."""
     machines = [

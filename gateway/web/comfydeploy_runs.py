@@ -16,12 +16,15 @@ from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy_stream import stream_of
 from gateway.web.comfydeploy_wire import Asker, Asking, House, RunBody, run_body
+from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
+EVENTS = "text/event-stream"
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+RUN_OF_ANY_MODE = of_runs(RunBody, "application/json", EVENTS, *_TYPES.values())
 
 
-@post("/run", status_code=200)
+@post("/run", status_code=200, operation_class=RUN_OF_ANY_MODE)
 async def create_run(request: AnyRequest, runs: House, asker: Asking) -> Response[Any]:
     """Create a run of either generation's body, in the mode that it asks for."""
     body = await read_body(request)
@@ -36,25 +39,37 @@ async def create_run(request: AnyRequest, runs: House, asker: Asking) -> Respons
             return Response(await queued(runs, body, asker))
 
 
-@post(["/run/queue", "/run/deployment/queue", "/run/workflow/queue"], status_code=200)
+@post(
+    ["/run/queue", "/run/deployment/queue", "/run/workflow/queue"],
+    status_code=200,
+    operation_class=of_runs(RunBody),
+)
 async def queue_run(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Create a run and answer its id."""
     return await queued(runs, await read_body(request), asker)
 
 
-@post(["/run/sync", "/run/deployment/sync", "/run/workflow/sync"], status_code=200)
+@post(
+    ["/run/sync", "/run/deployment/sync", "/run/workflow/sync"],
+    status_code=200,
+    operation_class=of_runs(RunBody),
+)
 async def sync_run(request: AnyRequest, runs: House, asker: Asking) -> list[dict[str, Any]]:
     """Create a run and answer its outputs once it has ended."""
     return await finished(runs, await read_body(request), asker)
 
 
-@post(["/run/stream", "/run/deployment/stream", "/run/workflow/stream"], status_code=200)
+@post(
+    ["/run/stream", "/run/deployment/stream", "/run/workflow/stream"],
+    status_code=200,
+    operation_class=of_runs(RunBody, EVENTS),
+)
 async def stream_run(request: AnyRequest, runs: House, asker: Asking) -> Stream:
     """Create a run and tell what happens to it."""
     return await streamed(runs, await read_body(request), asker)
 
 
-@get("/run/{run_id:str}")
+@get("/run/{run_id:str}", operation_class=of_runs())
 async def get_run(
     runs: House, asker: Asking, run_id: FromPath[str], queue_position: FromQuery[bool] = False
 ) -> dict[str, Any]:
@@ -62,7 +77,7 @@ async def get_run(
     return await told(runs, await existing(runs, run_id, asker), with_position=queue_position)
 
 
-@get("/run")
+@get("/run", operation_class=of_runs())
 async def get_run_by_query(
     runs: House, asker: Asking, run_id: FromQuery[str] = "", queue_position: FromQuery[bool] = False
 ) -> dict[str, Any]:
@@ -70,13 +85,13 @@ async def get_run_by_query(
     return await told(runs, await existing(runs, run_id, asker), with_position=queue_position)
 
 
-@get("/run/{run_id:str}/stream")
+@get("/run/{run_id:str}/stream", operation_class=of_runs(None, EVENTS))
 async def watch_run(runs: House, asker: Asking, run_id: FromPath[str]) -> Stream:
     """What happens to a run from now on: the URL that `stream: true` answers."""
     return stream_of(runs, await existing(runs, run_id, asker))
 
 
-@get("/run/{run_id:str}/webhooks")
+@get("/run/{run_id:str}/webhooks", operation_class=of_runs())
 async def get_deliveries(runs: House, asker: Asking, run_id: FromPath[str]) -> list[dict[str, Any]]:
     """Every try to deliver a run's webhooks."""
     run = await existing(runs, run_id, asker)
@@ -94,7 +109,7 @@ async def get_deliveries(runs: House, asker: Asking, run_id: FromPath[str]) -> l
     ]
 
 
-@post("/run/{run_id:str}/cancel", status_code=200)
+@post("/run/{run_id:str}/cancel", status_code=200, operation_class=of_runs())
 async def cancel_run(runs: House, asker: Asking, run_id: FromPath[str]) -> dict[str, str]:
     """Stop a run at its next step; one that has ended stays as it is."""
     run = await existing(runs, run_id, asker)
@@ -103,7 +118,7 @@ async def cancel_run(runs: House, asker: Asking, run_id: FromPath[str]) -> dict[
     return {"status": "success", "message": "The run had ended"}
 
 
-@get("/batch/{batch_id:str}")
+@get("/batch/{batch_id:str}", operation_class=of_runs())
 async def get_batch(runs: House, asker: Asking, batch_id: FromPath[str]) -> dict[str, Any]:
     """A batch: how many of its runs stand where, and each of them with its outputs."""
     found = await runs.batch(batch_id, asker.owner)

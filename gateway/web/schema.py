@@ -29,6 +29,10 @@ REFUSALS = {
     500: "The pipeline failed.",
     503: "The server is shutting down; see Retry-After.",
 }
+RUN_REFUSALS = REFUSALS | {
+    404: "No such run, deployment, workflow or file.",
+    409: "The request contradicts the state of what it names.",
+}
 COMMON = (400, 401, 403, 429, 500, 503)
 GENERATION = tuple(REFUSALS)
 BYTES = {"type": "string", "format": "binary"}
@@ -78,6 +82,42 @@ def documented(
             }
 
     return Documented
+
+
+class RunFault(msgspec.Struct, frozen=True):
+    """A refusal as every generation of the ComfyDeploy SDKs reads it."""
+
+    detail: str
+    code: str
+    message: str
+    error: Any
+
+
+def of_runs(body: type[msgspec.Struct] | None = None, *answers: str) -> type[Operation]:
+    """An operation class of the ComfyDeploy dialect: a JSON body, its answers, its refusals.
+
+    `answers` are the content types of a success, JSON for none.
+    """
+
+    @dataclass
+    class OfRuns(Operation):
+        """The generated operation, its body and responses replaced."""
+
+        def __post_init__(self) -> None:
+            if body is not None:
+                content = {"application/json": _media(schema_of(body))}
+                self.request_body = RequestBody(required=True, content=content)
+            kinds = {kind: _media({}) for kind in answers or ("application/json",)}
+            fault = {"application/json": _media(schema_of(RunFault))}
+            self.responses = {
+                "200": OpenAPIResponse("Success.", content=kinds),
+                **{
+                    str(status): OpenAPIResponse(text, content=fault)
+                    for status, text in RUN_REFUSALS.items()
+                },
+            }
+
+    return OfRuns
 
 
 def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
