@@ -56,8 +56,7 @@ def test_late_joiner_and_cancelled_neighbour_change_nobodys_picture(
 
     bench = Workbench({family: pipeline})
     staying, leaving = bench.add(stays)[0], bench.add(leaves)[0]
-    while staying.num_steps_done < 1:
-        bench.turn()
+    bench.until(lambda: staying.num_steps_done >= 1)
     joining = bench.add(joins)[0]
     leaving.is_cancelled = True
     bench.turn()

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from gateway.engine import call
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline
 from gateway.engine.merge import num_rows
+from gateway.engine.parking import Entry
 from gateway.engine.pixels import first_image
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
@@ -47,6 +49,7 @@ class Workbench:
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(self.shelf, CPU, max_batch, threads=0)
+        self._originals: dict[Entry, Any] = {}
         self.forwards: Counter[str] = Counter()
         self.rows: dict[str, list[int]] = {}
         for id, pipeline in pipelines.items():
@@ -68,19 +71,25 @@ class Workbench:
         self.hub.take_commands()
         self.hub.turn()
 
-    def run(self, limit: int = 500) -> None:
+    def run(self) -> None:
         """Turns until nothing is left."""
+        self.until(lambda: not (self.hub.waiting or self.hub.running))
+
+    def until(self, is_done: Callable[[], bool], limit: int = 2000) -> None:
+        """Turns until something is so."""
         for _ in range(limit):
-            if not (self.hub.waiting or self.hub.running):
+            if is_done():
                 return
             self.turn()
             if not self.hub.running:
                 time.sleep(0.002)
-        raise AssertionError("the hub did not finish")
+        raise AssertionError("it never came")
 
     def close(self) -> None:
         """Put the pipelines' own entry points back."""
         for loaded in self.shelf.loaded.values():
+            for entry in loaded.entries:
+                entry.original = self._originals.get(entry, entry.original)
             loaded.close()
         self.shelf.close()
 
@@ -88,8 +97,8 @@ class Workbench:
         """The rows of every denoiser forward so far."""
         return self.rows.get("unet", []) + self.rows.get("transformer", [])
 
-    def _count(self, entry: Any) -> None:
-        inner = entry.original
+    def _count(self, entry: Entry) -> None:
+        inner = self._originals[entry] = entry.original
 
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.forwards[f"{entry.component}.{entry.method}"] += 1
