@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
@@ -15,6 +14,7 @@ from litestar.openapi.spec import (
 )
 
 from gateway.web.faults import ErrorBody
+from gateway.web.reference import ReferencePage
 
 REFUSALS = {
     400: "The request cannot be answered as it is.",
@@ -159,7 +159,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="OpenAI's, Friendli's and ComfyDeploy's dialects of image generation.",
         path="/schema",
         use_handler_docstrings=True,
-        render_plugins=[SwaggerRenderPlugin()],
+        render_plugins=[ReferencePage()],
     )
 
 
