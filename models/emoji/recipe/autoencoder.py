@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from compose import Drawings, random_colours
 from diffusers import AutoencoderTiny
 from torch import Tensor
-from training import log, train
+from training import log, start_from, train
 
+EXPORTED = Path(__file__).resolve().parent.parent / "vae"
 LATENT_CHANNELS = 8
 STYLE_SHARES = {"flat": 3, "3d": 2, "line": 1}
 
@@ -28,7 +29,9 @@ def train_autoencoder(work: Path, minutes: float, device: torch.device) -> None:
     """Train, or train on, for a number of minutes."""
     torch.manual_seed(0)
     drawings = Drawings(work, device)
-    model = new_autoencoder().to(device, memory_format=torch.channels_last)
+    model = new_autoencoder()
+    start_from(model, EXPORTED)
+    model.to(device, memory_format=torch.channels_last)
     batch = 6 if device.type == "cpu" else 32
 
     def losses(_progress: float) -> Tensor:

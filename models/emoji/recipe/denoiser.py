@@ -17,9 +17,10 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from subjects import fetch, read_subjects
 from torch import Tensor
-from training import load_weights, log, train
+from training import load_weights, log, start_from, train
 from words import Asker, Reader
 
+EXPORTED = Path(__file__).resolve().parent.parent / "unet"
 SAMPLE_PROMPTS = (
     "a red apple",
     "a cat on a blue background",
@@ -111,7 +112,9 @@ def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
     torch.manual_seed(0)
     random.seed(0)
     lessons = Lessons(work, device)
-    model = new_denoiser().to(device, memory_format=torch.channels_last)
+    model = new_denoiser()
+    start_from(model, EXPORTED)
+    model.to(device, memory_format=torch.channels_last)
     count = 16 if device.type == "cpu" else 128
     log(work, stage="denoiser", parameters=sum(p.numel() for p in model.parameters()))
 

@@ -44,6 +44,8 @@ def train(  # noqa: PLR0913  a stage is what these name
 ) -> dict[str, Tensor]:
     """Train for a time budget, resuming from `work/<name>.pt`; return the averaged weights.
 
+    Without a checkpoint, training starts from the model as it is given.
+
     `losses(progress)` gives one step's loss; progress runs from 0 to 1 over the budget.
     The learning rate warms up, holds, and falls to a twentieth over the last half.
     """
@@ -103,6 +105,14 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Read weights written by `save_weights`."""
     return load_file(path)
+
+
+def start_from(model: nn.Module, exported: Path) -> None:
+    """Begin with the weights that were exported before, where there are any."""
+    path = exported / "diffusion_pytorch_model.safetensors"
+    if path.exists():
+        weights = load_file(path)
+        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
 
 
 def _budget(minutes: float) -> Iterator[float]:
