@@ -5,10 +5,13 @@ slow hash would protect.
 """
 
 import base64
+import fcntl
 import hashlib
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -67,7 +70,6 @@ class KeyStore:
         concurrent_samples: int | None = None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which is not kept."""
-        self._refresh()
         secret = MARK + secrets.token_urlsafe(32)
         key = Key(
             id=secrets.token_hex(4),
@@ -79,17 +81,28 @@ class KeyStore:
             requests_per_minute=requests_per_minute,
             concurrent_samples=concurrent_samples,
         )
-        self._write({**self._keys, key.id: key})
+        with self._alone():
+            self._refresh()
+            self._write({**self._keys, key.id: key})
         return key, secret
 
     def revoke(self, key_id: str) -> bool:
         """Forget a key; False if there is none of that id."""
-        self._refresh()
-        kept = {id: key for id, key in self._keys.items() if id != key_id}
-        if len(kept) == len(self._keys):
-            return False
-        self._write(kept)
-        return True
+        with self._alone():
+            self._refresh()
+            kept = {id: key for id, key in self._keys.items() if id != key_id}
+            if len(kept) == len(self._keys):
+                return False
+            self._write(kept)
+            return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold off other processes that would change the keys at the same moment."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _refresh(self) -> None:
         try:
@@ -103,7 +116,6 @@ class KeyStore:
             self._stamp, self._keys = stamp, {key.id: key for key in found}
 
     def _write(self, keys: dict[str, Key]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             out.write(msgspec.json.format(msgspec.json.encode(list(keys.values()))))

@@ -55,7 +55,7 @@ def _train_adapter(style: str, work: Path, minutes: float, device: torch.device)
     sheet(model, lessons, SAMPLE_PROMPTS).save(work / f"{name}.png")
     log(work, stage=name, sheet=str(work / f"{name}.png"))
     state = get_peft_model_state_dict(model)
-    layers = {key: value.to(torch.float16) for key, value in state.items()}
+    layers = {key: value.to(torch.float16).contiguous() for key, value in state.items()}
     StableDiffusionPipeline.save_lora_weights(
         ADAPTERS / style, unet_lora_layers=layers, weight_name=f"{style}.safetensors"
     )
