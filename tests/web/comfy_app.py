@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Litestar, Request
 from litestar.testing import TestClient
 
-from gateway.errors import Unauthorized
+from gateway.errors import GatewayError, Unauthorized
 from gateway.keys import KeyStore
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
@@ -16,6 +16,7 @@ from gateway.settings import Settings
 from gateway.web.comfydeploy import comfydeploy_router
 from gateway.web.comfydeploy_files import PUBLIC_ROUTES
 from gateway.web.comfydeploy_wire import Asker
+from gateway.web.faults import answer_gateway_error
 from tests.runs.drawing import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
@@ -38,7 +39,12 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
             yield
 
     routes: list[Any] = [comfydeploy_router(ask), *PUBLIC_ROUTES]
-    return Litestar(routes, lifespan=[with_runs], openapi_config=None)
+    return Litestar(
+        routes,
+        lifespan=[with_runs],
+        openapi_config=None,
+        exception_handlers={GatewayError: answer_gateway_error},
+    )
 
 
 @contextmanager

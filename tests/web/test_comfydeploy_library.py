@@ -1,0 +1,249 @@
+"""Workflows, deployments, models and files over HTTP."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from gateway.runs.pictures import decode
+from tests.runs.graph.examples import node
+from tests.web.comfy_app import Client, served
+from tests.web.test_comfydeploy import deployed_graph, ended, tiny_graph
+
+BOB = {"Authorization": "Bearer bob"}
+
+
+def photo(colour: tuple[int, ...] = (9, 8, 7), mode: str = "RGB") -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, (64, 64), colour).save(out, "png")
+    return out.getvalue()
+
+
+def stored(client: Client, graph: Any, **fields: Any) -> dict[str, Any]:
+    """A workflow of a graph."""
+    answer = client.post("/api/v1/workflows", json={"workflow_json": graph, **fields})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_workflow_runs_by_its_id_its_version_and_its_deployment(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, engine):
+        first = stored(client, tiny_graph(seed=1), workflow_name="cats")
+        latest = stored(client, tiny_graph(seed=2), workflow_id=first["workflow_id"])
+        assert (first["workflow_version"], latest["workflow_version"]) == (1, 2)
+        deployment = client.post(
+            "/api/deployment",
+            json={
+                "workflow_version_id": first["workflow_version_id"],
+                "workflow_id": first["workflow_id"],
+                "machine_id": "local",
+                "environment": "staging",
+            },
+        ).json()
+        for body in (
+            {"workflow_id": first["workflow_id"], "workflow_api_json": {}},
+            {"workflow_version_id": first["workflow_version_id"]},
+            {"deployment_id": deployment["id"]},
+        ):
+            assert client.post("/api/run/sync", json=body).status_code == 200
+        assert [job.seeds for job in engine.jobs] == [(2,), (1,), (1,)]
+        outputs = client.get(f"/api/v1/workflows/{first['workflow_id']}/outputs").json()
+        assert outputs["total"] == 3
+        assert all(len(row["fileURLs"]) == 1 for row in outputs["outputs"])
+        workflow = client.get(f"/api/v1/workflows/{first['workflow_id']}").json()
+        assert [version["version"] for version in workflow["versions"]] == [2, 1]
+        version = client.get(f"/api/workflow-version/{first['workflow_version_id']}").json()
+        assert version["workflow_api"]["3"]["inputs"]["seed"] == 1
+
+
+def test_a_deployment_keeps_its_id_when_its_environment_gets_a_new_version(
+    tmp_path: Path,
+) -> None:
+    with served(tmp_path) as (client, engine):
+        made = [stored(client, tiny_graph(seed=1))]
+        made.append(stored(client, tiny_graph(seed=2), workflow_id=made[0]["workflow_id"]))
+        ids = []
+        for version in made:
+            body = {
+                "workflow_version_id": version["workflow_version_id"],
+                "workflow_id": made[0]["workflow_id"],
+            }
+            ids.append(client.post("/api/deployment", json=body).json()["id"])
+        assert ids[0] == ids[1]
+        client.post("/api/run/sync", json={"deployment_id": ids[0]})
+        assert engine.jobs[0].seeds == (2,)
+
+
+def test_deployments_list_the_stored_and_the_catalogue(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        made = stored(client, deployed_graph())
+        body = {name: made[name] for name in ("workflow_version_id", "workflow_id")}
+        deployment = client.post("/api/deployment", json=body | {"environment": "staging"}).json()
+        assert [i["input_id"] for i in deployment["input_types"]] == [
+            "prompt", "seed", "steps", "model",
+        ]  # fmt: skip
+        assert deployment["output_types"] == [
+            {"class_type": "ComfyDeployOutputImage", "output_id": "result"}
+        ]
+        everything = [item["id"] for item in client.get("/api/deployments").json()]
+        assert everything == [deployment["id"], "tiny", "tiny:style", "slow"]
+        staging = client.get("/api/deployments", params={"environment": "staging"}).json()
+        assert [item["id"] for item in staging] == [deployment["id"]]
+        inputs = client.get(f"/api/deployment/{deployment['id']}/inputs").json()
+        assert inputs[0]["default_value"] == "a cat"
+        offers = client.get("/api/deployment", params={"environment": "staging"}).json()
+        assert offers[0]["deployment_id"] == deployment["id"]
+        assert client.get("/api/deployments", headers=BOB).json()[0]["id"] == "tiny"
+
+
+def test_models_tell_their_cards_ranges(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        models = {model["id"]: model for model in client.get("/api/models").json()}
+        assert set(models) == {"tiny", "tiny:style", "slow"}
+        steps = next(i for i in models["tiny"]["inputs"] if i["input_id"] == "num_inference_steps")
+        assert (steps["default_value"], steps["min_value"], steps["max_value"]) == (4, 1, 10)
+        required = [i["input_id"] for i in models["tiny"]["inputs"] if i["required"]]
+        assert required == ["prompt"]
+        assert client.get("/api/deployment/tiny:style/inputs").json()[0]["input_id"] == "prompt"
+
+
+def test_workflows_are_listed_in_pages(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        for name in ("one", "two", "three"):
+            stored(client, tiny_graph(), workflow_name=name)
+        shown = client.get("/api/v1/workflows", params={"page": 2, "pageSize": 2}).json()
+        assert [row["name"] for row in shown] == ["one"]
+        found = client.get("/api/v1/workflows", params={"search": "TW"}).json()
+        assert [row["name"] for row in found] == ["two"]
+        assert client.get("/api/v1/workflows", headers=BOB).json() == []
+        assert client.get(f"/api/v1/workflows/{found[0]['id']}", headers=BOB).status_code == 404
+
+
+def test_a_workflow_that_cannot_run_is_not_stored(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        answer = client.post("/api/v1/workflows", json={"workflow_json": tiny_graph(steps=99)})
+        assert answer.status_code == 400
+        assert answer.json()["node_errors"]["3"]
+        assert client.get("/api/v1/workflows").json() == []
+
+
+def edit_graph(source: str) -> dict[str, Any]:
+    graph = tiny_graph(latent_image=["12", 0], denoise=0.5)
+    graph["10"] = node("ComfyUIDeployExternalImage", input_id="picture", default_value_url=source)
+    graph["12"] = node("VAEEncode", pixels=["10", 0], vae=["4", 2])
+    del graph["5"]
+    return graph
+
+
+@pytest.mark.parametrize("by", ["file_id", "file_name", "file_url"])
+def test_an_uploaded_picture_is_an_input(tmp_path: Path, by: str) -> None:
+    with served(tmp_path) as (client, engine):
+        part = {"file": ("mine.png", photo(), "application/octet-stream")}
+        uploaded = client.post("/api/file/upload", files=part).json()
+        assert uploaded["file_id"].startswith("img_")
+        assert client.get(uploaded["file_url"]).content == photo()
+        body = {"workflow_api": edit_graph(""), "inputs": {"picture": uploaded[by]}}
+        assert client.post("/api/run/sync", json=body).status_code == 200
+        assert engine.jobs[0].images[0].data[:3] == bytes((9, 8, 7))
+        assert engine.jobs[0].strength == 0.5
+
+
+def test_upload_urls_keep_their_promise(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, engine):
+        query = {"type": "image/png", "file_size": "100"}
+        place = client.get("/api/upload-url", params=query).json()
+        anonymous = {"Authorization": ""}
+        assert (
+            client.put(place["upload_url"], content=photo(), headers=anonymous).status_code == 200
+        )
+        assert client.get(place["download_url"], headers=anonymous).content == photo()
+        assert client.put(place["download_url"], content=b"other").status_code == 403
+        assert client.get(place["upload_url"]).status_code == 403
+        body = {"model_id": "tiny", "inputs": {"prompt": "a", "image": place["file_id"]}}
+        assert client.post("/api/run/sync", json=body).status_code == 200
+        assert engine.jobs[0].images[0].data[:3] == bytes((9, 8, 7))
+        assert engine.jobs[0].strength == 0.8
+        body["inputs"] = {"prompt": "a", "image": place["file_id"]}
+        run_id = client.post("/api/run", json=body, headers=BOB).json()["run_id"]
+        run = client.get(f"/api/run/{run_id}", headers=BOB).json()
+        while run["status"] not in ("failed", "success"):
+            run = client.get(f"/api/run/{run_id}", headers=BOB).json()
+        assert run["status"] == "failed"
+
+
+def test_what_is_uploaded_is_served_as_what_it_is(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        page = b"<html><script>alert(1)</script></html>"
+        part = {"file": ("page.png", page, "image/png")}
+        url = client.post("/api/file/upload", files=part).json()["file_url"]
+        answer = client.get(url)
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"] == "attachment"
+        assert client.get(url.replace("sig=", "sig=0")).status_code == 403
+        assert client.get(url.partition("?")[0]).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://127.0.0.1/a.png",
+        "http://169.254.169.254/latest/meta-data",
+        "data:image/png;base64,!!",
+        "data:image/png;base64,AAAA",
+        "nothing.png",
+    ],
+)
+def test_pictures_that_cannot_be_had_fail_the_run_with_the_reason(
+    tmp_path: Path, source: str
+) -> None:
+    with served(tmp_path) as (client, engine):
+        answer = client.post("/api/run", json={"workflow_api": edit_graph(source)}).json()
+        run = ended(client, answer["run_id"])
+        assert run["status"] == "failed"
+        (output,) = run["outputs"]
+        assert output["data"]["error"] == [run["live_status"]]
+        assert engine.jobs == []
+
+
+def test_a_mask_is_what_is_transparent(tmp_path: Path) -> None:
+    graph = tiny_graph(latent_image=["12", 0])
+    graph["10"] = node("LoadImage", image="hole.png")
+    graph["12"] = node(
+        "VAEEncodeForInpaint", pixels=["10", 0], vae=["4", 2], mask=["10", 1], grow_mask_by=0
+    )
+    with served(tmp_path) as (client, engine):
+        part = {"file": ("hole.png", photo((1, 2, 3, 0), "RGBA"), "image/png")}
+        client.post("/api/file/upload", files=part)
+        assert client.post("/api/run/sync", json={"workflow_api": graph}).status_code == 200
+        (job,) = engine.jobs
+        assert job.mask is not None
+        assert (job.mask.channels, set(job.mask.data)) == (1, {255})
+        assert job.images[0].channels == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["websocket/any", "session", "assets", "search/model", "machine/1"]
+)
+def test_what_makes_no_sense_here_says_so(tmp_path: Path, name: str) -> None:
+    with served(tmp_path) as (client, _):
+        answer = client.get(f"/api/{name}")
+        assert answer.status_code == 501
+        assert answer.json()["detail"].endswith(".")
+
+
+def test_a_saved_picture_is_what_was_drawn(tmp_path: Path) -> None:
+    body = {
+        "model_id": "tiny",
+        "inputs": {"prompt": "a", "seed": 3, "output_format": "webp", "n": 2},
+    }
+    with served(tmp_path) as (client, _):
+        (output,) = client.post("/api/run/sync", json=body).json()
+        images = output["data"]["images"]
+        assert [image["filename"] for image in images] == [
+            "ComfyUI_00001_.webp", "ComfyUI_00002_.webp",
+        ]  # fmt: skip
+        assert [image["seed"] for image in images] == [3, 4]
+        assert decode(client.get(images[0]["url"]).content).size == (64, 64)
