@@ -71,7 +71,7 @@ class LocalEngine:
     def status(self) -> EngineStatus:
         """What is loaded, running and waiting right now."""
         hubs = list(self._hubs.values())
-        num_running = sum(len(hub.running) for hub in hubs)
+        num_running = sum(not one.is_done for hub in hubs for one in hub.running.copy())
         paces = {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
         return EngineStatus(
             ready=self._is_started and not self._is_draining and all(hub.lives for hub in hubs),

@@ -166,8 +166,8 @@ class Sample:
         def told(pixels: Pixels) -> None:
             self.emit(Finished(self.number, pixels, scheduler))
 
-        deliver(self.image, told)
         self.is_done, self.parked = True, None
+        deliver(self.image, told)
 
     def _end(self, error: Exception) -> None:
         if not self.is_done:

@@ -41,11 +41,15 @@ class Workbench:
         *,
         max_batch: int = 64,
         adapter_gib: float = 0,
+        endpoint_gib: float = 0,
+        catalog: Catalog | None = None,
     ) -> None:
         cards = {id: EndpointCard(id=id) for id in pipelines}
-        catalog = Catalog(cards, {(card.endpoint, card.route): card for card in adapters})
+        routes = {(card.endpoint, card.route): card for card in adapters}
+        catalog = catalog or Catalog(cards, routes)
         self.shelf = Shelf(
-            catalog, dict.fromkeys(cards, CPU), endpoint_gib=0, adapter_gib=adapter_gib,
+            catalog, dict.fromkeys(catalog.endpoints, CPU),
+            endpoint_gib=endpoint_gib, adapter_gib=adapter_gib,
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(self.shelf, CPU, max_batch, threads=0)

@@ -1,0 +1,89 @@
+"""What is kept in memory, and what goes when a budget is passed."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.catalog import Catalog, load_catalog
+from gateway.engine import shelf as shelf_module
+from gateway.engine.loading import bytes_on_disk
+from tests.engine import tiny
+from tests.engine.workbench import Workbench, failures, job
+
+IDS = ("one", "two", "three")
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    folder = tmp_path_factory.mktemp("models")
+    for id in IDS:
+        tiny.save("sd", folder, id=id)
+    return load_catalog((folder,), ())
+
+
+@pytest.fixture
+def bench(catalog: Catalog) -> Iterator[Workbench]:
+    one = bytes_on_disk(catalog.endpoints["one"])
+    bench = Workbench({}, catalog=catalog, endpoint_gib=2.5 * one / 2**30)
+    yield bench
+    bench.close()
+
+
+def test_endpoints_load_on_demand_and_the_least_recently_used_goes(bench: Workbench) -> None:
+    for id in ("one", "two", "one", "three"):
+        bench.add(job(id, "a", 1, 1))
+        bench.run()
+    assert not failures(bench.events)
+    assert set(bench.shelf.loaded) == {"one", "three"}
+
+
+def test_room_is_made_before_loading(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    load, held = shelf_module.load, []  # type: ignore[attr-defined]
+
+    def noted(card: Any, device: Any) -> Any:
+        held.append(len(bench.shelf.loaded))
+        return load(card, device)
+
+    monkeypatch.setattr(shelf_module, "load", noted)
+    for id in IDS:
+        bench.add(job(id, "a", 1, 1))
+        bench.run()
+    assert held == [0, 1, 1]
+
+
+def test_what_runs_is_not_dropped_but_makes_room_when_it_ends(bench: Workbench) -> None:
+    long = [bench.add(job(id, "a", 1, 10))[0] for id in ("one", "two")]
+    bench.until(lambda: all(sample.num_steps_done for sample in long))
+    newcomer = bench.add(job("three", "b", 2, 1))[0]
+    more = bench.add(job("one", "c", 3, 1))[0]
+    bench.until(lambda: newcomer.is_done)
+    assert all(sample.is_done for sample in long)
+    bench.run()
+    assert not failures(bench.events)
+    assert more.is_done
+    assert len(bench.shelf.loaded) == 2
+
+
+def test_a_failed_load_is_told_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf_module, "FAULT_SECONDS", 0.05)
+    folder = tiny.save("sd", tmp_path)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(b"nothing")
+    bench = Workbench({}, catalog=load_catalog((tmp_path,), ()))
+    bench.add(job("sd", "a", 1, 1))
+    bench.run()
+    [fault] = failures(bench.events)
+    assert fault.code == "generation_failed"
+    assert str(tmp_path) not in fault.message
+    weights.write_bytes(content)
+    time.sleep(0.06)
+    bench.add(job("sd", "a", 1, 1))
+    bench.run()
+    bench.close()
+    assert len(failures(bench.events)) == 1

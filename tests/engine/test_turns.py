@@ -1,0 +1,94 @@
+"""Who goes next, decided on plain facts."""
+
+from dataclasses import dataclass
+
+from gateway.engine.turns import Pace, Shares, has_room, next_to_advance, next_to_start
+
+
+@dataclass(frozen=True)
+class Facts:
+    arrival: int
+    owner: str = "a"
+    endpoint: str = "x"
+    is_batch: bool = False
+
+
+def test_interactive_before_batch_then_fair_between_owners_then_oldest_first() -> None:
+    running = [Facts(0, owner="a")]
+    old_batch = Facts(1, owner="b", is_batch=True)
+    old_greedy, newer_modest, newest = Facts(2, owner="a"), Facts(3, owner="b"), Facts(4, owner="b")
+    waiting = [newest, old_greedy, old_batch, newer_modest]
+    order = []
+    while chosen := next_to_start(waiting, running):
+        waiting.remove(chosen)
+        running.append(chosen)
+        order.append(chosen)
+    assert order == [newer_modest, old_greedy, newest, old_batch]
+
+
+def test_nothing_waits() -> None:
+    assert next_to_start([], [Facts(0)]) is None
+
+
+def test_room_is_counted_per_endpoint_and_batch_gives_way() -> None:
+    running = [Facts(0), Facts(1, is_batch=True), Facts(2, endpoint="y")]
+    assert has_room(Facts(3), running, 2)
+    assert not has_room(Facts(3, is_batch=True), running, 2)
+    assert not has_room(Facts(3), running, 1)
+    assert has_room(Facts(3, endpoint="z", is_batch=True), running, 1)
+
+
+def test_batch_samples_pause_while_there_are_too_many() -> None:
+    batch, first, second = Facts(0, is_batch=True), Facts(1), Facts(2)
+    assert next_to_advance([batch, second, first], 2) == [first, second]
+    assert next_to_advance([batch, second, first], 3) == [first, second, batch]
+
+
+def test_the_endpoint_that_had_least_time_goes_next() -> None:
+    shares = Shares()
+    turns = []
+    for _ in range(9):
+        endpoint = shares.next({"slow", "quick"})
+        turns.append(endpoint)
+        shares.charge(endpoint, 4.0 if endpoint == "slow" else 1.0)
+    assert turns.count("quick") >= 3 * turns.count("slow")
+    assert turns.count("slow") >= 1
+
+
+def test_silence_is_no_credit() -> None:
+    shares = Shares()
+    for _ in range(10):
+        shares.charge(shares.next({"busy"}), 1.0)
+    turns = []
+    for _ in range(4):
+        endpoint = shares.next({"busy", "back"})
+        turns.append(endpoint)
+        shares.charge(endpoint, 1.0)
+    assert sorted(turns) == ["back", "back", "busy", "busy"]
+
+
+def test_an_endpoint_of_batch_samples_gets_a_smaller_share() -> None:
+    shares = Shares()
+    turns = []
+    for _ in range(10):
+        endpoint = shares.next({"batch", "live"})
+        turns.append(endpoint)
+        shares.charge(endpoint, 1.0, is_batch=endpoint == "batch")
+    assert turns.count("live") == 4 * turns.count("batch")
+
+
+def test_pace_knows_a_samples_share_and_its_wait() -> None:
+    pace = Pace()
+    assert pace.step_seconds == pace.seconds_per_sample_step == 0
+    for _ in range(50):
+        pace.note(0.8, steps=4, samples=4)
+    assert round(pace.seconds_per_sample_step, 6) == 0.2
+    assert round(pace.step_seconds, 6) == 0.8
+
+
+def test_pace_follows_what_changed() -> None:
+    pace = Pace()
+    pace.note(10, steps=1, samples=1)
+    for _ in range(200):
+        pace.note(1, steps=1, samples=1)
+    assert pace.step_seconds < 1.1
