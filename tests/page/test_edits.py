@@ -77,6 +77,14 @@ def test_vary_makes_another_like_it(page: Page) -> None:
     assert 0 < np.abs(second - first).mean() < 90
 
 
+def test_an_edit_can_be_edited_again(page: Page) -> None:
+    generate(page, "a red apple")
+    for prompt in ("a green apple", "a blue apple"):
+        page.get_by_role("button", name="Use as input").click()
+        generate(page, prompt)
+    expect(page.locator("#tiles button[data-state=done]")).to_have_count(3)
+
+
 def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "notes.png"
     path.write_text("not a picture")

@@ -88,3 +88,18 @@ def test_a_limit_is_told_with_the_time_to_wait(browser: Browser, gateway: str, d
             expect(page.get_by_role("alert")).to_have_text(said)
     finally:
         keys.revoke(key.id)
+
+
+def test_a_key_for_one_adapter_is_offered_that_alone(
+    browser: Browser, gateway: str, data: Path
+) -> None:
+    keys = KeyStore(data)
+    key, secret = keys.create("narrow", models=("emoji:line",))
+    try:
+        with open_page(browser, f"{gateway}/", refused=True) as page:
+            give(page, secret)
+            generate(page, "a red apple")
+            expect(page.locator("#receipt")).to_contain_text("emoji:line")
+            expect(page.locator("#adapters")).to_be_hidden()
+    finally:
+        keys.revoke(key.id)

@@ -18,7 +18,10 @@ export class SettingsForm {
     this.fields.seed.value = drawSeed();
     byId('lock').addEventListener('click', () => this.lockSeed(!this.isLocked));
     for (const name of ['num_inference_steps', 'guidance_scale', 'strength']) {
-      this.fields[name].addEventListener('input', () => this.tellValues());
+      this.fields[name].addEventListener('input', ({ target }) => {
+        delete target.dataset.auto;
+        this.tellValues();
+      });
     }
     this.fitEndpoint();
   }
@@ -46,15 +49,15 @@ export class SettingsForm {
     if (!this.isLocked) this.fields.seed.value = drawSeed();
     const { fields } = this;
     const settings = {
-      model: fields.adapter?.value || fields.endpoint.value,
+      model: fields.model.value,
       prompt: fields.prompt.value.trim(),
       n: Number(fields.n.value),
       size: fields.size.value === CUSTOM ? fields.custom.value.replace(/\s/g, '') : fields.size.value,
       num_inference_steps: Number(fields.num_inference_steps.value),
-      guidance_scale: Number(fields.guidance_scale.value),
       seed: Number(fields.seed.value),
       strength: Number(fields.strength.value),
     };
+    if (!fields.guidance_scale.dataset.auto) settings.guidance_scale = Number(fields.guidance_scale.value);
     if (fields.negative_prompt.value.trim()) settings.negative_prompt = fields.negative_prompt.value.trim();
     return settings;
   }
@@ -64,9 +67,11 @@ export class SettingsForm {
     const { fields } = this;
     fields.endpoint.value = this.endpointOf(settings.model).id;
     this.fitEndpoint();
-    if (fields.adapter) fields.adapter.value = settings.model;
+    fields.model.value = settings.model;
     for (const name of ['prompt', 'n', 'num_inference_steps', 'guidance_scale', 'seed', 'strength']) {
-      if (settings[name] !== undefined) fields[name].value = settings[name];
+      if (settings[name] === undefined) continue;
+      fields[name].value = settings[name];
+      delete fields[name].dataset.auto;
     }
     fields.negative_prompt.value = settings.negative_prompt ?? '';
     fields.size.value = settings.size;
@@ -79,9 +84,9 @@ export class SettingsForm {
   /** Offer what the chosen endpoint takes, at its defaults. */
   fitEndpoint() {
     const { endpoint, fields } = this;
-    byId('about').textContent = endpoint.description ?? '';
+    byId('about').textContent = endpoint.description;
     range(fields.num_inference_steps, endpoint.steps);
-    range(fields.guidance_scale, { ...endpoint.guidance, default: endpoint.guidance.default ?? 1 });
+    range(fields.guidance_scale, endpoint.guidance);
     const sizes = sizesOf(endpoint).map(([width, height]) => `${width}x${height}`);
     fields.size.replaceChildren(
       ...sizes.map((size) => element('option', size.replace('x', ' × '), { value: size })),
@@ -92,13 +97,10 @@ export class SettingsForm {
   }
 
   offerAdapters() {
-    const { endpoint } = this;
-    const choices = [{ id: endpoint.id, label: 'none' },
-      ...endpoint.adapters.map(({ id, description }) => ({
-        id, label: id.slice(endpoint.id.length + 1), description }))];
+    const { models } = this.endpoint;
     const group = byId('adapters');
-    group.hidden = choices.length === 1;
-    group.querySelector('.segments').replaceChildren(...choices.map(adapterChoice));
+    group.hidden = models.length === 1;
+    group.querySelector('.segments').replaceChildren(...models.map(adapterChoice));
     group.querySelector('input').checked = true;
   }
 
@@ -111,19 +113,23 @@ export class SettingsForm {
   /** Write each slider's value beside it. */
   tellValues() {
     for (const output of document.querySelectorAll('output')) {
-      output.value = byId(output.htmlFor.value).value;
+      const { dataset, value } = byId(output.htmlFor.value);
+      output.value = dataset.auto ? 'auto' : value;
     }
   }
 }
 
+/** A slider without a default is left to the pipeline's own until it is moved. */
 function range(input, { min, max, default: value }) {
-  Object.assign(input, { min, max, value });
+  Object.assign(input, { min, max, value: value ?? min });
+  if (value === null) input.dataset.auto = true;
+  else delete input.dataset.auto;
 }
 
-function adapterChoice({ id, label, description = '' }) {
+function adapterChoice({ id, adapter, description }) {
   const choice = element('label', '', { title: description });
   choice.append(
-    element('input', '', { type: 'radio', name: 'adapter', value: id, form: 'composer' }),
-    element('span', label));
+    element('input', '', { type: 'radio', name: 'model', value: id, form: 'composer' }),
+    element('span', adapter ?? 'none'));
   return choice;
 }

@@ -1,34 +1,36 @@
 // What the gateway serves, as the form needs it.
 
-import { call } from './api.js';
+import { call, Refusal } from './api.js';
 
 // What a card says when it says nothing.
 const STEPS = { min: 1, max: 10, default: 4 };
 const GUIDANCE = { min: 0, max: 30, default: null };
 const SIZES = { native: [1024, 1024], min: 256, max: 2048, multiple_of: 16, allowed: [] };
 
-/** The endpoints served, each with its adapters: `{ id, steps, guidance, sizes, adapters … }`. */
+/**
+ * The endpoints served: `{ id, steps, guidance, sizes, edits, models }`, where `models` are
+ * the ids it answers to, one for each adapter and one without.
+ */
 export async function loadEndpoints() {
   const { data } = await (await call('v1/models')).json();
   const endpoints = new Map();
-  for (const model of data) {
-    if (model.alias_of || model.adapter) continue;
-    endpoints.set(model.id, endpointOf(model));
+  for (const model of data.filter((one) => !one.alias_of)) {
+    if (!endpoints.has(model.endpoint)) endpoints.set(model.endpoint, endpointOf(model));
+    endpoints.get(model.endpoint).models.push(model);
   }
-  for (const model of data) {
-    if (!model.alias_of && model.adapter) endpoints.get(model.endpoint)?.adapters.push(model);
-  }
+  if (!endpoints.size) throw new Refusal('There is no endpoint here that you may use.');
   return [...endpoints.values()];
 }
 
-function endpointOf(model) {
+function endpointOf({ endpoint, description, steps, guidance_scale: guidance, sizes, edits }) {
   return {
-    ...model,
-    steps: { ...STEPS, ...model.steps },
-    guidance: { ...GUIDANCE, ...model.guidance_scale },
-    sizes: { ...SIZES, ...model.sizes },
-    edits: model.edits ?? true,
-    adapters: [],
+    id: endpoint,
+    description,
+    steps: { ...STEPS, ...steps },
+    guidance: { ...GUIDANCE, ...guidance },
+    sizes: { ...SIZES, ...sizes },
+    edits,
+    models: [],
   };
 }
 

@@ -74,7 +74,7 @@ function vary(picture) {
 }
 
 async function startFrom(picture) {
-  form.apply(picture.request.fields);
+  form.apply({ ...picture.request.fields, size: picture.size });
   offerEdits();
   await input.set(picture.blob);
   byId('settings').open = true;
@@ -113,6 +113,8 @@ function fitWidth() {
   fit();
 }
 
+// A field at fault must be in sight, also where the settings are folded away.
+document.addEventListener('invalid', () => { byId('settings').open = true; }, true);
 composer.addEventListener('submit', (event) => { event.preventDefault(); generate(); });
 byId('prompt').addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
