@@ -1,8 +1,6 @@
 """One database for runs and for dbos: SQLite in the data folder, or any by URL."""
 
 import fcntl
-import os
-import socket
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from gateway.settings import Settings
 
 POOL_SIZE = 20
 MAX_SLOTS = 1000
+SLOT = "gateway-"
+LOCK_FAMILY = zlib.crc32(b"image-gateway") & 0x7FFFFFFF
 
 
 def open_database(settings: Settings) -> sa.Engine:
@@ -69,29 +69,46 @@ class Slot:
 
 def take_slot(engine: sa.Engine, data: Path) -> Slot:
     """Hold the lowest free slot, by a lock of the database server or of the data folder."""
+    for index in range(MAX_SLOTS):
+        held = _lock(engine, data, index)
+        if held is not None:
+            return Slot(f"{SLOT}{index}", held)
+    raise RuntimeError(f"{MAX_SLOTS} processes share one database")
+
+
+def is_dead(engine: sa.Engine, data: Path, name: str) -> bool:
+    """Whether no process holds the slot of a name."""
+    index = name.removeprefix(SLOT)
+    if not name.startswith(SLOT) or not index.isdigit():
+        return False
+    held = _lock(engine, data, int(index))
+    if held is None:
+        return False
+    held.close()
+    return True
+
+
+def _lock(engine: sa.Engine, data: Path, index: int) -> Any:
+    """What holds a slot's lock until it is closed; None where another process does."""
     if engine.dialect.name == "postgresql":
-        return _server_slot(engine)
+        return _server_lock(engine, index)
     folder = data / "slots"
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(MAX_SLOTS):
-        descriptor = os.open(folder / str(index), os.O_RDWR | os.O_CREAT)
-        file = os.fdopen(descriptor, "r+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        return Slot(f"gateway-{index}", file)
-    raise RuntimeError(f"{MAX_SLOTS} processes share {data} on {socket.gethostname()}")
+    file = (folder / str(index)).open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
-def _server_slot(engine: sa.Engine) -> Slot:
+def _server_lock(engine: sa.Engine, index: int) -> Any:
     """An advisory lock lives as long as its connection, which is kept out of the pool."""
     connection = sa.create_engine(engine.url, poolclass=sa.NullPool).connect()
     connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-    family = zlib.crc32(b"image-gateway") & 0x7FFFFFFF
-    for index in range(MAX_SLOTS):
-        query = sa.select(sa.func.pg_try_advisory_lock(family, index))
-        if connection.execute(query).scalar():
-            return Slot(f"gateway-{index}", connection)
-    raise RuntimeError(f"{MAX_SLOTS} processes share {engine.url.host}")
+    query = sa.select(sa.func.pg_try_advisory_lock(LOCK_FAMILY, index))
+    if connection.execute(query).scalar():
+        return connection
+    connection.close()
+    return None

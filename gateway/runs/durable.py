@@ -7,8 +7,9 @@ batches, runs with a limit of their own and runs beyond this process's share wai
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
+from uuid import uuid4
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, SetWorkflowID
@@ -33,6 +34,8 @@ LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 """Runs in flight that a request may bound itself to; each one in use is a queue of its own."""
 
 MAX_RECOVERIES = 1000
+LOOKED_UP_AT_ONCE = 100
+GOING_ON = ("ENQUEUED", "PENDING", "DELAYED")
 
 
 class Work(Protocol):
@@ -167,17 +170,36 @@ class Durable:
             event.id,
         )
 
-    async def start_run(self, run_id: str) -> None:
-        """Begin a run at once."""
-        with SetWorkflowID(run_id):
+    async def start_run(self, run_id: str, *, again: bool = False) -> None:
+        """Begin a run at once; `again` where its workflow has ended without it."""
+        with SetWorkflowID(f"{run_id}:{uuid4()}" if again else run_id):
             await DBOS.start_workflow_async(_run, run_id)
 
-    async def missing(self, run_ids: list[str]) -> list[str]:
-        """The runs that no workflow stands for: a crash came between the two."""
-        known = await DBOS.list_workflows_async(
-            workflow_ids=run_ids, load_input=False, load_output=False
+    async def standing(self, run_ids: list[str]) -> dict[str, bool]:
+        """Of these runs those that have workflows, and whether one is still going on."""
+        found: dict[str, bool] = {}
+        for start in range(0, len(run_ids), LOOKED_UP_AT_ONCE):
+            known = await DBOS.list_workflows_async(
+                workflow_id_prefix=run_ids[start : start + LOOKED_UP_AT_ONCE],
+                load_input=False,
+                load_output=False,
+            )
+            for workflow in known:
+                run_id = workflow.workflow_id.partition(":")[0]
+                found[run_id] = found.get(run_id, False) or workflow.status in GOING_ON
+        return found
+
+    async def adopt(self, is_dead: Callable[[str], bool]) -> int:
+        """Take over what executors that died have left, and nobody restarts; how many."""
+        pending = await DBOS.list_workflows_async(
+            status="PENDING", load_input=False, load_output=False
         )
-        return sorted(set(run_ids) - {workflow.workflow_id for workflow in known})
+        others = {workflow.executor_id or "" for workflow in pending} - {self.executor}
+        dead = {name for name in others if await asyncio.to_thread(is_dead, name)}
+        left = [workflow.workflow_id for workflow in pending if workflow.executor_id in dead]
+        if left:
+            await DBOS.resume_workflows_async(left)
+        return len(left)
 
     async def forget(self, workflow_ids: Iterable[str]) -> None:
         """Delete workflows that have ended, with their steps."""

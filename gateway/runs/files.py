@@ -6,6 +6,7 @@ URLs touches.
 
 import hashlib
 import hmac
+from contextlib import suppress
 
 import obstore
 
@@ -38,6 +39,11 @@ class FileStore:
         """Delete every key under a folder."""
         async for page in obstore.list(self._store, prefix=folder):
             await obstore.delete_async(self._store, [entry["path"] for entry in page])
+
+    async def delete_one(self, key: str) -> None:
+        """Delete a key; one that is not there is gone already."""
+        with suppress(FileNotFoundError):
+            await obstore.delete_async(self._store, key)
 
     def sign(self, purpose: str, key: str) -> str:
         """The signature that lets its holder do something with a key."""

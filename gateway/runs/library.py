@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from gateway.runs.schema import deployments, files, versions, workflows
 
 T = TypeVar("T")
+SWEPT_AT_ONCE = 200
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -124,6 +125,15 @@ class Library:
         values = msgspec.structs.asdict(file)
         await self.in_thread(self._execute, sa.delete(files).where(files.c.id == file.id))
         await self.in_thread(self._execute, sa.insert(files).values(values))
+
+    async def files_before(self, when: float) -> list[File]:
+        """Files uploaded before a time, some at once."""
+        query = sa.select(files).where(files.c.created_at < when).limit(SWEPT_AT_ONCE)
+        return await self.in_thread(self._rows, query, File)
+
+    async def remove_file(self, file_id: str) -> None:
+        """Forget an upload."""
+        await self.in_thread(self._execute, sa.delete(files).where(files.c.id == file_id))
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run what blocks outside the event loop."""

@@ -16,12 +16,16 @@ from gateway.intake import MAX_SEED
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.seeds import settle
 from gateway.runs.library import Library
-from gateway.runs.planning import plan_of
+from gateway.runs.planning import data_url, plan_of
 from gateway.runs.pools import check_pool, check_volume
 from gateway.runs.records import Order
+from gateway.runs.uploads import Uploads
 from gateway.settings import Settings
 
 SEED_BITS = 32
+INLINE_CHARACTERS = 2000
+"""Data URLs up to this long stay in the run."""
+
 Inputs = dict[str, Any]
 Permit = Callable[[Model], None]
 """Raises where a key may not use a model."""
@@ -50,12 +54,13 @@ class Ordering:
     """Turns requests into orders, or refuses them."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, library: Library, guard: Guard
+        self, settings: Settings, catalog: Catalog, library: Library, uploads: Uploads
     ) -> None:
         self.settings = settings
         self.catalog = catalog
         self.library = library
-        self.guard = guard
+        self.uploads = uploads
+        self.guard = Guard(settings.url_allow)
 
     async def orders(self, wanted: Wanted, owner: str, permit: Permit) -> list[Order]:
         """The orders of a request, each of them checked.
@@ -68,7 +73,26 @@ class Ordering:
         """
         self._check(wanted.order)
         target = await self._target(wanted, owner)
+        wanted = await self._lightened(wanted, owner)
         return await self.library.in_thread(self._expanded, wanted, target, permit)
+
+    async def _lightened(self, wanted: Wanted, owner: str) -> Wanted:
+        """Pictures sent inline are kept as files: runs are read far more often than drawn."""
+        inputs = {name: await self._kept(value, owner) for name, value in wanted.inputs.items()}
+        params = {
+            name: [await self._kept(value, owner) for value in values]
+            for name, values in (wanted.batch_input_params or {}).items()
+        }
+        return msgspec.structs.replace(
+            wanted, inputs=inputs, batch_input_params=params or wanted.batch_input_params
+        )
+
+    async def _kept(self, value: Any, owner: str) -> Any:
+        if isinstance(value, str) and len(value) > INLINE_CHARACTERS:
+            data = data_url(value)
+            if data is not None:
+                return (await self.uploads.keep(owner, "", "image/png", data)).id
+        return value
 
     def _check(self, order: Order) -> None:
         if order.webhook is not None:

@@ -7,13 +7,14 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 import structlog
 
 from gateway.guard import Guard, guarded_client
 from gateway.keys import KeyStore
-from gateway.runs.database import Slot, open_database, take_slot
+from gateway.runs.database import Slot, is_dead, open_database, take_slot
 from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
 from gateway.runs.files import FileStore
 from gateway.runs.keeping import Keeper
@@ -24,6 +25,7 @@ from gateway.runs.perform import Equipment, Performer
 from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
+from gateway.runs.uploads import Uploads
 from gateway.runs.webhooks import Deliveries, wait_seconds
 
 log = structlog.get_logger()
@@ -32,7 +34,7 @@ DATABASE_THREADS = 8
 LOOK_SECONDS = 1.0
 """How often a watcher looks into the database, should another process draw the run."""
 
-SWEEP_SECONDS = 3600
+SWEEP_SECONDS = 60
 SWEEP_RUNS = 200
 
 
@@ -50,10 +52,10 @@ class Runs:
         self.store = RunStore(self.engine, self.durable.enqueue_delivery)
         self.library = Library(self.engine, self.threads)
         self.files = FileStore(settings)
-        self.guard = Guard(settings.url_allow)
-        self.client: httpx.AsyncClient = guarded_client(self.guard)
+        self.client: httpx.AsyncClient = guarded_client(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
-        self.ordering = Ordering(settings, self.catalog, self.library, self.guard)
+        self.uploads = Uploads(self.files, self.library)
+        self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
         self.performer = Performer(equipment, self.store, self.keeper, self.sources, self.threads)
         self.deliveries = Deliveries(self.store, self.files, self.client, keys)
@@ -73,10 +75,16 @@ class Runs:
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""
         await self.durable.launch(self)
-        unfinished = await self.performer.in_thread(self.store.unfinished)
-        for run_id in await self.durable.missing([run.id for run in unfinished]):
-            await self.durable.start_run(run_id)
+        await self._reconcile()
         self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _reconcile(self) -> None:
+        """Start the runs that no workflow goes on with: a crash came between the two."""
+        unfinished = await self.performer.in_thread(self.store.unfinished)
+        standing = await self.durable.standing([run.id for run in unfinished])
+        for run in unfinished:
+            if not standing.get(run.id):
+                await self.durable.start_run(run.id, again=run.id in standing)
 
     async def stop(self) -> None:
         """Let go of everything; unfinished runs stay written down."""
@@ -200,10 +208,14 @@ class Runs:
         return None if tried.is_final else wait_seconds(attempt)
 
     async def _sweep(self) -> None:
-        """Forget runs whose days are over, now and every hour."""
+        """Now and every minute: forget what is old, take over what dead processes left."""
+        dead = partial(is_dead, self.engine, self.settings.data)
         while True:
-            while await self.sweep(time.time() - self.settings.run_days * 86400):
+            before = time.time() - self.settings.run_days * 86400
+            while await self.sweep(before) or await self.uploads.sweep(before):
                 pass
+            if left := await self.durable.adopt(dead):
+                log.warning("took over from a process that died", workflows=left)
             await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.9, 1.1))
 
     async def sweep(self, before: float) -> int:

@@ -90,10 +90,11 @@ def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
 
 
 def asker_of(door: Doorkeeper, settings: Settings) -> Callable[[AnyRequest], Asker]:
-    """Who asks, by the gateway's own keys."""
+    """Who asks, by the gateway's own keys; polling does not count towards a key's minute."""
 
     def ask(request: AnyRequest) -> Asker:
-        caller = door.admit(request)
+        polls = request.method == HttpMethod.GET
+        caller = door.identify(request) if polls else door.admit(request)
         return Asker(caller.id, public_base(request, settings), caller.check_may_use)
 
     return ask

@@ -2,23 +2,22 @@
 
 import mimetypes
 import secrets
-import time
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 
 from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
 from gateway.runs.files import PREFIX
-from gateway.runs.library import File
 from gateway.runs.runs import Runs
+from gateway.runs.uploads import new_file
 from gateway.web.comfydeploy_wire import Asking, House
 from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 MAX_UPLOAD_BYTES = 250 * 2**20
-PREFIXES = {"image": "img", "video": "vid", "audio": "audio"}
 SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
@@ -35,9 +34,8 @@ async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, A
         raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
     data = await part.read()
     name = part.filename or "file"
-    file = _new_file(asker.owner, name, _content_type(name, part.content_type), len(data))
-    await runs.files.put(file.key, data)
-    await runs.library.add_file(file)
+    kind = _content_type(name, part.content_type)
+    file = await runs.uploads.keep(asker.owner, name, kind, data)
     return {
         "message": "File uploaded successfully",
         "file_id": file.id,
@@ -59,8 +57,8 @@ async def upload_url(
     if size > MAX_UPLOAD_BYTES:
         raise TooLarge(f"Files may have up to {MAX_UPLOAD_BYTES} bytes.")
     extension = file_extension.lstrip(".") or (mimetypes.guess_extension(type) or ".bin")[1:]
-    file = _new_file(asker.owner, "", type, size)
-    file = File(file.id, file.owner, f"{file.id}.{extension}", type, size, file.created_at)
+    file = new_file(asker.owner, "", type, size, secrets.token_hex(8))
+    file = msgspec.structs.replace(file, name=f"{file.id}.{extension}")
     await runs.library.add_file(file)
     return {
         "upload_url": asker.base_url + runs.files.path_of(file.key, "write"),
@@ -107,13 +105,6 @@ async def get_file(
     if kind not in SERVED_INLINE:
         headers["Content-Disposition"] = "attachment"
     return Response(data, media_type=kind, headers=headers)
-
-
-def _new_file(owner: str, name: str, content_type: str, size: int) -> File:
-    prefix = PREFIXES.get(content_type.split("/", maxsplit=1)[0], "file")
-    prefix = "zip" if content_type == "application/zip" else prefix
-    id = f"{prefix}_{secrets.token_hex(8)}"
-    return File(id, owner, name or id, content_type, size, time.time())
 
 
 def _content_type(name: str, declared: str | None) -> str:

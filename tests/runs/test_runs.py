@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gateway.runs.database import is_dead, take_slot
 from gateway.runs.pictures import decode
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
@@ -268,6 +269,18 @@ def test_old_runs_are_forgotten_with_their_pictures(tmp_path: Path, database: st
     asyncio.run(test())
 
 
+def test_old_uploads_are_forgotten(tmp_path: Path, database: str | None) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, database) as runs:
+            file = await runs.uploads.keep(OWNER, "a.png", "image/png", b"bytes")
+            assert await runs.uploads.sweep(file.created_at) == 0
+            assert await runs.uploads.sweep(file.created_at + 1) == 1
+            assert await runs.library.file("a.png", OWNER) is None
+            assert await runs.files.get(file.key) is None
+
+    asyncio.run(test())
+
+
 def test_waiting_runs_know_their_place(tmp_path: Path) -> None:
     async def test() -> None:
         async with opened(tmp_path, None, max_batch=1) as runs:
@@ -277,5 +290,46 @@ def test_waiting_runs_know_their_place(tmp_path: Path) -> None:
             assert places == [0, 1, 2]
             for run in new:
                 await runs.cancel(run.id)
+
+    asyncio.run(test())
+
+
+def test_a_run_whose_workflow_ended_without_it_is_started_again(
+    tmp_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, database) as runs:
+
+            async def forgetful(_run_id: str) -> None:
+                pass
+
+            monkeypatch.setattr(runs.performer, "perform", forgetful)
+            (new,) = await runs.accept([order()], OWNER)
+            await asyncio.sleep(0.3)
+        async with opened(tmp_path, database) as runs:
+            assert (await runs.wait(new.id, OWNER)).status == "success"
+
+    asyncio.run(test())
+
+
+def test_what_a_dead_process_left_is_taken_over_by_a_living_one(
+    tmp_path: Path, database: str | None
+) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, database) as runs:
+            runs.durable.executor = "gateway-7"
+            held = take_slot(runs.engine, tmp_path)
+            assert held.name == "gateway-1"
+            assert not is_dead(runs.engine, tmp_path, held.name)
+            held.release()
+            assert is_dead(runs.engine, tmp_path, held.name)
+            assert not is_dead(runs.engine, tmp_path, "gateway-0")
+
+            (new,) = await runs.accept([order("slow")], OWNER)
+            await asyncio.sleep(0.1)
+            assert await runs.durable.adopt(lambda _name: False) == 0
+            assert await runs.durable.adopt(lambda name: name == "gateway-0") == 1
+            assert (await runs.wait(new.id, OWNER)).status == "success"
+            assert len(await pictures(runs, new.id)) == 1
 
     asyncio.run(test())

@@ -1,5 +1,6 @@
 """Workflows, deployments, models and files over HTTP."""
 
+import base64
 import io
 from pathlib import Path
 from typing import Any
@@ -247,3 +248,18 @@ def test_a_saved_picture_is_what_was_drawn(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert [image["seed"] for image in images] == [3, 4]
         assert decode(client.get(images[0]["url"]).content).size == (64, 64)
+
+
+def test_inline_pictures_are_kept_as_files(tmp_path: Path) -> None:
+    noise = Image.effect_noise((64, 64), 99).convert("RGB")
+    out = io.BytesIO()
+    noise.save(out, "png")
+    inline = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    body = {"model_id": "tiny", "inputs": {"prompt": "a", "image": inline}}
+    with served(tmp_path) as (client, engine):
+        run = ended(client, client.post("/api/run", json=body).json()["run_id"])
+        assert run["status"] == "success"
+        assert run["workflow_inputs"]["image"].startswith("img_")
+        assert engine.jobs[0].images[0].data == noise.tobytes()
+        broken = body | {"inputs": {"prompt": "a", "image": inline + "!"}}
+        assert client.post("/api/run", json=broken).status_code == 400
