@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from gateway.catalog import CardError, EndpointCard
+from gateway.catalog import AdapterCard, CardError, EndpointCard
 
 INDEX = "model_index.json"
 
@@ -75,3 +75,15 @@ def check_weights(card: EndpointCard) -> None:
         raise CardError(
             f"{where}: the weights are not on this disk and the hub cannot be reached: {reason}"
         ) from None
+
+
+def check_adapter(card: AdapterCard) -> None:
+    """Make sure, before serving, that an adapter's own file is where its card says.
+
+    Raises:
+        CardError: it is not. A hub id is fetched when it is first asked for.
+    """
+    if card.file is None and card.source.endswith(".safetensors"):
+        raise CardError(
+            f"{card.path}: key 'source' = {card.source!r}: wanted a file beside the card"
+        )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalog import CardError, EndpointCard
-from gateway.weights import check_weights, is_on_disk, pipeline_class
+from gateway.catalog import AdapterCard, CardError, EndpointCard
+from gateway.weights import check_adapter, check_weights, is_on_disk, pipeline_class
 
 INDEX = (
     '{"_class_name": "FluxPipeline", "vae": ["diffusers", "AutoencoderKL"], '
@@ -41,3 +41,13 @@ def test_hub_id_that_cannot_be_fetched_is_one_clear_line(tmp_path: Path) -> None
     with pytest.raises(CardError, match="not on this disk and the hub cannot be reached") as caught:
         check_weights(card(tmp_path, "someone/some-model"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_adapters_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    adapter = AdapterCard(
+        endpoint="mine", route="ink", source="ink.safetensors", path=tmp_path / "ink.toml"
+    )
+    with pytest.raises(CardError, match=r"ink.toml: key 'source' = 'ink.safetensors': wanted"):
+        check_adapter(adapter)
+    (tmp_path / "ink.safetensors").touch()
+    check_adapter(adapter)

@@ -14,7 +14,7 @@ from gateway.cli.options import setting_options
 from gateway.engine.protocol import Engine
 from gateway.keys import KeyStore
 from gateway.settings import Settings, SettingsError, read_settings
-from gateway.weights import check_weights
+from gateway.weights import check_adapter, check_weights
 
 
 @click.command()
@@ -28,6 +28,8 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
 
     for card in catalog.endpoints.values():
         check_weights(card)
+    for adapter in catalog.adapters.values():
+        check_adapter(adapter)
 
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 

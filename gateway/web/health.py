@@ -35,6 +35,7 @@ def routes(engine: Engine) -> list[Any]:
     @get("/metrics", sync_to_thread=False, media_type="text/plain", tags=["health"])
     def metrics() -> Response[bytes]:
         """Prometheus' text format."""
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+        kind = CONTENT_TYPE_LATEST.partition("; charset")[0]  # the framework adds its own
+        return Response(generate_latest(), media_type=kind)
 
     return [live, ready, metrics]
