@@ -9,6 +9,7 @@ from rich.table import Table
 from gateway.cli.options import setting_options
 from gateway.errors import NotFound
 from gateway.keys import KeyStore
+from gateway.runs.webhooks import gateway_secret
 from gateway.settings import read_settings
 
 
@@ -67,10 +68,16 @@ def revoke(key_id: str, **flags: Any) -> None:
 
 
 @keys.command("webhook-secret")
-@click.argument("key_id")
+@click.argument("key_id", required=False)
 @setting_options("data")
-def webhook_secret(key_id: str, **flags: Any) -> None:
-    """Print the secret that signs a key's webhooks (Standard Webhooks)."""
+def webhook_secret(key_id: str | None, **flags: Any) -> None:
+    """Print the secret that signs a key's webhooks (Standard Webhooks).
+
+    Without KEY_ID: the one of runs that were asked for without a key.
+    """
+    if key_id is None:
+        click.echo(gateway_secret(read_settings(flags).data))
+        return
     key = _store(flags).get(key_id)
     if key is None:
         raise NotFound(f"no key '{key_id}'; see: gateway keys list")

@@ -26,7 +26,7 @@ from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.uploads import Uploads
-from gateway.runs.webhooks import Deliveries, wait_seconds
+from gateway.runs.webhooks import Deliveries, secret_of, wait_seconds
 
 log = structlog.get_logger()
 
@@ -58,7 +58,8 @@ class Runs:
         self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
         self.performer = Performer(equipment, self.store, self.keeper, self.sources, self.threads)
-        self.deliveries = Deliveries(self.store, self.files, self.client, keys)
+        secret = partial(secret_of, keys=keys, data=settings.data)
+        self.deliveries = Deliveries(self.store, self.files, self.client, secret)
         self._sweeper: asyncio.Task[None] | None = None
 
     @classmethod

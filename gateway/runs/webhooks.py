@@ -2,10 +2,14 @@
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import random
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,6 +17,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from gateway.errors import GatewayError
+from gateway.images.store import SECRET_FILE, read_secret
 from gateway.keys import KeyStore
 from gateway.runs.files import FileStore
 from gateway.runs.records import Attempt, Run, WebhookEvent
@@ -27,17 +32,20 @@ DELIVERIES_PER_HOST = 8
 """At once; a host that hangs must not keep the others waiting."""
 
 GONE = 410
+SecretOf = Callable[[str], str]
+"""The `whsec_` secret that an owner's webhooks are signed with."""
 
 
-def secret_of(owner: str, keys: KeyStore, files: FileStore) -> str:
+def secret_of(owner: str, keys: KeyStore, data: Path) -> str:
     """The secret that an owner's webhooks are signed with: its key's, else the gateway's own."""
     key = keys.get(owner)
-    return key.webhook_secret if key else gateway_secret(files)
+    return key.webhook_secret if key else gateway_secret(data)
 
 
-def gateway_secret(files: FileStore) -> str:
+def gateway_secret(data: Path) -> str:
     """The secret of runs that no key asked for."""
-    return "whsec_" + base64.b64encode(files.sign("webhook", "").encode()).decode()
+    secret = hmac.new(read_secret(data / SECRET_FILE), b"webhooks", hashlib.sha256)
+    return "whsec_" + base64.b64encode(secret.digest()).decode()
 
 
 def wait_seconds(attempt: int) -> float:
@@ -49,12 +57,12 @@ class Deliveries:
     """Sends events. When to send what again is for the durable workflow to say."""
 
     def __init__(
-        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, keys: KeyStore
+        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, secret_of: SecretOf
     ) -> None:
         self.store = store
         self.files = files
         self.client = client
-        self.keys = keys
+        self.secret_of = secret_of
         self._hosts: dict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(DELIVERIES_PER_HOST)
         )
@@ -72,7 +80,7 @@ class Deliveries:
 
     async def _post(self, event: WebhookEvent, run: Run, url: str) -> tuple[int | None, str | None]:
         body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
-        headers = signed_headers(secret_of(run.owner, self.keys, self.files), event.id, body)
+        headers = signed_headers(self.secret_of(run.owner), event.id, body)
         try:
             async with self._hosts[urlsplit(url).netloc], asyncio.timeout(TIMEOUT_SECONDS):
                 response = await self.client.post(

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from gateway.cli.keys import keys
 from gateway.errors import NotFound
 from gateway.keys import KeyStore
+from gateway.runs.webhooks import gateway_secret
 
 
 def typed(data: Path, *words: str) -> Any:
@@ -46,6 +47,7 @@ def test_a_revoked_key_opens_nothing(tmp_path: Path) -> None:
 def test_the_webhook_secret_is_shown_on_demand(tmp_path: Path) -> None:
     key, _ = KeyStore(tmp_path).create("shop")
     assert typed(tmp_path, "webhook-secret", key.id).stdout.strip() == key.webhook_secret
+    assert typed(tmp_path, "webhook-secret").stdout.strip() == gateway_secret(tmp_path)
 
 
 @pytest.mark.parametrize("command", ["revoke", "webhook-secret"])

@@ -7,10 +7,8 @@ import pytest
 
 from gateway.keys import KeyStore
 from gateway.runs import webhooks
-from gateway.runs.files import FileStore
 from gateway.runs.runs import Runs
 from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status
-from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
 from tests.runs.house import OWNER, draw, opened, order, until
 from tests.runs.postgres import free_port
@@ -20,8 +18,7 @@ ALLOWED = ("127.0.0.1",)
 TOLD = ["queued", "started", "running", "success"]
 
 
-def secret(data: Path) -> str:
-    return gateway_secret(FileStore(Settings(data=data)))
+secret = gateway_secret
 
 
 async def settled(runs: Runs, run_id: str) -> str | None:
@@ -55,11 +52,11 @@ def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str 
 
 
 def test_a_keys_own_secret_signs_its_webhooks(tmp_path: Path) -> None:
-    keys, files = KeyStore(tmp_path), FileStore(Settings(data=tmp_path))
+    keys = KeyStore(tmp_path)
     key, _ = keys.create("someone")
-    assert secret_of(key.id, keys, files) == key.webhook_secret
-    assert secret_of("nobody", keys, files) == gateway_secret(files)
-    assert gateway_secret(files) != key.webhook_secret
+    assert secret_of(key.id, keys, tmp_path) == key.webhook_secret
+    assert secret_of("nobody", keys, tmp_path) == gateway_secret(tmp_path)
+    assert gateway_secret(tmp_path) != key.webhook_secret
 
 
 def test_steps_and_outputs_are_told_when_asked_for(tmp_path: Path) -> None:
