@@ -13,7 +13,8 @@ from tests.serving import serving
 
 SIZES = {"native": [64, 64], "min": 16, "max": 2048, "multiple_of": 8, "resample": True}
 HAS_WEIGHTS = all(
-    any((bundled(folder) / "emoji").glob("*/*.safetensors")) for folder in ("models", "adapters")
+    any(folder.glob("*.safetensors"))
+    for folder in [bundled("models") / "emoji/unet", *bundled("adapters").glob("emoji/*")]
 )
 
 
