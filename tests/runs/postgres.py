@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.programs import program
+
 USER = "postgres"
 
 
@@ -18,9 +20,7 @@ def binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if found:
         return found[-1].parent
-    initdb = shutil.which("initdb")
-    assert initdb, "PostgreSQL is needed: apt-get install postgresql"
-    return Path(initdb).resolve().parent
+    return Path(program("initdb", package="postgresql")).resolve().parent
 
 
 class Server:
