@@ -61,7 +61,7 @@ def test_mixed_adapters_scales_and_stacks_equal_alone(family: str, folder: Path)
     cards = {
         "ink": tiny_loras.save(family, folder / family, "ink"),
         # Loading a second text encoder's LoRA makes transformers draw the first one anew.
-        "v1.5": tiny_loras.save(family, folder / family, "v1.5", rank=2, alpha=2, text=False),
+        "v1.5": tiny_loras.save(family, folder / family, "v1.5", rank=2, text=False),
     }
     jobs = [
         job(family, "a cat", 1, 2, adapters=uses(("ink", 1.0))),
@@ -86,6 +86,30 @@ def test_mixed_adapters_scales_and_stacks_equal_alone(family: str, folder: Path)
     for sample, image in zip(samples, wanted, strict=True):
         assert difference(picture(sample), image) <= TOLERANCE
     assert max(rows) >= len(jobs)
+
+
+def test_layers_that_see_all_rows_at_once_keep_unlike_adapters_apart(folder: Path) -> None:
+    """Z-Image embeds the patches of all pictures as one sequence."""
+    embedder = ("all_x_embedder.2-1",)
+    card = tiny_loras.save("z_image", folder / "z_image", "patch", more=embedder)
+    jobs = [
+        job("z_image", "a", 1, 2, adapters=uses(("patch", 1.0))),
+        job("z_image", "b", 2, 2, adapters=uses(("patch", 1.0))),
+        job("z_image", "c", 3, 2),
+    ]
+    wanted = [plain("z_image", one, {"patch": card}) for one in jobs]
+    bench = Workbench({"z_image": built("z_image")}, (card,))
+    bench.add(job("z_image", "loads it", 9, 1, adapters=uses(("patch", 1.0))))
+    bench.run()
+    bench.rows.clear()
+    samples = [bench.add(one)[0] for one in jobs]
+    bench.run()
+    bench.close()
+    assert not failures(bench.events)
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= TOLERANCE
+    # Tried together once, then those that are alike share.
+    assert bench.denoiser_rows()[-2:] == [4, 2]
 
 
 def test_after_the_last_adapter_goes_the_layers_are_as_they_were(folder: Path) -> None:

@@ -15,13 +15,14 @@ WITHOUT = {"pixart_sigma"}
 
 
 def save(
-    family: str, folder: Path, route: str, *, rank: int = 4, alpha: int = 6, text: bool = True
+    family: str, folder: Path, route: str, *, rank: int = 4, text: bool = True,
+    more: tuple[str, ...] = (),
 ) -> AdapterCard:
     """Write a LoRA of a family's denoiser, and of its text encoder where it can have one."""
     pipeline = tiny.build(family)
     denoiser = "unet" if "unet" in pipeline.components else "transformer"
     targets = ["to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "time_emb_proj"]
-    parts = {denoiser: targets if denoiser == "unet" else targets[:4]}
+    parts = {denoiser: [*more, *(targets if denoiser == "unet" else targets[:4])]}
     if text and "text_encoder" in pipeline._lora_loadable_modules:
         parts["text_encoder"] = ["q_proj", "v_proj"]
     given: dict[str, Any] = {}
@@ -29,7 +30,7 @@ def save(
         torch.manual_seed(sum(map(ord, route)))
         for name, layers in parts.items():
             config = LoraConfig(
-                r=rank, lora_alpha=alpha, init_lora_weights=False, target_modules=layers
+                r=rank, lora_alpha=rank + 2, init_lora_weights=False, target_modules=layers
             )
             module = getattr(pipeline, name)
             module.add_adapter(config, route.replace(".", "_"))
