@@ -17,7 +17,14 @@ import torch
 from tests.benchmarks import encode, workload
 from tests.benchmarks.bare import EDGE, BarePipeline
 from tests.benchmarks.load import drive, drive_beside
-from tests.benchmarks.processes import Starting, bare_seconds, gateway, locking, resident_mib
+from tests.benchmarks.processes import (
+    Starting,
+    bare_seconds,
+    cpu_seconds,
+    gateway,
+    locking,
+    resident_mib,
+)
 from tests.benchmarks.table import Row, markdown, percentile
 
 warnings.simplefilter("ignore")
@@ -67,7 +74,9 @@ def throughput_rows(ours: Starting, theirs: str, bare: BarePipeline) -> list[Row
     for clients in CONCURRENCY:
         num_requests = max(40, 2 * clients)
         drive(ours.server.url, clients, clients)
+        used = cpu_seconds(ours.server.process.pid)
         us = drive(ours.server.url, clients, num_requests).per_second
+        used = cpu_seconds(ours.server.process.pid) - used
         static, size = bare.static_batch(BATCHES, 2)
         them = drive(theirs, clients, num_requests).per_second
         name = f"{clients} concurrent"
@@ -75,6 +84,8 @@ def throughput_rows(ours: Starting, theirs: str, bare: BarePipeline) -> list[Row
         aim = "≥ 0.95" if clients == CONCURRENCY[-1] else ""
         rows.append(Row(name, PER_SECOND, us, best, static, aim))
         rows.append(Row(name, PER_SECOND, us, "locking server", them))
+        spent, least = 1e3 * used / num_requests, 1e3 * bare.cpu_seconds(size)
+        rows.append(Row(f"{name}, processor time a picture", "ms", spent, best, least))
     return rows
 
 

@@ -58,3 +58,11 @@ class BarePipeline:
             rates[size] = drawn / (time.perf_counter() - started)
         best = max(rates, key=rates.__getitem__)
         return rates[best], best
+
+    def cpu_seconds(self, batch: int, num_pictures: int = 32) -> float:
+        """The processor seconds of one picture among a static batch of a size."""
+        self.draw(batch=batch)
+        started = time.process_time()
+        for _ in range(num_pictures // batch):
+            self.draw(batch=batch)
+        return (time.process_time() - started) / (num_pictures // batch * batch)

@@ -82,6 +82,12 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / MIB
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time a process has used, in all its threads."""
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     while process.poll() is None:
         try:
