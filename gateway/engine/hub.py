@@ -18,7 +18,7 @@ from gateway import metrics
 from gateway.engine.forwards import Forwards
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
-from gateway.engine.turns import Pace, Shares, has_room, next_to_advance, next_to_start
+from gateway.engine.turns import Pace, Room, Shares, next_to_advance, next_to_start
 from gateway.errors import GatewayError, ShuttingDown
 
 Command = Callable[[], None]
@@ -111,9 +111,11 @@ class Hub:
         self.paces.setdefault(endpoint, Pace()).note(seconds, steps, len(due))
 
     def _can_turn(self) -> bool:
+        if any(sample.parked for sample in self.running) or self._has_dead():
+            return True
         # Every waiting sample is asked for: to ask is to have what it needs loaded.
         ready = [self.shelf.is_ready(sample.job) for sample in self.waiting]
-        return any(ready) or any(sample.parked for sample in self.running) or self._has_dead()
+        return any(ready)
 
     def _has_dead(self) -> bool:
         return any(sample.is_unwanted for sample in self.waiting)
@@ -142,11 +144,11 @@ class Hub:
 
     def _startable(self) -> list[Sample]:
         """Waiting samples that have room and all they need, asked for where it is missing."""
-        return [
-            sample
-            for sample in self.waiting
-            if has_room(sample, self.running, self.max_batch) and self.shelf.is_ready(sample.job)
-        ]
+        if not self.waiting:
+            return []
+        room = Room(self.running, self.max_batch)
+        ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
+        return [sample for sample in ready if room.is_for(sample)]
 
     def _settle(self) -> None:
         """Let go of samples that ended, and of the device where an endpoint has none left."""

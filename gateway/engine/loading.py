@@ -92,8 +92,11 @@ class LoadedPipeline:
         if found is None:
             noun = "repaint a masked part" if kind == "inpaint" else "edit images"
             raise UnsupportedValue(f"The endpoint `{self.card.id}` cannot {noun}.", param="model")
-        # It casts modules to float32, which a sample cannot.
-        sibling = SampleGreenlet(lambda: found.from_pipe(self.base)).switch()
+        # Named one by one, since it drops a module of another class than its own hint, such
+        # as a tiny autoencoder. It casts modules to float32, which a sample cannot.
+        expected, _ = found._get_signature_keys(found)
+        modules = {name: self.base.components[name] for name in expected & {*self.base.components}}
+        sibling = SampleGreenlet(lambda: found.from_pipe(self.base, **modules)).switch()
         sibling.set_progress_bar_config(disable=True)
         return sibling
 

@@ -34,14 +34,18 @@ def next_to_start(waiting: Sequence[S], running: Collection[S]) -> S | None:
     )
 
 
-def has_room(sample: Turn, running: Collection[Turn], max_batch: int) -> bool:
-    """Whether a sample may start; batch samples do not count for an interactive one."""
-    rivals = (
-        other
-        for other in running
-        if other.endpoint == sample.endpoint and (sample.is_batch or not other.is_batch)
-    )
-    return sum(1 for _ in rivals) < max_batch
+class Room:
+    """The places that running samples leave; batch samples take none from interactive ones."""
+
+    def __init__(self, running: Collection[Turn], max_batch: int) -> None:
+        self._max_batch = max_batch
+        self._all = Counter(sample.endpoint for sample in running)
+        self._interactive = Counter(sample.endpoint for sample in running if not sample.is_batch)
+
+    def is_for(self, sample: Turn) -> bool:
+        """Whether a sample may start."""
+        taken = self._all if sample.is_batch else self._interactive
+        return taken[sample.endpoint] < self._max_batch
 
 
 def next_to_advance(parked: Sequence[S], max_batch: int) -> list[S]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.engine.turns import Pace, Shares, has_room, next_to_advance, next_to_start
+from gateway.engine.turns import Pace, Room, Shares, next_to_advance, next_to_start
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ def test_nothing_waits() -> None:
 
 def test_room_is_counted_per_endpoint_and_batch_gives_way() -> None:
     running = [Facts(0), Facts(1, is_batch=True), Facts(2, endpoint="y")]
-    assert has_room(Facts(3), running, 2)
-    assert not has_room(Facts(3, is_batch=True), running, 2)
-    assert not has_room(Facts(3), running, 1)
-    assert has_room(Facts(3, endpoint="z", is_batch=True), running, 1)
+    assert Room(running, 2).is_for(Facts(3))
+    assert not Room(running, 2).is_for(Facts(3, is_batch=True))
+    assert not Room(running, 1).is_for(Facts(3))
+    assert Room(running, 1).is_for(Facts(3, endpoint="z", is_batch=True))
 
 
 def test_batch_samples_pause_while_there_are_too_many() -> None:
