@@ -1,6 +1,7 @@
 """One database for runs and for dbos: SQLite in the data folder, or any by URL."""
 
 import fcntl
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from gateway.runs.schema import metadata
 from gateway.settings import Settings
 
 POOL_SIZE = 20
+CLOSE_SECONDS = 2.0
 MAX_SLOTS = 1000
 SLOT = "gateway-"
 LOCK_FAMILY = zlib.crc32(b"image-gateway") & 0x7FFFFFFF
@@ -22,6 +24,18 @@ def open_database(settings: Settings) -> sa.Engine:
     engine = _sqlite(url, settings.data) if url.startswith("sqlite") else _server(url)
     metadata.create_all(engine)
     return engine
+
+
+def close_database(engine: sa.Engine) -> None:
+    """Close every connection, giving those still in dbos's hands a moment to come back."""
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while _num_in_use(engine) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    engine.dispose()
+
+
+def _num_in_use(engine: sa.Engine) -> int:
+    return engine.pool.checkedout() if isinstance(engine.pool, sa.QueuePool) else 0
 
 
 def _sqlite(url: str, data: Path) -> sa.Engine:

@@ -14,7 +14,7 @@ import structlog
 
 from gateway.guard import Guard, guarded_client
 from gateway.keys import KeyStore
-from gateway.runs.database import Slot, is_dead, open_database, take_slot
+from gateway.runs.database import Slot, close_database, is_dead, open_database, take_slot
 from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
 from gateway.runs.files import FileStore
 from gateway.runs.keeping import Keeper
@@ -96,9 +96,9 @@ class Runs:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
         await self.client.aclose()
         self.keeper.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
+        await asyncio.to_thread(close_database, self.engine)
         self.slot.release()
-        self.engine.dispose()
 
     async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
         """Write runs down, all of them or none, and see to it that they are drawn."""
