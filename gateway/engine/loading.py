@@ -95,7 +95,7 @@ class LoadedPipeline:
         # Named one by one, since it drops a module of another class than its own hint, such
         # as a tiny autoencoder. It casts modules to float32, which a sample cannot.
         expected, _ = found._get_signature_keys(found)
-        modules = {name: self.base.components[name] for name in expected & {*self.base.components}}
+        modules = {name: part for name, part in self.base.components.items() if name in expected}
         sibling = SampleGreenlet(lambda: found.from_pipe(self.base, **modules)).switch()
         sibling.set_progress_bar_config(disable=True)
         return sibling
