@@ -17,6 +17,7 @@ from diffusers.pipelines.auto_pipeline import (
 from gateway.catalog import CardError, EndpointCard, FusedLora
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
+from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
@@ -98,6 +99,8 @@ class LoadedPipeline:
         modules = {name: part for name, part in self.base.components.items() if name in expected}
         sibling = SampleGreenlet(lambda: found.from_pipe(self.base, **modules)).switch()
         sibling.set_progress_bar_config(disable=True)
+        if kind == "inpaint":
+            admit_latent_channels(sibling)
         return sibling
 
 

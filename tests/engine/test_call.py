@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers import AutoencoderTiny, StableDiffusionImg2ImgPipeline
 
 from gateway.engine import call
 from gateway.errors import UnsupportedValue
@@ -125,6 +125,24 @@ def test_strength_absent_is_the_pipelines_own() -> None:
     bench.close()
     assert difference(picture(plain), picture(same)) <= TOLERANCE
     assert difference(picture(plain), picture(other)) > TOLERANCE
+
+
+def test_a_pipeline_with_another_autoencoder_than_its_familys_edits_too() -> None:
+    pipeline = tiny.build("sd")
+    torch.manual_seed(0)
+    small = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1),
+    )
+    pipeline.register_modules(vae=small.eval())
+    bench = Workbench({"sd": pipeline})
+    jobs = [edit("sd", 1, 2, 0.5), edit("sd", 2, 3, 0.9), job("sd", "a", 3, 2)]
+    wanted = [alone(bench.shelf.loaded["sd"].pipeline_for(one), one) for one in jobs]
+    samples = [bench.add(one)[0] for one in jobs]
+    bench.run()
+    bench.close()
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= TOLERANCE
 
 
 def test_a_family_that_cannot_edit_says_so() -> None:
