@@ -18,7 +18,7 @@ HAS_WEIGHTS = all(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """What serves the bundled `emoji`, or a tiny random one where it has no weights yet."""
     if HAS_WEIGHTS:
@@ -32,22 +32,25 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return ("--models", str(folder / "models"), "--adapters", str(folder / "adapters"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the gateway keeps its keys in."""
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gateway(data: Path, models: tuple[str, ...]) -> Iterator[str]:
     """The address of a gateway that asks for no key."""
     with serving(data, *models) as server:
         yield server.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, the system's own."""
+    """Headless Chromium, the system's own.
+
+    Put down with this package: its loop, while it runs, is in the way of every other.
+    """
     chromium = program("chromium", "google-chrome", package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
