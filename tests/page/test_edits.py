@@ -26,6 +26,12 @@ READ_MASK = """async () => {
 }"""
 
 
+def open_mask(page: Page) -> None:
+    """Open the mask dialog and wait until it listens."""
+    page.get_by_role("button", name="Paint a mask").click()
+    expect(page.locator("#mask-canvas")).to_be_focused()
+
+
 def paint_upper_left(page: Page) -> None:
     """Paint over the upper left quarter of the picture in the mask dialog."""
     box = page.locator("#mask-canvas").bounding_box()
@@ -42,7 +48,7 @@ def test_only_what_was_painted_over_is_redrawn(page: Page) -> None:
     lock_seed(page, 7)
     generate(page, "a red apple on a white background")
     before = pixels(page)
-    page.get_by_role("button", name="Paint a mask").click()
+    open_mask(page)
     paint_upper_left(page)
     set_field(page, "How much is redrawn", "1")
     generate(page, "a rocket on a purple background")
@@ -53,7 +59,7 @@ def test_only_what_was_painted_over_is_redrawn(page: Page) -> None:
 
 def test_a_mask_painted_by_keyboard_is_sent_with_holes(page: Page) -> None:
     generate(page, "a red apple")
-    page.get_by_role("button", name="Paint a mask").click()
+    open_mask(page)
     for key in ["Shift+ArrowLeft", "Space", "ArrowUp", "Space"]:
         page.keyboard.press(key)
     page.get_by_role("button", name="Use mask").press("Enter")
