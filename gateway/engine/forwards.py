@@ -17,6 +17,7 @@ from gateway import metrics
 from gateway.engine.adapters import Adapters, RowsUnknownError
 from gateway.engine.merge import batch_of, content_key, group_key, merge, split
 from gateway.engine.parking import Entry, ParkedCall
+from gateway.engine.portions import Portions
 from gateway.engine.sample import Sample, is_out_of_memory
 
 REMEMBERED_BYTES = 256 * 2**20
@@ -59,7 +60,7 @@ class Forwards:
         return [
             part
             for group in groups.values()
-            for part in _chunks(group, self._learned[_parked(group[0]).entry].limit)
+            for part in _chunks(group, self._learned[_parked(group[0]).entry].most(len(group)))
         ]
 
     def _answer(self, group: list[Sample]) -> None:
@@ -140,7 +141,7 @@ class Forwards:
 
     def _note(self, entry: Entry, group: Sequence[Sample], seconds: float) -> None:
         endpoint = group[0].endpoint
-        self._learned[entry].note(len(group))
+        self._learned[entry].note(len(group), seconds if _is_timed(entry) else None)
         metrics.BATCH_SIZE.labels(endpoint, entry.component).observe(len(group))
         if entry.component in ("unet", "transformer"):
             metrics.STEP_SECONDS.labels(endpoint).observe(seconds)
@@ -156,9 +157,17 @@ class Learned:
         self.unmergeable: set[Hashable] = set()
         self.remembered = Remembered(REMEMBERED_BYTES)
         self._num_full = 0
+        self._portions = Portions()
 
-    def note(self, num_samples: int) -> None:
-        """A forward of so many samples fitted."""
+    def most(self, num_samples: int) -> int:
+        """The most samples of a group that one forward should have."""
+        best = self._portions.of(num_samples)
+        return best if self.limit is None else min(best, self.limit)
+
+    def note(self, num_samples: int, seconds: float | None) -> None:
+        """A forward of so many samples fitted, and took so long where that is known."""
+        if seconds is not None:
+            self._portions.note(num_samples, seconds)
         if self.limit is None or num_samples < self.limit:
             return
         self._num_full += 1
@@ -221,6 +230,11 @@ def _parked(sample: Sample) -> ParkedCall:
     return sample.parked
 
 
-def _chunks(group: list[Sample], limit: int | None) -> list[list[Sample]]:
-    size = limit or len(group)
+def _is_timed(entry: Entry) -> bool:
+    """Whether a forward has ended when it returns; a GPU's has only begun."""
+    weight = next(entry.module.parameters(), None)
+    return weight is not None and weight.device.type == "cpu"
+
+
+def _chunks(group: list[Sample], size: int) -> list[list[Sample]]:
     return [group[start : start + size] for start in range(0, len(group), size)]

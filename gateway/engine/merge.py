@@ -42,9 +42,7 @@ class Batch(NamedTuple):
         """Whether a list holds one tensor for each row, rather than batched tensors."""
         if len(value) != self.rows or not all(isinstance(item, Tensor) for item in value):
             return False
-        return self.is_listed or not all(
-            item.ndim and item.shape[0] == self.rows for item in value
-        )
+        return self.is_listed or not all(item.ndim and item.shape[0] == self.rows for item in value)
 
 
 def batch_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Batch:
@@ -103,9 +101,7 @@ def merge(calls: Sequence[Arguments]) -> Arguments:
     args = tuple(
         _merged([args[index] for args, _ in calls], batches) for index in range(len(calls[0][0]))
     )
-    kwargs = {
-        name: _merged([kwargs[name] for _, kwargs in calls], batches) for name in calls[0][1]
-    }
+    kwargs = {name: _merged([kwargs[name] for _, kwargs in calls], batches) for name in calls[0][1]}
     return args, kwargs
 
 
@@ -235,9 +231,7 @@ def _merged(values: list[Any], batches: list[Batch]) -> Any:  # noqa: PLR0911  o
                 *(_merged(list(items), batches) for items in zip(*values, strict=True))
             )
         case tuple() | list():
-            return type(first)(
-                _merged(list(items), batches) for items in zip(*values, strict=True)
-            )
+            return type(first)(_merged(list(items), batches) for items in zip(*values, strict=True))
         case dict():
             return {name: _merged([value[name] for value in values], batches) for name in first}
         case _:
