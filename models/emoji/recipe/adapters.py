@@ -8,11 +8,11 @@ import random
 from pathlib import Path
 
 import torch
-from denoiser import SAMPLE_PROMPTS, Lessons, new_denoiser, sheet, velocity_loss
+from denoiser import EXPORTED, SAMPLE_PROMPTS, Lessons, new_denoiser, sheet, velocity_loss
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
-from training import load_weights, log, train
+from training import log, restore, train
 
 ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
 STYLES = ("3d", "line")
@@ -63,7 +63,7 @@ def _train_adapter(style: str, work: Path, minutes: float, device: torch.device)
 
 def _adapted(work: Path) -> torch.nn.Module:
     model = new_denoiser()
-    model.load_state_dict(load_weights(work / "denoiser.safetensors"))
+    restore(model, work / "denoiser.safetensors", EXPORTED)
     model.requires_grad_(False)
     model.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS))
     return model

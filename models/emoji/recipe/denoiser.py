@@ -11,13 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import LATENT_CHANNELS, new_autoencoder
 from compose import COLOUR_NAMES, PALETTE, Drawings, random_colours
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from subjects import fetch, read_subjects
 from torch import Tensor
-from training import load_weights, log, start_from, train
+from training import log, restore, start_from, train
 from words import Asker, Reader
 
 EXPORTED = Path(__file__).resolve().parent.parent / "unet"
@@ -65,7 +66,7 @@ class Lessons:
         self.asker = Asker(subjects)
         self.reader = Reader(device)
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
-        self.vae.load_state_dict(load_weights(work / "autoencoder.safetensors"))
+        restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
         # Plain shapes weigh more: their colour is all there is to them.
         weights = [4.0 if subject.is_shape else 1.0 for subject in subjects]
         self._weights = torch.tensor(weights)

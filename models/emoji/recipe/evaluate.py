@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from autoencoder import new_autoencoder
+from autoencoder import EXPORTED, new_autoencoder
 from compose import COLOUR_NAMES, PALETTE, Drawings
 from diffusers import DiffusionPipeline
 from PIL import Image
 from subjects import Subject, fetch, read_subjects
 from torch import Tensor
-from training import load_weights
+from training import restore
 from words import with_article
 
 HERE = Path(__file__).resolve().parent
@@ -87,7 +87,7 @@ class Judge:
         self.work = work
         self.drawings = Drawings(work, torch.device("cpu"))
         self.vae = new_autoencoder().eval()
-        self.vae.load_state_dict(load_weights(work / "autoencoder.safetensors"))
+        restore(self.vae, work / "autoencoder.safetensors", EXPORTED)
         self._references: dict[tuple[str, int], Tensor] = {}
 
     def score(self, pipe: DiffusionPipeline, prompts: Prompts, steps: int, style: str) -> dict:

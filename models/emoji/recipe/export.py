@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 import torch
+from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
-from denoiser import new_denoiser
+from denoiser import EXPORTED, new_denoiser
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from subjects import fetch, read_subjects
 from tokenizers import Tokenizer
-from training import load_weights
+from training import restore
 from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerFast
 from words import NUM_TOKENS, ON_COLOUR, PLAIN, text_encoder_folder
 
@@ -34,8 +35,8 @@ def export(work: Path, target: Path = MODEL) -> None:
 def pipeline(work: Path) -> StableDiffusionPipeline:
     """The whole model from the work folder's weights."""
     vae, unet = new_autoencoder(), new_denoiser()
-    vae.load_state_dict(load_weights(work / "autoencoder.safetensors"))
-    unet.load_state_dict(load_weights(work / "denoiser.safetensors"))
+    restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
+    restore(unet, work / "denoiser.safetensors", EXPORTED)
     encoder, tokenizer = text_side(work)
     return StableDiffusionPipeline(
         vae=vae.eval(),

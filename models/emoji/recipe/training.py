@@ -107,6 +107,14 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
+def restore(model: nn.Module, trained: Path, exported: Path) -> None:
+    """Take the weights of an earlier stage: as trained in the work folder, else as exported."""
+    if trained.exists():
+        model.load_state_dict(load_weights(trained))
+    else:
+        start_from(model, exported)
+
+
 def start_from(model: nn.Module, exported: Path) -> None:
     """Begin with the weights that were exported before, where there are any."""
     path = exported / "diffusion_pytorch_model.safetensors"
