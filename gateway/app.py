@@ -34,6 +34,8 @@ from gateway.web import (
     health,
     models,
     openai,
+    openai_batches,
+    openai_files,
     page,
     status,
 )
@@ -41,6 +43,7 @@ from gateway.web.auth import Doorkeeper
 from gateway.web.comfydeploy import asker_of, comfydeploy_router
 from gateway.web.desk import Desk
 from gateway.web.heads import Heads
+from gateway.web.inside import ask_inside
 from gateway.web.ledger import Ledger
 from gateway.web.recent import RecentRequests
 from gateway.web.schema import openapi_config
@@ -69,7 +72,7 @@ def create_app(
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         """Entered first and left last: the engine drains before the runs are put down."""
-        async with Runs.opened(_equipment(studio), keys) as runs:
+        async with Runs.opened(_equipment(studio), keys, ask_inside(app)) as runs:
             app.state.runs = runs
             yield
 
@@ -93,6 +96,8 @@ def create_app(
             *openai.routes(desk),
             *friendli.routes(desk),
             *edits.routes(desk, fetcher),
+            *openai_files.routes(desk),
+            *openai_batches.routes(desk),
             *models.routes(desk),
             *files.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,

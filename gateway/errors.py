@@ -252,7 +252,12 @@ class ShuttingDown(GatewayError):
 FAILURES: dict[str, type[GatewayError]] = {
     str(error.code): error
     for error in (
-        UnsupportedValue, DeadlineExceeded, Cancelled, GenerationFailed, OutOfMemory, ShuttingDown
+        UnsupportedValue,
+        DeadlineExceeded,
+        Cancelled,
+        GenerationFailed,
+        OutOfMemory,
+        ShuttingDown,
     )
 }
 """What a `Failed` event's code stands for."""

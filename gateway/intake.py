@@ -188,12 +188,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """On what terms a request is taken.
 
     `owner` is the key it is accounted to; `clamp_steps` lowers a step count above the
-    card's maximum to it instead of refusing.
+    card's maximum to it instead of refusing; `timeout_seconds` holds for requests that
+    name no time themselves.
     """
 
     owner: str = ""
     priority: Priority = "interactive"
     clamp_steps: bool = False
+    timeout_seconds: float | None = None
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -220,6 +222,7 @@ def to_job(
     card = model.endpoint
     _check_prompts(request, settings)
     steps = _steps(request, card, terms.clamp_steps)
+    seconds = request.timeout_seconds or terms.timeout_seconds
     size = request.size or (_size_of(inputs.images[0], card.sizes) if inputs.images else None)
     (width, height), output_size = fit_size(size, card.sizes)
     arguments = card.call_arguments(steps)
@@ -243,7 +246,7 @@ def to_job(
         scheduler=request.scheduler,
         num_previews=request.partial_images,
         priority=terms.priority,
-        deadline=time.time() + request.timeout_seconds if request.timeout_seconds else None,
+        deadline=time.time() + seconds if seconds else None,
         owner=terms.owner,
         arguments=arguments,
     )

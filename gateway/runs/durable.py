@@ -1,4 +1,4 @@
-"""Runs and webhook deliveries as dbos workflows: what was accepted is finished, come what may.
+"""Runs, batches and webhook deliveries as dbos workflows: what was accepted is finished.
 
 dbos keeps workflows in the same database as the runs, so that both are written in one
 transaction. A run that can begin at once is started without a queue, which saves its poll;
@@ -14,6 +14,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, SetWorkflowID
 
+from gateway.runs.batches.records import Batch
 from gateway.runs.records import WebhookEvent
 from gateway.runs.store import NewRun
 
@@ -23,6 +24,8 @@ APP_VERSION = "1"
 
 RUNS_QUEUE = "gateway-runs"
 WEBHOOKS_QUEUE = "gateway-webhooks"
+BATCHES_QUEUE = "gateway-batches"
+BATCHES_AT_ONCE = 32
 POLL_SECONDS = 0.25
 """An idle process spends 1.5 % of a core on polling a queue this often."""
 
@@ -43,6 +46,10 @@ class Work(Protocol):
 
     async def perform(self, run_id: str) -> None:
         """Draw a run; a second time after a crash."""
+        ...
+
+    async def work_through(self, batch_id: str) -> None:
+        """Answer the lines of a batch; after a crash, those that are left."""
         ...
 
     async def is_next(self, event_id: str) -> bool:
@@ -68,6 +75,11 @@ class _Bound:
 @DBOS.workflow(name="gateway.run", max_recovery_attempts=MAX_RECOVERIES)
 async def _run(run_id: str) -> None:
     await _Bound.current().perform(run_id)
+
+
+@DBOS.workflow(name="gateway.batch", max_recovery_attempts=MAX_RECOVERIES)
+async def _batch(batch_id: str) -> None:
+    await _Bound.current().work_through(batch_id)
 
 
 @DBOS.step(name="gateway.attempt")
@@ -129,6 +141,12 @@ class Durable:
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
+        await DBOS.register_queue_async(
+            BATCHES_QUEUE,
+            worker_concurrency=BATCHES_AT_ONCE,
+            polling_interval_sec=POLL_SECONDS,
+            on_conflict="always_update",
+        )
 
     async def limited_queue(self, limit: int) -> str:
         """The queue whose partitions run no more than `limit` runs at once.
@@ -168,6 +186,19 @@ class Durable:
                 "priority": event.sequence,
             },
             event.id,
+        )
+
+    def enqueue_batch(self, connection: sa.Connection, batch: Batch) -> None:
+        """Queue a batch in the transaction that writes it."""
+        assert self._client is not None
+        self._client.enqueue_in_transaction(
+            connection,
+            {
+                "workflow_name": "gateway.batch",
+                "queue_name": BATCHES_QUEUE,
+                "workflow_id": batch.id,
+            },
+            batch.id,
         )
 
     async def start_run(self, run_id: str, *, again: bool = False) -> None:

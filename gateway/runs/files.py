@@ -6,6 +6,7 @@ URLs touches.
 
 import hashlib
 import hmac
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import obstore
@@ -23,8 +24,8 @@ class FileStore:
         self._store = open_store(settings.store_location)
         self._secret = read_secret(settings.data / SECRET_FILE)
 
-    async def put(self, key: str, data: bytes) -> None:
-        """Keep bytes; the same key again replaces them."""
+    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
+        """Keep bytes, or all that come; the same key again replaces them."""
         await obstore.put_async(self._store, key, data)
 
     async def get(self, key: str) -> bytes | None:
@@ -34,6 +35,19 @@ class FileStore:
         except FileNotFoundError:
             return None
         return bytes(await found.bytes_async())
+
+    async def stream(self, key: str) -> AsyncIterator[bytes] | None:
+        """The bytes of a key piece by piece, or None."""
+        try:
+            found = await obstore.get_async(self._store, key)
+        except FileNotFoundError:
+            return None
+
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in found.stream():
+                yield bytes(piece)
+
+        return pieces()
 
     async def delete(self, folder: str) -> None:
         """Delete every key under a folder."""

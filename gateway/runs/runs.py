@@ -14,6 +14,9 @@ import structlog
 
 from gateway.guard import Guard, guarded_client
 from gateway.keys import KeyStore
+from gateway.runs.batches.batches import Batches
+from gateway.runs.batches.store import BatchStore
+from gateway.runs.batches.working import Ask, BatchWork
 from gateway.runs.database import Slot, close_database, is_dead, open_database, take_slot
 from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
 from gateway.runs.files import FileStore
@@ -41,7 +44,7 @@ SWEEP_RUNS = 200
 class Runs:
     """The one object that the web layer knows of runs."""
 
-    def __init__(self, equipment: Equipment, keys: KeyStore) -> None:
+    def __init__(self, equipment: Equipment, keys: KeyStore, ask: Ask) -> None:
         settings = equipment.settings
         self.settings = settings
         self.catalog = equipment.catalog
@@ -60,13 +63,16 @@ class Runs:
         self.performer = Performer(equipment, self.store, self.keeper, self.sources, self.threads)
         secret = partial(secret_of, keys=keys, data=settings.data)
         self.deliveries = Deliveries(self.store, self.files, self.client, secret)
+        batches = BatchStore(self.engine)
+        work = BatchWork(batches, self.files, self.threads, ask)
+        self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
         self._sweeper: asyncio.Task[None] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, equipment: Equipment, keys: KeyStore) -> AsyncIterator["Runs"]:
-        """Runs for as long as the block lasts."""
-        runs = cls(equipment, keys)
+    async def opened(cls, equipment: Equipment, keys: KeyStore, ask: Ask) -> AsyncIterator["Runs"]:
+        """Runs for as long as the block lasts; `ask` answers the lines of batches."""
+        runs = cls(equipment, keys, ask)
         await runs.start()
         try:
             yield runs
@@ -192,6 +198,10 @@ class Runs:
         """Draw a run, for the durable workflow."""
         await self.performer.perform(run_id)
 
+    async def work_through(self, batch_id: str) -> None:
+        """Work through a batch, for the durable workflow."""
+        await self.batches.work.work_through(batch_id)
+
     async def is_next(self, event_id: str) -> bool:
         """Whether an event's turn has come, for the durable workflow."""
         event = await self.performer.in_thread(self.store.event, event_id)
@@ -213,8 +223,9 @@ class Runs:
         dead = partial(is_dead, self.engine, self.settings.data)
         while True:
             before = time.time() - self.settings.run_days * 86400
-            while await self.sweep(before) or await self.uploads.sweep(before):
-                pass
+            for sweep in (self.sweep, self.uploads.sweep, self.batches.sweep):
+                while await sweep(before):
+                    pass
             if left := await self.durable.adopt(dead):
                 log.warning("took over from a process that died", workflows=left)
             await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.9, 1.1))

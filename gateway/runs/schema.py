@@ -114,3 +114,39 @@ files = sa.Table(
     sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
 )
+
+batches = sa.Table(
+    "gateway_batches",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("gateway_batches_by_owner", "owner", "number"),
+    sa.Index("gateway_batches_by_status", "status", "changed_at"),
+    sqlite_autoincrement=True,
+)
+
+batch_answers = sa.Table(
+    "gateway_batch_answers",
+    metadata,
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True),
+    sa.Column("failed", sa.Boolean, nullable=False),
+)
+
+batch_files = sa.Table(
+    "gateway_batch_files",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("purpose", sa.String(32), nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("gateway_batch_files_by_owner", "owner", "number"),
+    sqlite_autoincrement=True,
+)

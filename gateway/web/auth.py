@@ -11,17 +11,21 @@ from litestar.connection import ASGIConnection
 
 from gateway.catalog import Model
 from gateway.errors import Forbidden, RateLimited, Unauthorized
+from gateway.job import Priority
 from gateway.keys import Key, KeyStore
 from gateway.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 MINUTE = 60.0
+BATCH_OWNER = "batch_owner"
+"""In the state of a request that is a batch's line: the id of the key it is accounted to."""
 
 
 class Caller(msgspec.Struct, frozen=True):
     """Whoever sent a request; `key` is None where anyone may ask."""
 
     key: Key | None = None
+    priority: Priority = "interactive"
 
     @property
     def id(self) -> str:
@@ -61,6 +65,8 @@ class Doorkeeper:
             RateLimited: the key has had its requests of this minute.
         """
         caller = self.identify(connection)
+        if caller.priority == "batch":
+            return caller
         if caller.key and caller.key.requests_per_minute is not None:
             self._count(caller.key, caller.key.requests_per_minute)
         return caller
@@ -71,6 +77,8 @@ class Doorkeeper:
         Raises:
             Unauthorized: no key, or one that is not known.
         """
+        if (owner := connection.scope["state"].get(BATCH_OWNER)) is not None:
+            return self._owner_of_batch(owner)
         if self._is_open or not self._keys.keys():
             return Caller()
         secret = _secret(connection)
@@ -83,6 +91,13 @@ class Doorkeeper:
         if key is None:
             raise Unauthorized("Incorrect API key provided.")
         return Caller(key)
+
+    def _owner_of_batch(self, owner: str) -> Caller:
+        """Whose batch a line is of; requests from outside cannot set a scope's state."""
+        key = self._keys.get(owner)
+        if owner and key is None:
+            raise Unauthorized("The API key of this batch has been revoked.")
+        return Caller(key, "batch")
 
     @contextmanager
     def permit(self, caller: Caller, num_samples: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
@@ -11,8 +12,9 @@ from litestar import Request, Response
 
 from gateway.catalog import Catalog, Model
 from gateway.convert import decode_json
-from gateway.errors import InvalidType, UnsupportedMediaType
+from gateway.errors import InvalidType, InvalidValue, UnsupportedMediaType
 from gateway.images.store import PictureStore
+from gateway.intake import Terms
 from gateway.job import Job, StepDone
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
@@ -24,6 +26,7 @@ from gateway.web.patience import HeartbeatResponse, wait_for
 
 Asked = Request[Any, Any, Any]
 Respond = Callable[[list[Picture]], Awaitable[bytes]]
+TIMEOUT_HEADER = "X-Request-Timeout"
 LINGER_SECONDS = 2.0
 """How long work outlives a client that is known to try again: the SDKs' first backoff."""
 
@@ -60,6 +63,19 @@ class Desk:
         model = catalog.resolve(model_id) if model_id else Model(catalog.default)
         caller.check_may_use(model)
         return model
+
+    def terms(self, request: Asked, caller: Caller, *, clamp_steps: bool = False) -> Terms:
+        """On what terms a caller's request is taken.
+
+        Raises:
+            InvalidValue: `X-Request-Timeout` is not a number of seconds.
+        """
+        return Terms(
+            owner=caller.id,
+            priority=caller.priority,
+            clamp_steps=clamp_steps,
+            timeout_seconds=_timeout_seconds(request),
+        )
 
     async def answer(
         self,
@@ -145,6 +161,20 @@ async def read_json(request: Asked) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidType("body", "an object", type(body).__name__)
     return body
+
+
+def _timeout_seconds(request: Asked) -> float | None:
+    """How long the client says it waits, in `X-Request-Timeout`."""
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise InvalidValue(TIMEOUT_HEADER, text, "seconds above 0")
+    return seconds
 
 
 def _answered(content: bytes, headers: dict[str, str]) -> Response[bytes]:

@@ -89,7 +89,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
         body = convert(fold(upload.fields), friendli.DedicatedImageGenerationBody)
         asked = read_request(upload.fields)
         model = desk.resolve(body.model, caller)
-        job = await _job(desk, asked, model, caller, upload, clamp_steps=True)
+        job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
         return await friendli.answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -122,7 +122,7 @@ async def _answer_openai(
     if asked.strength is None and upload.fields.get("input_fidelity") == "high":
         asked = msgspec.structs.replace(asked, strength=FAITHFUL_STRENGTH)
     model = desk.resolve(asked.model, caller)
-    job = await _job(desk, asked, model, caller, upload)
+    job = await _job(desk, asked, model, upload, desk.terms(request, caller))
     if body.stream:
         return await openai.stream_images(desk, request, caller, job, wanted, "image_edit")
     return await openai.answer_images(desk, request, caller, job, wanted)
@@ -134,18 +134,12 @@ async def _answer_container(
     body = convert(fold(upload.fields), friendli.ContainerImageGenerationBody)
     asked = read_request(upload.fields)
     model = friendli.container_model(desk, body.model, caller)
-    job = await _job(desk, asked, model, caller, upload, clamp_steps=True)
+    job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
     return await friendli.answer_container_job(desk, request, caller, job, asked, body)
 
 
 async def _job(
-    desk: Desk,
-    asked: GenerationRequest,
-    model: Model,
-    caller: Caller,
-    upload: Upload,
-    *,
-    clamp_steps: bool = False,
+    desk: Desk, asked: GenerationRequest, model: Model, upload: Upload, terms: Terms
 ) -> Job:
     """The job of an edit; its pictures are decoded off the event loop.
 
@@ -170,7 +164,7 @@ async def _job(
         model,
         desk.catalog,
         desk.settings,
-        Terms(owner=caller.id, clamp_steps=clamp_steps),
+        terms,
         Inputs(
             tuple(to_pixels(on_white(image)) for image in images),
             to_pixels(as_mask(mask)) if mask else None,

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.catalog import Model
 from gateway.convert import convert
 from gateway.errors import ModelNotFound
-from gateway.intake import GenerationRequest, Terms, fold, read_request, to_job
+from gateway.intake import GenerationRequest, fold, read_request, to_job
 from gateway.job import Job
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, Rendering
@@ -113,7 +113,7 @@ def routes(desk: Desk) -> list[Any]:
         given = await read_json(request)
         body = convert(fold(given), DedicatedImageGenerationBody)
         asked = read_request(given)
-        job = _job(desk, asked, desk.resolve(body.model, caller), caller)
+        job = _job(desk, request, asked, desk.resolve(body.model, caller), caller)
         return await answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -164,7 +164,7 @@ async def answer_container(
     """Draw from a prompt and answer as the container does."""
     body = convert(fold(given), ContainerImageGenerationBody)
     asked = read_request(given)
-    job = _job(desk, asked, container_model(desk, body.model, caller), caller)
+    job = _job(desk, request, asked, container_model(desk, body.model, caller), caller)
     return await answer_container_job(desk, request, caller, job, asked, body)
 
 
@@ -203,8 +203,8 @@ def container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
         return desk.resolve(f"{desk.catalog.default.id}:{name}", caller)
 
 
-def _job(desk: Desk, asked: GenerationRequest, model: Model, caller: Caller) -> Job:
-    terms = Terms(owner=caller.id, clamp_steps=True)
+def _job(desk: Desk, request: Asked, asked: GenerationRequest, model: Model, caller: Caller) -> Job:
+    terms = desk.terms(request, caller, clamp_steps=True)
     return to_job(asked, model, desk.catalog, desk.settings, terms)
 
 

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gateway.convert import convert
 from gateway.errors import GatewayError, InvalidValue, UnsupportedValue
-from gateway.intake import Terms, fold, read_request, to_job
+from gateway.intake import fold, read_request, to_job
 from gateway.job import Job, StepDone
 from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, PreviewPicture, Rendering
@@ -172,7 +172,7 @@ def routes(desk: Desk) -> list[Any]:
         wanted = Wanted.of(body, request.headers.get("accept", ""))
         asked = read_request(given)
         model = desk.resolve(asked.model, caller)
-        job = to_job(asked, model, desk.catalog, desk.settings, Terms(owner=caller.id))
+        job = to_job(asked, model, desk.catalog, desk.settings, desk.terms(request, caller))
         if body.stream:
             return await stream_images(desk, request, caller, job, wanted, "image_generation")
         return await answer_images(desk, request, caller, job, wanted)

@@ -1,5 +1,6 @@
 """The OpenAPI document: bodies that routes read themselves, and the refusals of every route."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
+    Reference,
     RequestBody,
 )
 
@@ -23,18 +25,16 @@ REFUSALS = {
     404: "No such model.",
     405: "The route exists for another method.",
     408: "The request's deadline passed.",
+    409: "The request contradicts the state of what it names.",
     413: "The body is too large.",
     415: "The body is not JSON.",
     429: "Too many requests, or the engine is busy; see Retry-After.",
     500: "The pipeline failed.",
     503: "The server is shutting down; see Retry-After.",
 }
-RUN_REFUSALS = REFUSALS | {
-    404: "No such run, deployment, workflow or file.",
-    409: "The request contradicts the state of what it names.",
-}
+RUN_REFUSALS = REFUSALS | {404: "No such run, deployment, workflow or file."}
 COMMON = (400, 401, 403, 429, 500, 503)
-GENERATION = tuple(REFUSALS)
+GENERATION = tuple(status for status in REFUSALS if status != 409)
 BYTES = {"type": "string", "format": "binary"}
 
 
@@ -66,22 +66,28 @@ def documented(
         def __post_init__(self) -> None:
             asked = {"application/json": _media(schema_of(body))}
             if multipart:
-                asked["multipart/form-data"] = _media(form_schema(body))
+                asked["multipart/form-data"] = _media(form_schema(body, "image", "mask"))
             self.request_body = RequestBody(required=True, content=asked)
-            content = {"application/json": _media(schema_of(answer))}
-            if streams:
-                content |= {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
-                content["text/event-stream"] = _media({"type": "string"})
-            self.responses = {"200": OpenAPIResponse("Pictures.", content=content)}
-            self.responses |= {
-                str(status): OpenAPIResponse(
-                    REFUSALS[status],
-                    content={"application/json": _media(schema_of(ErrorBody))},
-                )
-                for status in GENERATION
-            }
+            more = {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
+            more["text/event-stream"] = _media({"type": "string"})
+            self.responses = _responses(answer, more if streams else {})
 
     return Documented
+
+
+def documented_form(body: type[msgspec.Struct], answer: type[msgspec.Struct]) -> type[Operation]:
+    """An operation class that documents a form with a `file`."""
+
+    @dataclass
+    class DocumentedForm(Operation):
+        """The generated operation, its body and responses replaced."""
+
+        def __post_init__(self) -> None:
+            form = {"multipart/form-data": _media(form_schema(body, "file"))}
+            self.request_body = RequestBody(required=True, content=form)
+            self.responses = _responses(answer)
+
+    return DocumentedForm
 
 
 class RunFault(msgspec.Struct, frozen=True):
@@ -120,6 +126,19 @@ def of_runs(body: type[msgspec.Struct] | None = None, *answers: str) -> type[Ope
     return OfRuns
 
 
+def _responses(
+    answer: type[msgspec.Struct], more: Mapping[str, OpenAPIMediaType] = {}
+) -> dict[str, OpenAPIResponse | Reference]:
+    """A success as JSON, or in more content types, and every refusal."""
+    content = {"application/json": _media(schema_of(answer)), **more}
+    refused = {"application/json": _media(schema_of(ErrorBody))}
+    responses: dict[str, OpenAPIResponse | Reference] = {
+        str(status): OpenAPIResponse(REFUSALS[status], content=refused) for status in GENERATION
+    }
+    responses["200"] = OpenAPIResponse("Success.", content=content)
+    return responses
+
+
 def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """A Struct's JSON schema with every reference written out."""
     schema = msgspec.json.schema(kind)
@@ -139,15 +158,15 @@ def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
     return result
 
 
-def form_schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """A Struct as a form: pictures are files, everything else is text."""
+def form_schema(kind: type[msgspec.Struct], *files: str) -> dict[str, Any]:
+    """A Struct as a form with files, the first of which is required; all else is text."""
     names = schema_of(kind)["properties"]
     fields: dict[str, Any] = {name: {"type": "string"} for name in names}
     fields.pop("images", None)
     return {
         "type": "object",
-        "properties": fields | {"image": BYTES, "mask": BYTES},
-        "required": ["image"],
+        "properties": fields | dict.fromkeys(files, BYTES),
+        "required": [files[0]],
     }
 
 

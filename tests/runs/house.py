@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.keys import KeyStore
+from gateway.runs.batches.records import Answer, Batch, Line
 from gateway.runs.perform import Equipment
 from gateway.runs.records import Order, Run
 from gateway.runs.runs import Runs
@@ -27,8 +28,13 @@ async def opened(
         catalog=small_catalog(),
         settings=Settings(data=data, database=database, **settings),
     )
-    async with Runs.opened(equipment, KeyStore(data)) as runs:
+    async with Runs.opened(equipment, KeyStore(data), refuse) as runs:
         yield runs
+
+
+async def refuse(batch: Batch, line: Line) -> Answer:
+    """These tests have no batches."""
+    raise AssertionError("nothing answers lines here")
 
 
 def order(prompt: str = "a cat", **fields: Any) -> Order:

@@ -29,7 +29,7 @@ from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from tests.engine import tiny, tiny_loras
 from tests.runs.graph import examples
-from tests.runs.house import OWNER, draw
+from tests.runs.house import OWNER, draw, refuse
 
 SIZES = {"native": [64, 64], "min": 16, "max": 256, "multiple_of": 16}
 TOLERANCE = 2 / 255
@@ -66,7 +66,7 @@ async def drawing(catalog: Catalog, data: Path) -> AsyncIterator[Runs]:
     equipment = Equipment(engine=engine, catalog=catalog, settings=settings)
     await engine.start()
     try:
-        async with Runs.opened(equipment, KeyStore(data)) as runs:
+        async with Runs.opened(equipment, KeyStore(data), refuse) as runs:
             yield runs
     finally:
         await engine.stop(0)

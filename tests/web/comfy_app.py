@@ -18,6 +18,7 @@ from gateway.web.comfydeploy_files import PUBLIC_ROUTES
 from gateway.web.comfydeploy_wire import Asker
 from gateway.web.faults import answer_gateway_error
 from tests.runs.drawing import TestEngine, small_catalog
+from tests.runs.house import refuse
 
 Client = TestClient[Litestar]
 
@@ -34,7 +35,7 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         equipment = Equipment(engine=engine, catalog=small_catalog(), settings=settings)
-        async with Runs.opened(equipment, KeyStore(settings.data)) as runs:
+        async with Runs.opened(equipment, KeyStore(settings.data), refuse) as runs:
             app.state.runs = runs
             yield
 

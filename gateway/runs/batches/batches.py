@@ -1,0 +1,163 @@
+"""Batches from the outside: files taken, batches begun, watched, cancelled and forgotten."""
+
+import secrets
+import time
+from collections.abc import AsyncIterator
+
+import structlog
+
+from gateway.errors import Conflict, NotFound
+from gateway.runs.batches.records import FILE_PREFIX, Batch, KeptFile
+from gateway.runs.batches.store import Announce, BatchStore
+from gateway.runs.batches.working import BatchWork
+from gateway.runs.files import FileStore
+
+log = structlog.get_logger()
+
+WINDOW_SECONDS = 24 * 3600
+SWEPT_AT_ONCE = 100
+NOT_CANCELLABLE = ("failed", "completed", "expired", "finalizing")
+
+
+class Batches:
+    """The one object that the web layer knows of batches."""
+
+    def __init__(
+        self, store: BatchStore, work: BatchWork, files: FileStore, announce: Announce
+    ) -> None:
+        self.store = store
+        self.work = work
+        self.files = files
+        self._announce = announce
+
+    async def keep_file(
+        self, owner: str, name: str, purpose: str, data: bytes, expires_at: float | None = None
+    ) -> KeptFile:
+        """Keep an uploaded file."""
+        file = KeptFile(
+            id=FILE_PREFIX + secrets.token_hex(12),
+            owner=owner,
+            name=name,
+            purpose=purpose,
+            size_bytes=len(data),
+            created_at=time.time(),
+            expires_at=expires_at,
+        )
+        await self.files.put(file.key, data)
+        await self.work.in_thread(self.store.add_file, file)
+        return file
+
+    async def file(self, file_id: str, owner: str) -> KeptFile:
+        """A file's record.
+
+        Raises:
+            NotFound: the owner has no such file.
+        """
+        file = await self.work.in_thread(self.store.file, file_id, owner)
+        if file is None:
+            raise NotFound(f"No such File object: {file_id}", param="id")
+        return file
+
+    async def files_of(
+        self,
+        owner: str,
+        *,
+        purpose: str | None,
+        after: str | None,
+        limit: int,
+        newest_first: bool,
+    ) -> tuple[list[KeptFile], bool]:
+        """A page of an owner's files, and whether there are more."""
+        return await self.work.in_thread(
+            self.store.files,
+            owner,
+            purpose=purpose,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
+        )
+
+    async def content(self, file: KeptFile) -> AsyncIterator[bytes]:
+        """The bytes of a file, piece by piece.
+
+        Raises:
+            NotFound: they are gone.
+        """
+        pieces = await self.files.stream(file.key)
+        if pieces is None:
+            raise NotFound(f"No such File object: {file.id}", param="id")
+        return pieces
+
+    async def delete_file(self, file: KeptFile) -> None:
+        """Forget a file."""
+        await self.work.in_thread(self.store.remove_file, file.id)
+        await self.files.delete_one(file.key)
+
+    async def begin(self, batch: Batch) -> None:
+        """Write a batch down, to be worked through from now on."""
+        await self.work.in_thread(self.store.add, batch, self._announce)
+
+    async def get(self, batch_id: str, owner: str) -> Batch:
+        """A batch as it stands.
+
+        Raises:
+            NotFound: the owner has no such batch.
+        """
+        batch = await self.work.in_thread(self.store.get, batch_id, owner)
+        if batch is None:
+            raise NotFound(f"No batch found with id '{batch_id}'.", param="batch_id")
+        return batch
+
+    async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
+        """A page of an owner's batches, newest first, and whether there are more."""
+        return await self.work.in_thread(self.store.page, owner, after=after, limit=limit)
+
+    async def cancel(self, batch_id: str, owner: str) -> Batch:
+        """Have a batch stop; what is answered by then stays.
+
+        Raises:
+            NotFound: the owner has no such batch.
+            Conflict: it has ended already.
+        """
+        batch = await self.get(batch_id, owner)
+        await self.work.in_thread(
+            self.store.change,
+            batch_id,
+            unless=(*NOT_CANCELLABLE, "cancelling", "cancelled"),
+            status="cancelling",
+            cancelling_at=time.time(),
+        )
+        self.work.cancel(batch_id)
+        batch = await self.get(batch_id, owner)
+        if batch.status in NOT_CANCELLABLE:
+            raise Conflict(f"Cannot cancel a batch with status '{batch.status}'.")
+        return batch
+
+    async def sweep(self, before: float) -> int:
+        """Forget some files and batches that are older than a time, or expired; how many."""
+        old = await self.work.in_thread(self.store.ended_before, before, SWEPT_AT_ONCE)
+        for batch in old:
+            await self.work.in_thread(self.store.forget, batch.id)
+        files = await self.work.in_thread(self.store.files_to_forget, before, SWEPT_AT_ONCE)
+        for file in files:
+            await self.delete_file(file)
+        if old or files:
+            log.info("batches forgotten", batches=len(old), files=len(files))
+        return len(old) + len(files)
+
+
+def new_batch(
+    owner: str, endpoint: str, file: KeptFile, base_url: str, metadata: dict[str, str] | None
+) -> Batch:
+    """A batch that nothing has happened to yet."""
+    now = time.time()
+    return Batch(
+        id=f"batch_{secrets.token_hex(12)}",
+        owner=owner,
+        endpoint=endpoint,
+        input_file_id=file.id,
+        created_at=now,
+        expires_at=now + WINDOW_SECONDS,
+        base_url=base_url,
+        metadata=metadata,
+    )

@@ -1,0 +1,72 @@
+"""The input file of a batch: one request a line, all of them checked before any is drawn."""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from gateway.runs.batches.records import Fault, Line
+
+MAX_LINES = 50_000
+MAX_FAULTS = 100
+MAX_ID_CHARACTERS = 512
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
+_decoder = msgspec.json.Decoder(Line)
+
+
+def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
+    """The requests of a file, and what is wrong with it; blank lines are skipped."""
+    lines: list[Line] = []
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    for number, text in _texts(data):
+        line = _read(text, number, endpoint, seen)
+        if isinstance(line, Line):
+            seen.add(line.id)
+            lines.append(line)
+        elif len(faults) < MAX_FAULTS:
+            faults.append(line)
+    if not lines and not faults:
+        faults.append(Fault("empty_file", "The input file has no requests."))
+    if len(lines) > MAX_LINES:
+        message = f"The input file has {len(lines)} requests; a batch may have {MAX_LINES}."
+        faults.append(Fault("too_many_tasks", message))
+    return lines, faults
+
+
+def _texts(data: bytes) -> Iterator[tuple[int, bytes]]:
+    for number, text in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        if text.strip():
+            yield number, text
+
+
+def _read(text: bytes, number: int, endpoint: str, seen: set[str]) -> Line | Fault:
+    try:
+        line = _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        return _malformed(str(error), number)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Fault("invalid_json_line", "This line is not parseable as valid JSON.", number)
+    return next(_faults(line, number, endpoint, seen), line)
+
+
+def _malformed(refusal: str, number: int) -> Fault:
+    message, _, path = refusal.partition(" - at `$.")
+    missing = _MISSING.fullmatch(message)
+    param = path.rstrip("`") or (missing["name"] if missing else None)
+    return Fault("invalid_request", f"{message}.", number, param)
+
+
+def _faults(line: Line, number: int, endpoint: str, seen: set[str]) -> Iterator[Fault]:
+    if not 0 < len(line.id) <= MAX_ID_CHARACTERS:
+        message = f"'custom_id' must have 1 to {MAX_ID_CHARACTERS} characters."
+        yield Fault("invalid_custom_id", message, number, "custom_id")
+    if line.id in seen:
+        message = f"The custom_id '{line.id}' has been used before in this file."
+        yield Fault("duplicate_custom_id", message, number, "custom_id")
+    if line.url.removeprefix("/v1") != endpoint.removeprefix("/v1"):
+        message = f"The URL '{line.url}' differs from the batch's endpoint '{endpoint}'."
+        yield Fault("mismatched_url", message, number, "url")
+    if line.body.get("stream"):
+        message = "Batches are answered whole: 'stream' cannot be true."
+        yield Fault("unsupported_stream", message, number, "body.stream")

@@ -1,0 +1,108 @@
+"""Batches in the database and through time: expiry, sweeping, and files that are gone."""
+
+import time
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import msgspec
+
+from gateway.errors import NotFound
+from gateway.keys import KeyStore
+from gateway.runs.batches.batches import new_batch
+from gateway.runs.batches.records import Answer, Batch, Line
+from gateway.runs.perform import Equipment
+from gateway.runs.runs import Runs
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine, small_catalog
+from tests.runs.house import until
+
+URL = "/v1/images/generations"
+
+
+async def answer(batch: Batch, line: Line) -> Answer:
+    """Answers every line at once, but for those that never come to an end."""
+    if line.body["prompt"] == "never":
+        return Answer(429, "req_1", b"{}", retry_after_seconds=60)
+    return Answer(200, "req_1", b'   {"data":[]}')
+
+
+def opened(data: Path, database: str | None) -> AbstractAsyncContextManager[Runs]:
+    settings = Settings(data=data, database=database)
+    equipment = Equipment(engine=TestEngine(), catalog=small_catalog(), settings=settings)
+    return Runs.opened(equipment, KeyStore(data), answer)
+
+
+async def begun(runs: Runs, *prompts: str, seconds: float = 3600) -> Batch:
+    lines = (
+        {"custom_id": str(number), "method": "POST", "url": URL, "body": {"prompt": prompt}}
+        for number, prompt in enumerate(prompts)
+    )
+    data = b"\n".join(map(msgspec.json.encode, lines))
+    file = await runs.batches.keep_file("ann", "lines.jsonl", "batch", data)
+    batch = new_batch("ann", URL, file, "http://here", None)
+    batch = msgspec.structs.replace(batch, expires_at=time.time() + seconds)
+    await runs.batches.begin(batch)
+    return batch
+
+
+async def ended(runs: Runs, batch: Batch) -> Batch:
+    async def has_ended() -> bool:
+        return (await runs.batches.get(batch.id, "ann")).has_ended
+
+    await until(has_ended)
+    return await runs.batches.get(batch.id, "ann")
+
+
+async def content(runs: Runs, file_id: str | None) -> list[dict[str, object]]:
+    assert file_id
+    file = await runs.batches.file(file_id, "ann")
+    data = b"".join([piece async for piece in await runs.batches.content(file)])
+    assert file.size_bytes == len(data)
+    return [msgspec.json.decode(text) for text in data.splitlines()]
+
+
+async def test_what_is_not_answered_in_time_expires(tmp_path: Path, database: str | None) -> None:
+    async with opened(tmp_path, database) as runs:
+        batch = await ended(runs, await begun(runs, "a cat", "never", seconds=2))
+        assert batch.status == "expired"
+        assert batch.expired_at
+        assert (batch.num_lines, batch.num_completed, batch.num_failed) == (2, 1, 1)
+        (one,) = await content(runs, batch.output_file_id)
+        assert one["response"] == {
+            "status_code": 200, "request_id": "req_1", "body": {"data": []},
+        }  # fmt: skip
+        (late,) = await content(runs, batch.error_file_id)
+        assert late["custom_id"] == "1"
+        assert late["response"] is None
+        error = late["error"]
+        assert isinstance(error, dict)
+        assert error["code"] == "batch_expired"
+
+
+async def test_a_batch_whose_file_is_deleted_fails(tmp_path: Path, database: str | None) -> None:
+    async with opened(tmp_path, database) as runs:
+        file = await runs.batches.keep_file("ann", "lines.jsonl", "batch", b"{}")
+        await runs.batches.delete_file(file)
+        batch = new_batch("ann", URL, file, "http://here", None)
+        await runs.batches.begin(batch)
+        failed = await ended(runs, batch)
+        assert failed.status == "failed"
+        assert [fault.code for fault in failed.faults] == ["input_file_gone"]
+
+
+async def test_old_batches_and_expired_files_are_forgotten(
+    tmp_path: Path, database: str | None
+) -> None:
+    async with opened(tmp_path, database) as runs:
+        batch = await ended(runs, await begun(runs, "a cat"))
+        expired = await runs.batches.keep_file("ann", "x", "user_data", b"x", time.time() - 1)
+        assert await runs.batches.sweep(time.time() - 60) == 1
+        assert await runs.batches.files.get(expired.key) is None
+        assert await runs.batches.get(batch.id, "ann") == batch
+        assert await runs.batches.sweep(time.time() + 1) == 3
+        try:
+            await runs.batches.get(batch.id, "ann")
+        except NotFound:
+            assert await runs.batches.sweep(time.time() + 1) == 0
+        else:
+            raise AssertionError("the batch is still there")
