@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import ModelNotFound
+from gateway.job import Matting
 
 Positive = Annotated[int, Meta(ge=1)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
@@ -78,6 +79,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     where `model_index.json` should not decide; `edit_pipeline` one that edits images by
     instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
     those passed as None, `arguments_at` those for one number of steps only.
+    `matting` is how a transparent background is cut out, where the pictures' own is plain.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
     """
 
@@ -103,7 +105,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     unset: tuple[str, ...] = ()
     arguments_at: dict[int, dict[str, Any]] = msgspec.field(default_factory=dict)
     edits: bool = True
-    transparent: bool = False
+    matting: Matting | None = None
     aliases: tuple[str, ...] = ()
     path: Path | None = None
     """The card's own file; set on loading, not written by hand."""

@@ -9,7 +9,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 import msgspec
@@ -64,7 +64,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a client wants drawn. Absent values come from the endpoint's card.
 
     `size` is `[width, height]` in pixels; `seed` None or -1 is random; `strength` in
-    (0, 1] belongs to edits; `timeout_seconds` is the client's own deadline.
+    (0, 1] belongs to edits; `timeout_seconds` is the client's own deadline. A transparent
+    `background` is given where the endpoint's card says how.
     """
 
     prompt: str
@@ -80,6 +81,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     strength: Annotated[float, Meta(gt=0, le=1)] | None = None
     scheduler: str | None = None
     partial_images: Annotated[int, Meta(ge=0, le=3)] = 0
+    background: Literal["transparent", "opaque", "auto"] | None = None
     timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 
@@ -245,6 +247,7 @@ def to_job(
         strength=request.strength,
         scheduler=request.scheduler,
         num_previews=request.partial_images,
+        matting=card.matting if request.background == "transparent" else None,
         priority=terms.priority,
         deadline=time.time() + seconds if seconds else None,
         owner=terms.owner,

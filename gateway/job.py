@@ -10,6 +10,8 @@ import msgspec
 
 from gateway.errors import FAILURES, GatewayError, GenerationFailed
 
+Matting = Literal["border"]
+"""`border`: what joins a picture's edge in the edge's own colour is background."""
 Priority = Literal["interactive", "batch"]
 
 
@@ -43,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `num_previews` intermediate pictures per sample are reported, spread over the steps.
     `scheduler` is a diffusers class that replaces the endpoint's own, `scheduler_config` what
     it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
+    `matting` is the rule by which the background is made transparent, None for opaque.
     `deadline` is seconds since the epoch; `owner` is the key the job is accounted to.
     `arguments` are extra keyword arguments of the pipeline's call.
     """
@@ -64,6 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     num_previews: int = 0
+    matting: Matting | None = None
     priority: Priority = "interactive"
     deadline: float | None = None
     owner: str = ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.job import AdapterUse, Finished, Job
+from gateway.job import AdapterUse, Finished, Job, Matting
 
 KEY = "gateway"
 """The PNG text chunk that holds the receipt as JSON."""
@@ -35,6 +35,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_size: tuple[int, int] | None = None
     strength: float | None = None
     num_images: int = 0
+    matting: Matting | None = None
     scheduler_asked: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
@@ -58,6 +59,7 @@ def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> 
         adapters=job.adapters,
         strength=job.strength,
         num_images=len(job.images),
+        matting=job.matting,
         arguments=job.arguments,
         digests=digests,
         versions=library_versions(),
@@ -110,6 +112,7 @@ def job_of(receipt: Receipt, job_id: str) -> Job:
         adapters=receipt.adapters,
         scheduler=receipt.scheduler_asked,
         scheduler_config=receipt.scheduler_config,
+        matting=receipt.matting,
         arguments=dict(receipt.arguments),
     )
 

@@ -12,6 +12,7 @@ from gateway.catalog import Catalog
 from gateway.digest import Digests
 from gateway.engine.protocol import Engine
 from gateway.images.encode import encode, resample
+from gateway.images.matting import cut_out
 from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
 from gateway.metrics import ENCODE_SECONDS
 from gateway.receipt import Receipt, receipt_of, receipt_text
@@ -30,7 +31,7 @@ class Rendering(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A finished sample; `data` is the encoded file, or bare `[height, width, 3]` if raw."""
+    """A finished sample; `data` is the encoded file, or bare `[height, width, channels]` if raw."""
 
     sample: int
     seed: int
@@ -38,6 +39,7 @@ class Picture(msgspec.Struct, frozen=True):
     format: Format
     width: int
     height: int
+    channels: int
     receipt: Receipt
 
 
@@ -103,6 +105,7 @@ class Studio:
             format=rendering.format,
             width=pixels.width,
             height=pixels.height,
+            channels=pixels.channels,
             receipt=receipt,
         )
 
@@ -118,6 +121,8 @@ class Studio:
 def _render(
     pixels: Pixels, job: Job, rendering: Rendering, text: dict[str, str]
 ) -> tuple[Pixels, bytes]:
+    if job.matting:
+        pixels = cut_out(pixels)
     if job.output_size and job.output_size != (pixels.width, pixels.height):
         pixels = resample(pixels, job.output_size)
     if rendering.format == "raw":

@@ -13,9 +13,12 @@ from gateway.errors import UnsupportedValue
 from gateway.images.decode import as_mask, on_white, to_pixels
 from gateway.intake import GenerationRequest, Inputs, Terms, fold, read_request, to_job
 from gateway.job import Job
-from gateway.web import friendli, openai
+from gateway.web import friendli
 from gateway.web.auth import Caller
 from gateway.web.desk import Desk
+from gateway.web.openai import answer_images
+from gateway.web.openai_stream import stream_images
+from gateway.web.openai_wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
 from gateway.web.schema import documented
 from gateway.web.uploads import Upload, decoded, read_upload
 
@@ -25,7 +28,7 @@ VARIATION_STRENGTH = 0.7
 VARIATION_PROMPT = ""
 
 
-class ImageEditBody(openai.ImageGenerationBody, frozen=True, kw_only=True):
+class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     """`POST /v1/images/edits`, as JSON or as multipart with the same names.
 
     `images` are `{image_url}` objects with a URL or data URL; in multipart, `image` or
@@ -47,9 +50,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     @post(
         ["/v1/images/edits", "/images/edits"],
         status_code=200,
-        operation_class=documented(
-            ImageEditBody, openai.ImagesResponse, streams=True, multipart=True
-        ),
+        operation_class=documented(ImageEditBody, ImagesResponse, streams=True, multipart=True),
         tags=["images"],
     )
     async def edit_images(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -63,7 +64,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     @post(
         ["/v1/images/variations", "/images/variations"],
         status_code=200,
-        operation_class=documented(ImageEditBody, openai.ImagesResponse, multipart=True),
+        operation_class=documented(ImageEditBody, ImagesResponse, multipart=True),
         tags=["images"],
     )
     async def vary_image(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -116,16 +117,16 @@ async def _answer_openai(
     *,
     needs_prompt: bool = True,
 ) -> Response[Any]:
-    body = convert(openai.folded_body(upload.fields), openai.ImageGenerationBody)
-    wanted = openai.Wanted.of(body, request.headers.get("accept", ""))
+    body = convert(folded_body(upload.fields), ImageGenerationBody)
+    wanted = Wanted.of(body, request.headers.get("accept", ""))
     asked = read_request(upload.fields, needs_prompt=needs_prompt)
     if asked.strength is None and upload.fields.get("input_fidelity") == "high":
         asked = msgspec.structs.replace(asked, strength=FAITHFUL_STRENGTH)
     model = desk.resolve(asked.model, caller)
     job = await _job(desk, asked, model, upload, desk.terms(request, caller))
     if body.stream:
-        return await openai.stream_images(desk, request, caller, job, wanted, "image_edit")
-    return await openai.answer_images(desk, request, caller, job, wanted)
+        return await stream_images(desk, request, caller, job, wanted, "image_edit")
+    return await answer_images(desk, request, caller, job, wanted)
 
 
 async def _answer_container(

@@ -188,6 +188,7 @@ async def answer_container_job(
                 response_format=form,
                 width=first.width,
                 height=first.height,
+                channels=first.channels,
             )
         )
 
@@ -229,5 +230,5 @@ async def _item(desk: Desk, request: Asked, picture: Picture, form: str) -> Dedi
         b64_json=data,
         width=picture.width if raw else UNSET,
         height=picture.height if raw else UNSET,
-        channels=3 if raw else UNSET,
+        channels=picture.channels if raw else UNSET,
     )

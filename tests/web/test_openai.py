@@ -1,6 +1,7 @@
 """OpenAI's dialect, as its clients see it; the engine paints plain pictures."""
 
 import base64
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -25,11 +26,14 @@ def two_endpoints() -> Catalog:
     tiny = EndpointCard(id="tiny", sizes=Sizes(native=(64, 64), min=32, max=256, multiple_of=8))
     sizes = Sizes(native=(64, 64), min=16, max=2048, multiple_of=8, resample=True)
     resampled = EndpointCard(id="resampled", sizes=sizes)
+    keyed = EndpointCard(id="keyed", sizes=Sizes(native=(64, 64), min=32), matting="border")
     style = AdapterCard(
         endpoint="tiny", route="style", source="style.safetensors", scale_range=(0.0, 2.0)
     )
     return Catalog(
-        {"tiny": tiny, "resampled": resampled}, {("tiny", "style"): style}, {"dall-e-3": "tiny"}
+        {"tiny": tiny, "resampled": resampled, "keyed": keyed},
+        {("tiny", "style"): style},
+        {"dall-e-3": "tiny"},
     )
 
 
@@ -319,7 +323,7 @@ def test_overload_is_429_with_a_time_to_come_back(
 
 def test_models_are_listed_with_adapters_and_aliases(client: Client) -> None:
     listed = {model["id"]: model for model in client.get("/models").json()["data"]}
-    assert set(listed) == {"tiny", "tiny:style", "resampled", "dall-e-3"}
+    assert set(listed) == {"tiny", "tiny:style", "resampled", "keyed", "dall-e-3"}
     assert listed["dall-e-3"]["alias_of"] == "tiny"
     assert client.get("/v1/models/tiny%3Astyle").json()["adapter"] == "style"
     assert client.get("/v1/models/tiny:style").json()["id"] == "tiny:style"
@@ -350,3 +354,45 @@ def test_a_slow_picture_answered_as_bytes_stays_whole(client: Client) -> None:
         headers={"Accept": "image/png"},
     )
     assert picture(answer.content).size == (64, 64)
+
+
+def test_a_transparent_background_where_the_card_says_how(client: Client) -> None:
+    body = post(client, model="keyed", background="transparent").json()
+    assert body["background"] == "transparent"
+    image = picture(base64.b64decode(body["data"][0]["b64_json"]))
+    assert image.mode == "RGBA"
+    assert image.getchannel("A").getextrema() == (0, 0)  # the plain picture is all background
+    raw = post(client, model="keyed", background="transparent", response_format="raw").json()
+    (item,) = raw["data"]
+    assert item["channels"] == 4
+    assert len(base64.b64decode(item["b64_json"])) == 64 * 64 * 4
+
+
+@pytest.mark.parametrize("asked", [{"model": "keyed"}, {"background": "transparent"}])
+def test_other_backgrounds_are_opaque_and_said_to_be(client: Client, asked: Any) -> None:
+    body = post(client, **asked).json()
+    assert body["background"] == "opaque"
+    assert picture(base64.b64decode(body["data"][0]["b64_json"])).mode == "RGB"
+
+
+def test_a_transparent_jpeg_is_refused(client: Client) -> None:
+    answer = post(client, model="keyed", background="transparent", output_format="jpeg")
+    refused(answer, 400, "unsupported_value", "background")
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "inf"])
+def test_a_timeout_header_that_is_no_time_is_refused(client: Client, text: str) -> None:
+    answer = client.post(PATH, json={"prompt": "a cat"}, headers={"x-request-timeout": text})
+    refused(answer, 400, "invalid_value", "X-Request-Timeout")
+
+
+def test_a_timeout_header_is_the_jobs_deadline(client: Client, engine: TestEngine) -> None:
+    before = time.time()
+    answer = client.post(PATH, json={"prompt": "a cat"}, headers={"x-request-timeout": "30.5"})
+    assert answer.status_code == 200
+    deadline = engine.jobs[-1].deadline
+    assert deadline
+    assert before + 30.5 <= deadline <= time.time() + 30.5
+    own = {"prompt": "a cat", "timeout": 60}
+    client.post(PATH, json=own, headers={"x-request-timeout": "30"})
+    assert (engine.jobs[-1].deadline or 0) > before + 50

@@ -19,7 +19,7 @@ from PIL import Image
 from subjects import fetch, read_subjects
 from torch import Tensor
 from training import log, restore, start_from, train
-from words import Asker, Reader
+from words import NUM_TOKENS, Asker, Reader
 
 EXPORTED = Path(__file__).resolve().parent.parent / "unet"
 SAMPLE_PROMPTS = (
@@ -38,15 +38,24 @@ SAMPLE_PROMPTS = (
 )
 
 
+NUM_PREPARED = 4096
+RENEWED = 4
+"""One in so many of a batch's latents is new, the others have served before."""
+
+
 def new_denoiser() -> UNet2DConditionModel:
-    """An untrained UNet; the pooled prompt modulates every block, its tokens are attended to."""
+    """An untrained UNet; the pooled prompt modulates every block, its tokens are attended to.
+
+    Most weights work at 4x4, where a convolution's padding tells it where it is: shapes are
+    learned there, in a fraction of the time that as many weights at 16x16 take.
+    """
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        block_out_channels=(128, 256),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(64, 128, 320),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=384,
         attention_head_dim=8,
@@ -56,7 +65,11 @@ def new_denoiser() -> UNet2DConditionModel:
 
 
 class Lessons:
-    """Batches of latents, prompts and noise levels; harder as training goes on."""
+    """Batches of latents, prompts and noise levels; harder as training goes on.
+
+    Preparing a picture costs half as much as learning from it, so each serves a few times,
+    with other noise.
+    """
 
     def __init__(self, work: Path, device: torch.device, style: str = "flat") -> None:
         self.device = device
@@ -70,10 +83,27 @@ class Lessons:
         # Plain shapes weigh more: their colour is all there is to them.
         weights = [4.0 if subject.is_shape else 1.0 for subject in subjects]
         self._weights = torch.tensor(weights)
+        self._latents = torch.empty(NUM_PREPARED, LATENT_CHANNELS, 16, 16, device=device)
+        self._states = torch.empty(NUM_PREPARED, NUM_TOKENS, 384, dtype=torch.half, device=device)
+        self._num_added = 0
 
-    @torch.no_grad()
     def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """`x_0` `[count, 8, 16, 16]`, token states `[count, 20, 384]`, levels `[count]`."""
+        while self._num_added < NUM_PREPARED:
+            self._add(128, progress)
+        self._add(max(1, count // RENEWED), progress)
+        chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
+        level = levels(count, progress).to(self.device)
+        return self._latents[chosen], self._states[chosen].float(), level
+
+    def _add(self, count: int, progress: float) -> None:
+        """Prepare pictures in place of the oldest."""
+        places = torch.arange(self._num_added, self._num_added + count) % NUM_PREPARED
+        self._latents[places], self._states[places] = self._prepared(count, progress)
+        self._num_added += count
+
+    @torch.no_grad()
+    def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
         index = torch.multinomial(self._weights, count, replacement=True)
         chosen = torch.randint(len(PALETTE), (count,))
         named = torch.rand(count) < 0.6
@@ -87,7 +117,7 @@ class Lessons:
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
             states = self.reader.read(prompts)
-        return clean.float(), states.float(), levels(count, progress).to(self.device)
+        return clean.float(), states.half()
 
 
 def levels(count: int, progress: float) -> Tensor:
@@ -132,7 +162,7 @@ def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
         lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
         work=work,
         minutes=minutes,
-        learning_rate=6e-4,
+        learning_rate=8e-4,
         samples=samples,
     )
 

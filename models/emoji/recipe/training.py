@@ -51,7 +51,9 @@ def train(  # noqa: PLR0913  a stage is what these name
     """
     checkpoint = work / f"{name}.pt"
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        trained, lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.98), fused=True
+    )
     average, step = Average(model, decay), 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -116,11 +118,16 @@ def restore(model: nn.Module, trained: Path, exported: Path) -> None:
 
 
 def start_from(model: nn.Module, exported: Path) -> None:
-    """Begin with the weights that were exported before, where there are any."""
+    """Begin with the weights that were exported before, where there are any that fit."""
     path = exported / "diffusion_pytorch_model.safetensors"
     if path.exists():
-        weights = load_file(path)
-        model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+        if _shapes(weights) == _shapes(model.state_dict()):
+            model.load_state_dict(weights)
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _budget(minutes: float) -> Iterator[float]:

@@ -1,0 +1,152 @@
+"""OpenAI's streamed pictures: previews and pictures as server-sent events, in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import msgspec
+from litestar.response import Stream
+from msgspec import UNSET, UnsetType
+
+from gateway.errors import GatewayError, UnsupportedValue
+from gateway.job import Job, StepDone
+from gateway.receipt import Receipt
+from gateway.studio import Picture, PreviewPicture, Rendering
+from gateway.web.auth import Caller
+from gateway.web.desk import Asked, Desk
+from gateway.web.faults import envelope
+from gateway.web.openai_wire import Usage, Wanted, background_of, base64_text, resample_headers
+
+PING = b": ping\n\n"
+
+
+class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A server-sent event of a streamed generation."""
+
+    type: str
+    b64_json: str
+    created_at: int
+    size: str
+    quality: str
+    background: str
+    output_format: str
+    index: int
+    partial_image_index: int | UnsetType = UNSET
+    usage: Usage | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    receipt: Receipt | UnsetType = UNSET
+
+
+async def stream_images(
+    desk: Desk, request: Asked, caller: Caller, job: Job, wanted: Wanted, prefix: str
+) -> Stream:
+    """Server-sent events: previews while drawing, then each picture.
+
+    Admission is decided before the first byte, so that a refusal keeps its status.
+    """
+    rendering = wanted.rendering
+    if rendering.format == "raw":
+        raise UnsupportedValue("'raw' cannot be streamed.", param="response_format")
+    still = Rendering(rendering.format, rendering.quality, previews=rendering.format)
+    items = await begun(desk.stream(request, caller, job, still))
+    frames = _frames(items, job, wanted, prefix)
+    return Stream(
+        keep_alive(frames, desk.settings.heartbeat_seconds),
+        status_code=200,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **resample_headers(job)},
+    )
+
+
+async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
+    """The same items, after the first was asked for: what refuses at once refuses here."""
+    first = asyncio.ensure_future(anext(items))
+    await asyncio.sleep(0)
+    if first.done():
+        first.result()
+
+    async def chained() -> AsyncGenerator[Any]:
+        try:
+            yield await first
+            async for item in items:
+                yield item
+        finally:
+            first.cancel()
+            await asyncio.wait({first})
+            await items.aclose()
+
+    return chained()
+
+
+async def keep_alive(frames: AsyncGenerator[bytes], seconds: float) -> AsyncGenerator[bytes]:
+    """The frames, with a comment whenever none came for a while."""
+    upcoming: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            upcoming = upcoming or asyncio.ensure_future(anext(frames))
+            done, _ = await asyncio.wait({upcoming}, timeout=seconds)
+            if not done:
+                yield PING
+                continue
+            try:
+                frame = upcoming.result()
+            except StopAsyncIteration:
+                return
+            upcoming = None
+            yield frame
+    finally:
+        if upcoming is not None:
+            upcoming.cancel()
+            await asyncio.wait({upcoming})
+        await frames.aclose()
+
+
+async def _frames(
+    items: AsyncGenerator[Any], job: Job, wanted: Wanted, prefix: str
+) -> AsyncGenerator[bytes]:
+    width, height = job.output_size or (job.width, job.height)
+    facts: dict[str, Any] = {
+        "created_at": int(time.time()),
+        "size": f"{width}x{height}",
+        "quality": wanted.quality,
+        "background": background_of(job),
+        "output_format": wanted.rendering.format,
+    }
+    try:
+        async for item in items:
+            if isinstance(item, PreviewPicture):
+                yield frame(
+                    StreamEvent(
+                        type=f"{prefix}.partial_image",
+                        b64_json=base64_text(item.data),
+                        index=item.sample,
+                        partial_image_index=item.index,
+                        **facts,
+                    )
+                )
+            elif isinstance(item, Picture):
+                yield frame(
+                    StreamEvent(
+                        type=f"{prefix}.completed",
+                        b64_json=base64_text(item.data),
+                        index=item.sample,
+                        usage=Usage(),
+                        seed=item.seed,
+                        receipt=item.receipt,
+                        **facts,
+                    )
+                )
+            elif isinstance(item, StepDone):
+                # A comment: every SDK skips it, and the playground shows it.
+                yield f": step {item.step}/{item.num_steps} of {item.sample}\n\n".encode()
+    except GatewayError as error:
+        refused = {"type": "error", **msgspec.to_builtins(envelope(error))}
+        yield b"event: error\ndata: " + msgspec.json.encode(refused) + b"\n\n"
+    finally:
+        await items.aclose()
+
+
+def frame(event: StreamEvent) -> bytes:
+    """One event on the wire."""
+    return f"event: {event.type}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"

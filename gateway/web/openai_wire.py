@@ -1,0 +1,183 @@
+"""OpenAI's wire format of pictures: bodies, answers, and how an answer is to look."""
+
+import base64
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.errors import InvalidValue, UnsupportedValue
+from gateway.intake import fold
+from gateway.job import Job
+from gateway.receipt import Receipt
+from gateway.studio import Format, Rendering
+
+Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+ENCODINGS: dict[str, Format] = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "webp": "webp"}
+RESPONSE_FORMATS = ("url", "b64_json", "raw", "png", "jpeg", "jpg", "webp")
+
+
+class ImageGenerationBody(msgspec.Struct, frozen=True):
+    """`POST /v1/images/generations`. Unknown and null fields are ignored.
+
+    What the card of the endpoint bounds (size, steps, guidance) is checked against it.
+    """
+
+    prompt: Annotated[str, Meta(description="what to draw")]
+    model: Annotated[str | None, Meta(description="`endpoint` or `endpoint:adapter`")] = None
+    n: Annotated[int, Meta(ge=1, le=10, description="pictures")] = 1
+    size: Annotated[str | None, Meta(description="`auto` or `WIDTHxHEIGHT` in pixels")] = None
+    quality: Quality | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    output_format: Annotated[str | None, Meta(description="png, jpeg or webp")] = None
+    output_compression: Annotated[
+        int, Meta(ge=0, le=100, description="quality of jpeg and webp, in percent")
+    ] = 100
+    response_format: Annotated[
+        str | None, Meta(description="url, b64_json, raw, png, jpeg; absent: url and b64_json")
+    ] = None
+    stream: bool = False
+    partial_images: Annotated[int, Meta(ge=0, le=3, description="previews while streaming")] = 0
+    moderation: str | None = None
+    style: str | None = None
+    user: str | None = None
+    seed: Annotated[int | None, Meta(description="null or -1: random")] = None
+    num_inference_steps: Annotated[int | None, Meta(description="denoising steps")] = None
+    guidance_scale: float | None = None
+    true_cfg_scale: float | None = None
+    negative_prompt: str | None = None
+    loras: Annotated[Any, Meta(description="adapters by route: `[{name, scale}]`")] = None
+    timeout: Annotated[float | None, Meta(description="seconds the client will wait")] = None
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """How usage splits; this gateway counts no tokens."""
+
+    text_tokens: int = 0
+    image_tokens: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Complete because clients read it unasked; zero because nothing is metered."""
+
+    total_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    input_tokens_details: Tokens = Tokens()
+    output_tokens_details: Tokens = Tokens()
+
+
+class ImageItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture. `width`, `height`, `channels` describe raw pixels."""
+
+    seed: int
+    response_format: str
+    receipt: Receipt
+    url: str | UnsetType = UNSET
+    b64_json: str | UnsetType = UNSET
+    width: int | UnsetType = UNSET
+    height: int | UnsetType = UNSET
+    channels: int | UnsetType = UNSET
+
+
+class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. `rendered_size` differs from `size` where the picture was resampled."""
+
+    created: int
+    data: list[ImageItem]
+    background: str = "opaque"
+    output_format: str = "png"
+    quality: str = "high"
+    size: str = "auto"
+    rendered_size: str | UnsetType = UNSET
+    usage: Usage = Usage()
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """How the answer is to look; `as_bytes` means the picture itself, for `curl -o`."""
+
+    rendering: Rendering
+    response_format: str | None
+    quality: str
+    as_bytes: bool = False
+
+    @classmethod
+    def of(cls, body: ImageGenerationBody, accept: str) -> "Wanted":
+        """Read it off the body and the `Accept` header.
+
+        Raises:
+            InvalidValue: a format that does not exist.
+            UnsupportedValue: one of OpenAI's that this gateway does not make.
+        """
+        as_bytes = _accepted(accept) if body.n == 1 and not body.stream else None
+        form = body.response_format
+        if form is not None and form not in RESPONSE_FORMATS:
+            raise InvalidValue("response_format", form, _quoted(RESPONSE_FORMATS))
+        encoding = as_bytes or _encoding(body.output_format)
+        if form in ENCODINGS:
+            encoding = ENCODINGS[form]
+        if form == "raw" and not as_bytes:
+            encoding = "raw"
+        if body.background == "transparent" and encoding == "jpeg":
+            raise UnsupportedValue(
+                "JPEG knows no transparency; a transparent background needs png or webp.",
+                param="background",
+            )
+        quality = "high" if body.quality in (None, "auto", "standard", "hd") else body.quality
+        assert quality is not None
+        rendering = Rendering(encoding, body.output_compression)
+        return cls(rendering, form, quality, as_bytes is not None)
+
+
+def folded_body(given: dict[str, Any]) -> dict[str, Any]:
+    """The body under canonical names; what has forms of its own is read by the intake."""
+    folded = fold(given)
+    for name in ("size", "loras"):
+        folded.pop(name, None)
+    if "timeout_seconds" in folded:
+        folded["timeout"] = folded.pop("timeout_seconds")
+    return folded
+
+
+def _encoding(name: str | None) -> Format:
+    if name is None:
+        return "png"
+    if name in ("gif", "svg"):
+        raise UnsupportedValue(
+            f"'{name}' is not made here: png, jpeg, webp.", param="output_format"
+        )
+    if name not in ENCODINGS:
+        raise InvalidValue("output_format", name, _quoted(("png", "jpeg", "webp")))
+    return ENCODINGS[name]
+
+
+def _accepted(accept: str) -> Format | None:
+    """The picture type a client accepts before JSON, if any."""
+    for entry in accept.lower().split(","):
+        kind = entry.split(";")[0].strip()
+        if kind in ("application/json", "*/*", "text/event-stream"):
+            return None
+        if kind == "image/*":
+            return "png"
+        if kind.startswith("image/") and kind[6:] in ENCODINGS:
+            return ENCODINGS[kind[6:]]
+    return None
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def resample_headers(job: Job) -> dict[str, str]:
+    """Says so where the picture was rendered at another size than it is answered in."""
+    return {"x-rendered-size": f"{job.width}x{job.height}"} if job.output_size else {}
+
+
+def background_of(job: Job) -> str:
+    """What stands behind the subject."""
+    return "transparent" if job.matting else "opaque"
+
+
+def base64_text(data: bytes) -> str:
+    """Bytes as JSON carries them."""
+    return base64.b64encode(data).decode()
