@@ -1,5 +1,7 @@
 """Transparent backgrounds, cut out of finished pictures that stand on a plain one."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +14,7 @@ APART = 0.35
 """From where on a pixel at the outline is all subject; between, it is partly transparent."""
 OUTLINE_PIXELS = 2
 Mask = NDArray[np.bool_]
+Colours = NDArray[np.floating[Any]]
 
 
 def cut_out(pixels: Pixels) -> Pixels:
@@ -35,7 +38,7 @@ def cut_out(pixels: Pixels) -> Pixels:
     return Pixels(pixels.width, pixels.height, 4, data)
 
 
-def _edge(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+def _edge(colours: Colours) -> Colours:
     """The colours `[count, 3]` of the outermost pixels."""
     depth = EDGE_PIXELS
     sides = (colours[:depth], colours[-depth:], colours[:, :depth], colours[:, -depth:])
