@@ -17,10 +17,11 @@ from gateway.web import friendli
 from gateway.web.auth import Caller
 from gateway.web.desk import Desk
 from gateway.web.openai import answer_images
+from gateway.web.openai_files import runs_of
 from gateway.web.openai_stream import stream_images
 from gateway.web.openai_wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
 from gateway.web.schema import documented
-from gateway.web.uploads import Upload, decoded, read_upload
+from gateway.web.uploads import Sources, Upload, decoded, read_upload
 
 FAITHFUL_STRENGTH = 0.5
 """What `input_fidelity: high` means to a pipeline that redraws by strength."""
@@ -31,7 +32,7 @@ VARIATION_PROMPT = ""
 class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     """`POST /v1/images/edits`, as JSON or as multipart with the same names.
 
-    `images` are `{image_url}` objects with a URL or data URL; in multipart, `image` or
+    `images` are `{image_url}` objects with a URL or data URL, or `{file_id}`; in multipart, `image` or
     `image[]` are files. `mask` marks what to edit by transparency, or in white.
     """
 
@@ -44,8 +45,13 @@ class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
 def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     """The route handlers; `client` fetches pictures that requests name by URL."""
 
-    async def read(request: Request[Any, Any, Any]) -> Upload:
-        return await read_upload(request, client, fetches=desk.settings.fetch_urls)
+    async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
+        async def read_file(file_id: str) -> bytes:
+            batches = runs_of(request).batches
+            file = await batches.file(file_id, caller.id)
+            return b"".join([piece async for piece in await batches.content(file)])
+
+        return await read_upload(request, Sources(client, desk.settings.fetch_urls, read_file))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
@@ -56,7 +62,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     async def edit_images(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw pictures, or the masked part of one, after a prompt."""
         caller = desk.admit(request)
-        upload = await read(request)
+        upload = await read(request, caller)
         if friendli.is_container_client(request, upload.fields):
             return await _answer_container(desk, request, caller, upload)
         return await _answer_openai(desk, request, caller, upload)
@@ -70,7 +76,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     async def vary_image(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw a picture again, a little differently."""
         caller = desk.admit(request)
-        upload = await read(request)
+        upload = await read(request, caller)
         fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **upload.fields}
         varied = msgspec.structs.replace(upload, fields=fields)
         return await _answer_openai(desk, request, caller, varied, needs_prompt=False)
@@ -86,7 +92,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     async def edit_dedicated(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw a picture; Friendli's dedicated endpoint."""
         caller = desk.admit(request)
-        upload = await read(request)
+        upload = await read(request, caller)
         body = convert(fold(upload.fields), friendli.DedicatedImageGenerationBody)
         asked = read_request(upload.fields)
         model = desk.resolve(body.model, caller)
@@ -104,7 +110,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
     async def edit_container(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw a picture; Friendli's container."""
         caller = desk.admit(request)
-        return await _answer_container(desk, request, caller, await read(request))
+        return await _answer_container(desk, request, caller, await read(request, caller))
 
     return [edit_images, vary_image, edit_dedicated, edit_container]
 

@@ -1,6 +1,7 @@
 """The bodies of edits: multipart as every SDK writes it, or JSON, read into one shape."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -27,6 +28,14 @@ _PICTURES = {"image": "image", "images": "image", "mask": "mask"}
 _LORA_KEY = re.compile(r"loras?\[(?P<index>\d*)\]\[(?P<key>\w+)\]")
 
 
+class Sources(msgspec.Struct, frozen=True):
+    """Where pictures come from that a request only names: by URL, or by a file's id."""
+
+    client: httpx.AsyncClient
+    fetches: bool
+    read_file: Callable[[str], Awaitable[bytes]]
+
+
 class Upload(msgspec.Struct, frozen=True):
     """Fields as in JSON, and the encoded pictures beside them."""
 
@@ -35,7 +44,7 @@ class Upload(msgspec.Struct, frozen=True):
     mask: bytes | None = None
 
 
-async def read_upload(request: Asked, client: httpx.AsyncClient, *, fetches: bool) -> Upload:
+async def read_upload(request: Asked, sources: Sources) -> Upload:
     """Read an edit's body, fetching the pictures it only names.
 
     Raises:
@@ -45,7 +54,7 @@ async def read_upload(request: Asked, client: httpx.AsyncClient, *, fetches: boo
     if kind == "multipart/form-data":
         upload = await _read_multipart(request)
     elif kind in ("application/json", ""):
-        upload = await _read_json(request, client, fetches=fetches)
+        upload = await _read_json(request, sources)
     else:
         raise UnsupportedMediaType(
             f"Unsupported content type: '{kind}'. This API method accepts "
@@ -143,27 +152,25 @@ def _regrouped(parts: list[tuple[str, str, str]]) -> list[dict[str, str]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-async def _read_json(request: Asked, client: httpx.AsyncClient, *, fetches: bool) -> Upload:
+async def _read_json(request: Asked, sources: Sources) -> Upload:
     fields = await read_json(request)
     given = fields.pop("images", None) or fields.pop("image", None) or []
     entries = given if isinstance(given, list) else [given]
     images = [
-        await _named_picture(entry, f"images[{index}]", client, fetches=fetches)
+        await _named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries[: MAX_IMAGES + 1])
     ]
     mask = fields.pop("mask", None)
     if mask is None:
         return Upload(fields, images)
-    return Upload(fields, images, await _named_picture(mask, "mask", client, fetches=fetches))
+    return Upload(fields, images, await _named_picture(mask, "mask", sources))
 
 
-async def _named_picture(
-    entry: Any, param: str, client: httpx.AsyncClient, *, fetches: bool
-) -> bytes:
-    """The picture of `{image_url}`, `{image}`, `{b64_json}` or a bare string."""
+async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
+    """The picture of `{image_url}`, `{file_id}`, `{image}`, `{b64_json}` or a bare string."""
     if isinstance(entry, dict):
-        if entry.get("file_id"):
-            raise UnsupportedValue("Files are not kept here; send the picture.", param=param)
+        if isinstance(file_id := entry.get("file_id"), str):
+            return await sources.read_file(file_id)
         entry = entry.get("image_url") or entry.get("image") or entry.get("b64_json")
         if isinstance(entry, dict):
             entry = entry.get("url")
@@ -171,6 +178,6 @@ async def _named_picture(
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
     if not entry.startswith(("http://", "https://")):
         return from_base64(entry, param)
-    if not fetches:
+    if not sources.fetches:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
-    return await fetch(client, entry, max_bytes=MAX_IMAGE_BYTES)
+    return await fetch(sources.client, entry, max_bytes=MAX_IMAGE_BYTES)

@@ -165,3 +165,15 @@ def test_loras_of_a_form_that_do_not_line_up_are_refused(client: Client) -> None
     fields = {"loras[][path]": ["a", "b"], "loras[][scale]": "0.5"}
     answer = client.post(EDITS, data={"prompt": "x", **fields}, files={"image": PNG})
     refused(answer, 400, "invalid_value", "loras")
+
+
+def test_an_image_by_the_id_of_an_uploaded_file(client: Client, engine: TestEngine) -> None:
+    form = {"files": {"file": ("a.png", PNG)}, "data": {"purpose": "vision"}}
+    file = client.post("/v1/files", **form).json()
+    named = [{"file_id": file["id"]}]
+    answer = client.post(EDITS, json={"prompt": "a dog", "images": named, "mask": named[0]})
+    assert answer.status_code == 200, answer.text
+    assert (engine.jobs[-1].images[0].width, engine.jobs[-1].images[0].height) == (96, 64)
+    assert engine.jobs[-1].mask
+    unknown = client.post(EDITS, json={"prompt": "a dog", "images": [{"file_id": "file-none"}]})
+    refused(unknown, 404, None, "id")
