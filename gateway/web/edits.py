@@ -32,8 +32,8 @@ VARIATION_PROMPT = ""
 class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     """`POST /v1/images/edits`, as JSON or as multipart with the same names.
 
-    `images` are `{image_url}` objects with a URL or data URL, or `{file_id}`; in multipart, `image` or
-    `image[]` are files. `mask` marks what to edit by transparency, or in white.
+    `images` are `{image_url}` objects with a URL or data URL, or `{file_id}`; in multipart,
+    `image` or `image[]` are files. `mask` marks what to edit by transparency, or in white.
     """
 
     images: list[dict[str, str]] | None = None

@@ -4,6 +4,7 @@ import base64
 from io import BytesIO
 
 import httpx
+import numpy as np
 from PIL import Image
 
 
@@ -27,3 +28,12 @@ def fetched(url: str) -> Image.Image:
 def same(one: Image.Image, other: Image.Image) -> bool:
     """Whether two pictures have the same pixels."""
     return one.size == other.size and one.tobytes() == other.tobytes()
+
+
+def largest_difference(one: str | None, other: str | None) -> int:
+    """How far apart the pictures of two base64 texts are, in [0, 255]."""
+    assert one
+    assert other
+    ours, theirs = (np.asarray(opened(data).convert("RGB"), np.int16) for data in (one, other))
+    assert ours.shape == theirs.shape
+    return int(np.abs(ours - theirs).max())

@@ -14,7 +14,7 @@ from openai import OpenAI
 from PIL import Image, ImageDraw
 
 from tests.clients.environments import run_node, run_python
-from tests.clients.pictures import opened, same
+from tests.clients.pictures import largest_difference, opened, same
 from tests.clients.test_curl import curl
 from tests.serving import Server
 
@@ -66,9 +66,10 @@ def test_openai_in_python_paints_inside_a_mask(client: OpenAI, path: Path) -> No
 
 
 def test_openai_in_python_varies(client: OpenAI, path: Path) -> None:
-    answer = client.images.create_variation(
-        image=path, model="tiny", n=2, response_format="b64_json"
-    )
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        answer = client.images.create_variation(
+            image=path, model="tiny", n=2, response_format="b64_json"
+        )
     one, other = pictures(answer)
     assert one.size == other.size == (64, 64)
     assert not same(one, other)
@@ -114,9 +115,12 @@ def test_openai_in_python_batches(client: OpenAI) -> None:
     entries = map(
         msgspec.json.decode, client.files.content(batch.output_file_id).read().splitlines()
     )
-    (live,) = pictures(client.images.generate(extra_body={"seed": 1}, **ASK))
+    answer = client.images.generate(extra_body={"seed": 1}, **ASK)
+    assert answer.data
+    live = answer.data[0].b64_json
     got = {entry["custom_id"]: entry["response"]["body"]["data"][0] for entry in entries}
-    assert same(opened(got["line 1"]["b64_json"]), live)
+    # Alone or in a batch's shared forwards: at most a rounding apart.
+    assert largest_difference(got["line 1"]["b64_json"], live) <= 1
     assert batch.id in [one.id for one in client.batches.list()]
     assert client.files.delete(file.id).deleted
     with pytest.raises(openai.NotFoundError):
@@ -151,7 +155,7 @@ def test_litellm(server: Server, path: Path) -> None:
     program = PROGRAMS / "litellm_edits.py"
     got: Any = run_python("wrappers", program, server.url, server.key, str(path))
     assert [opened(data).size for data in got["edited"]] == [(64, 64)]
-    assert [opened(data).size for data in got["varied"]] == [(64, 64)] * 2
+    assert [opened(data).size for data in got["varied"]] == [(64, 64)]
 
 
 @pytest.mark.parametrize("names", [("image",), ("image[]", "image[]")])

@@ -168,8 +168,8 @@ def test_loras_of_a_form_that_do_not_line_up_are_refused(client: Client) -> None
 
 
 def test_an_image_by_the_id_of_an_uploaded_file(client: Client, engine: TestEngine) -> None:
-    form = {"files": {"file": ("a.png", PNG)}, "data": {"purpose": "vision"}}
-    file = client.post("/v1/files", **form).json()
+    upload = {"file": ("a.png", PNG)}
+    file = client.post("/v1/files", files=upload, data={"purpose": "vision"}).json()
     named = [{"file_id": file["id"]}]
     answer = client.post(EDITS, json={"prompt": "a dog", "images": named, "mask": named[0]})
     assert answer.status_code == 200, answer.text

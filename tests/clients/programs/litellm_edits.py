@@ -21,7 +21,7 @@ with Path(PICTURE).open("rb") as picture, Path(PICTURE).open("rb") as mask:
         model="openai/tiny", image=picture, mask=mask, prompt="a red apple", size="64x64", **server
     )
 with Path(PICTURE).open("rb") as picture:
-    varied = litellm.image_variation(model="openai/tiny", image=picture, n=2, **server)
+    varied = litellm.image_variation(model="openai/tiny", image=picture, **server)
 result = {
     "edited": [item.b64_json for item in edited.data],
     "varied": [item.b64_json for item in varied.data],
