@@ -15,7 +15,8 @@ EXAMPLES = 8
 def test_the_document_names_every_route_of_the_dialects(server: Server) -> None:
     paths = httpx.get(f"{server.url}/schema/openapi.json").json()["paths"]
     wanted = {
-        "/v1/images/generations", "/v1/images/edits", "/v1/models", "/health/ready", "/metrics",
+        "/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/models",
+        "/v1/files", "/v1/batches", "/health/ready", "/metrics",
         "/dedicated/v1/images/generations", "/container/v1/images/generations",
     }
     assert wanted <= set(paths)
