@@ -1,25 +1,21 @@
-"""The ComfyDeploy API under `/api`: its routes, its errors, and what it does not offer."""
+"""The ComfyDeploy API under `/api`: its routes, and what it does not offer."""
 
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-from litestar import HttpMethod, MediaType, Request, Response, Router, route
+from litestar import HttpMethod, Request, Router, route
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
-from gateway.errors import GatewayError, NotFound, NotOffered
-from gateway.runs.graph.refusal import GraphRefused
+from gateway.errors import NotFound, NotOffered
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.web import comfydeploy_files, comfydeploy_library, comfydeploy_runs
 from gateway.web.addresses import public_base
 from gateway.web.auth import Doorkeeper
+from gateway.web.comfydeploy_faults import PREFIX
 from gateway.web.comfydeploy_wire import Asker
-from gateway.web.faults import retry_headers
 
-log = structlog.get_logger()
 AnyRequest = Request[Any, Any, Any]
 ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
 
@@ -74,16 +70,11 @@ def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
         return found
 
     return Router(
-        "/api",
+        PREFIX,
         route_handlers=handlers,
         dependencies={
             "asker": Provide(asker, sync_to_thread=False),
             "runs": Provide(runs, sync_to_thread=False),
-        },
-        exception_handlers={
-            GatewayError: answer_error,
-            HTTPException: answer_http_exception,
-            Exception: answer_bug,
         },
         tags=["ComfyDeploy"],
     )
@@ -98,35 +89,3 @@ def asker_of(door: Doorkeeper, settings: Settings) -> Callable[[AnyRequest], Ask
         return Asker(caller.id, public_base(request, settings), caller.check_may_use)
 
     return ask
-
-
-def answer_error(_request: AnyRequest, error: GatewayError) -> Response[Any]:
-    """A fault as every generation's SDK reads it; a refused graph with ComfyUI's own report."""
-    body: dict[str, Any] = {
-        "detail": error.message,
-        "code": error.code or error.type,
-        "message": error.message,
-        "error": error.message,
-    }
-    if isinstance(error, GraphRefused):
-        body |= {"error": error.error, "node_errors": error.node_errors}
-    return Response(
-        body,
-        status_code=error.status,
-        headers=retry_headers(error),
-        media_type=MediaType.JSON,
-    )
-
-
-def answer_http_exception(_request: AnyRequest, error: HTTPException) -> Response[Any]:
-    """What the framework refused, such as a query parameter that is no number."""
-    status = 400 if error.status_code == 422 else error.status_code
-    said = {"detail": error.detail, "message": error.detail, "error": error.detail}
-    body = said | {"code": "invalid_request"}
-    return Response(body, status_code=status, media_type=MediaType.JSON)
-
-
-def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
-    """A fault of ours without its cause; the log has it."""
-    log.error("request failed", path=request.url.path, exc_info=error)
-    return answer_error(request, GatewayError("The gateway had an error with this request."))

@@ -1,4 +1,4 @@
-"""From the error family to OpenAI's envelope, with the headers that guide a client's retries."""
+"""From the error family to the envelope of the dialect asked in, with headers for retries."""
 
 import math
 from typing import Any
@@ -14,6 +14,7 @@ from litestar.exceptions import (
 )
 
 from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+from gateway.web import comfydeploy_faults
 
 MAX_RETRY_AFTER_SECONDS = 60
 """Longer waits make the SDKs fall back to their own backoff or give up."""
@@ -49,20 +50,21 @@ def retry_headers(error: GatewayError) -> dict[str, str]:
     return {"x-should-retry": "false"} if error.status >= 500 else {}
 
 
-def answer_gateway_error(_request: Request[Any, Any, Any], error: GatewayError) -> Response[Any]:
+def answer_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[Any]:
     """Answer a fault of the family."""
-    return _answer(error)
+    return _answer(request, error)
 
 
 def answer_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """Answer what the framework refused: no route, wrong method, a body too large."""
-    return _answer(_translated(request, error))
+    return _answer(request, _translated(request, error), _allowed(error))
 
 
 def answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Answer a fault of ours without telling its cause; the log has it."""
     log.error("request failed", path=request.url.path, exc_info=error)
-    return _answer(GatewayError("The server had an error while processing your request."))
+    fault = GatewayError("The server had an error while processing your request.")
+    return _answer(request, fault)
 
 
 def _translated(request: Request[Any, Any, Any], error: HTTPException) -> GatewayError:
@@ -83,10 +85,21 @@ def _translated(request: Request[Any, Any, Any], error: HTTPException) -> Gatewa
             return GatewayError("The server had an error while processing your request.")
 
 
-def _answer(error: GatewayError) -> Response[Any]:
+def _allowed(error: HTTPException) -> dict[str, str]:
+    """The methods that a path does take, where the one asked with is none of them."""
+    if not isinstance(error, MethodNotAllowedException):
+        return {}
+    return {"Allow": (error.headers or {}).get("allow", "")}
+
+
+def _answer(
+    request: Request[Any, Any, Any], error: GatewayError, headers: dict[str, str] | None = None
+) -> Response[Any]:
+    """In the dialect of the path, which may be one where no route stands."""
+    is_comfy = comfydeploy_faults.is_spoken_at(request.url.path)
     return Response(
-        envelope(error),
+        comfydeploy_faults.fault_body(error) if is_comfy else envelope(error),
         status_code=error.status,
-        headers=retry_headers(error),
+        headers=retry_headers(error) | (headers or {}),
         media_type=MediaType.JSON,
     )

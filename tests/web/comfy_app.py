@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request
+from litestar.exceptions import HTTPException
 from litestar.testing import TestClient
 
 from gateway.errors import GatewayError, Unauthorized
@@ -16,7 +17,7 @@ from gateway.settings import Settings
 from gateway.web.comfydeploy import comfydeploy_router
 from gateway.web.comfydeploy_files import PUBLIC_ROUTES
 from gateway.web.comfydeploy_wire import Asker
-from gateway.web.faults import answer_gateway_error
+from gateway.web.faults import answer_bug, answer_gateway_error, answer_http_exception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import refuse
 
@@ -44,7 +45,11 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
         routes,
         lifespan=[with_runs],
         openapi_config=None,
-        exception_handlers={GatewayError: answer_gateway_error},
+        exception_handlers={
+            GatewayError: answer_gateway_error,
+            HTTPException: answer_http_exception,
+            Exception: answer_bug,
+        },
     )
 
 

@@ -346,3 +346,45 @@ def test_get_requests_may_say_any_content_type(tmp_path: Path) -> None:
         assert client.post("/api/run", headers=headers).status_code == 400
         decoded = msgspec.json.decode(client.get("/api/deployments").content)
         assert [item["id"] for item in decoded] == ["tiny", "tiny:style", "slow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/nothing", 404),
+        ("GET", "/api/run/one/two/three", 404),
+        ("POST", "/api/models/one/two", 404),
+        ("GET", "/api/v1/workflows/one/two/three", 404),
+        ("DELETE", "/api/models", 405),
+        ("GET", "/api/run/queue", 405),
+        ("PUT", "/api/run/one/cancel", 405),
+        ("GET", "/api/run/one/cancel", 405),
+    ],
+)
+def test_what_no_route_takes_is_told_in_the_dialects_own_words(
+    tmp_path: Path, method: str, path: str, status: int
+) -> None:
+    with served(tmp_path) as (client, _):
+        answer = client.request(method, path)
+        assert answer.status_code == status
+        body = answer.json()
+        assert isinstance(body["detail"], str)
+        assert body["detail"] == body["message"]
+        assert isinstance(body["code"], str)
+        if status == 405:
+            assert answer.headers["allow"]
+            assert method not in answer.headers["allow"].split(", ")
+
+
+def test_a_fault_of_ours_keeps_its_cause_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_graph: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("gateway.web.comfydeploy_runs.run_body", broken)
+    with served(tmp_path) as (client, _):
+        answer = client.post("/api/run/queue", json=MODEL)
+        assert answer.status_code == 500
+        assert answer.json()["detail"] == answer.json()["message"]
+        assert "secret" not in answer.text
