@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionImg2ImgPipeline
 
+from gateway.catalog import Catalog, EndpointCard
 from gateway.engine import call
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
@@ -66,8 +67,35 @@ def test_inpainting_shares_forwards_and_equals_alone(family: str) -> None:
     check_concurrent_equals_alone(family, jobs)
 
 
-def check_concurrent_equals_alone(family: str, jobs: list[Job]) -> None:
-    bench = Workbench({family: built(family)})
+def test_an_endpoint_edits_several_pictures_by_instruction() -> None:
+    pictures = (noise(3, 1, 64), noise(3, 2, 64))
+    jobs = [
+        job("flux2_klein", "put one into the other", 1, 2, images=pictures),
+        job("flux2_klein", "the other way round", 2, 3, images=pictures[::-1]),
+        job("flux2_klein", "make it blue", 4, 2, images=pictures[:1]),
+        job("flux2_klein", "from nothing", 3, 3),
+    ]
+    check_concurrent_equals_alone("flux2_klein", jobs)
+
+
+def test_an_edit_pipeline_of_the_card_shares_the_endpoints_modules() -> None:
+    # Kontext would draw a megapixel otherwise, whatever size it is asked for.
+    small = {"_auto_resize": False, "max_area": 32 * 32}
+    jobs = [
+        job("flux", "make it blue", 1, 2, images=(noise(3, 1),), arguments=small),
+        job("flux", "make it red", 2, 3, images=(noise(3, 2),), arguments=small),
+        job("flux", "from nothing", 3, 3),
+        edit("flux", 4, 2, 0.5),  # a strength means redrawing, not an instruction
+    ]
+    card = EndpointCard(id="flux", edit_pipeline="FluxKontextPipeline")
+    check_concurrent_equals_alone("flux", jobs, card)
+
+
+def check_concurrent_equals_alone(
+    family: str, jobs: list[Job], card: EndpointCard | None = None
+) -> None:
+    catalog = Catalog({family: card}, {}) if card else None
+    bench = Workbench({family: built(family)}, catalog=catalog)
     loaded = bench.shelf.loaded[family]
     pipelines = [loaded.pipeline_for(one) for one in jobs]
     wanted = [alone(pipeline, one) for pipeline, one in zip(pipelines, jobs, strict=True)]

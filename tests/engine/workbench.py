@@ -45,6 +45,8 @@ class Workbench:
         catalog: Catalog | None = None,
     ) -> None:
         cards = {id: EndpointCard(id=id) for id in pipelines}
+        if catalog:
+            cards |= catalog.endpoints
         routes = {(card.endpoint, card.route): card for card in adapters}
         catalog = catalog or Catalog(cards, routes)
         self.shelf = Shelf(
