@@ -2,7 +2,8 @@
 
 dbos keeps workflows in the same database as the runs, so that both are written in one
 transaction. A run that can begin at once is started without a queue, which saves its poll;
-batches, runs with a limit of their own and runs beyond this process's share wait in queues.
+batches and runs beyond this process's share wait in a queue, those that a limit binds in
+`places.py` before either.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from dbos import DBOS, DBOSClient, SetWorkflowID
 
 from gateway.runs.batches.records import Batch
 from gateway.runs.records import WebhookEvent
-from gateway.runs.store import NewRun
 
 APP_NAME = "image-gateway"
 APP_VERSION = "1"
@@ -32,9 +32,6 @@ POLL_SECONDS = 0.25
 ORDER_POLL_SECONDS = 0.5
 STOP_SECONDS = 0.2
 """How long the thread that listens for notifications, which nobody sends here, holds up a stop."""
-
-LIMITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
-"""Runs in flight that a request may bound itself to; each one in use is a queue of its own."""
 
 MAX_RECOVERIES = 1000
 LOOKED_UP_AT_ONCE = 100
@@ -148,30 +145,14 @@ class Durable:
             on_conflict="always_update",
         )
 
-    async def limited_queue(self, limit: int) -> str:
-        """The queue whose partitions run no more than `limit` runs at once.
-
-        Limits between those in `LIMITS` are lowered to the next.
-        """
-        bound = max(step for step in LIMITS if step <= max(1, limit))
-        name = f"{RUNS_QUEUE}-{bound}"
-        await DBOS.register_queue_async(
-            name,
-            partition_concurrency=bound,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="never_update",
-        )
-        return name
-
-    def enqueue_run(self, connection: sa.Connection, run: NewRun) -> None:
-        """Queue a run in the transaction that writes it; one without a queue is started later."""
-        if run.queue is None:
-            return
+    def enqueue_run(self, connection: sa.Connection, run_id: str) -> None:
+        """Queue a run in the transaction that writes it, or that gives it its place."""
         assert self._client is not None
-        options = {"workflow_name": "gateway.run", "queue_name": run.queue, "workflow_id": run.id}
-        if run.partition is not None:
-            options["queue_partition_key"] = run.partition
-        self._client.enqueue_in_transaction(connection, options, run.id)  # type: ignore[arg-type]
+        self._client.enqueue_in_transaction(
+            connection,
+            {"workflow_name": "gateway.run", "queue_name": RUNS_QUEUE, "workflow_id": run_id},
+            run_id,
+        )
 
     def enqueue_delivery(self, connection: sa.Connection, event: WebhookEvent) -> None:
         """Queue an event's delivery in the transaction that writes it."""

@@ -37,14 +37,14 @@ class Meter:
         self._draft, self._steps = draft, {}
         self.live.tell(self.run.id, "executing", self.plan.drafts[draft].node_id)
 
-    async def step(self, event: StepDone) -> None:
-        """Count a step of the draft at hand.
+    async def step(self, event: StepDone, first: int = 0) -> None:
+        """Count a step of the draft at hand, whose sample number `first` is the job's first.
 
         Raises:
             Stopped: the run has been ended elsewhere.
         """
         draft = self.plan.drafts[self._draft]
-        self._steps[event.sample] = event.step
+        self._steps[first + event.sample] = event.step
         done, total = sum(self._steps.values()), event.num_steps * len(draft.seeds)
         now = self.live.progress[self.run.id]
         is_first, now.status = now.status != "running", "running"

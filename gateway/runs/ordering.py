@@ -165,15 +165,17 @@ class Ordering:
         """Every run of the batch. Repetitions differ in nothing but seeds: one is checked."""
         repeats = wanted.batch_input_params is None
         found: list[Order] = []
+        num_samples = 1
         for offset, overlay in enumerate(_overlays(wanted, self.settings.max_run_batch)):
             inputs = wanted.inputs | overlay
             order = _settled(target, inputs, offset if repeats else 0)
             if not found or not repeats:
-                self._check_plan(order, permit)
-            found.append(order)
+                num_samples = self._check_plan(order, permit)
+            found.append(msgspec.structs.replace(order, num_samples=num_samples))
         return found
 
-    def _check_plan(self, order: Order, permit: Permit) -> None:
+    def _check_plan(self, order: Order, permit: Permit) -> int:
+        """The most samples that one of its jobs has; raises where it cannot be drawn."""
         drafts = plan_of(order, self.catalog, self.settings).drafts
         cards = [self.catalog.endpoints[draft.endpoint] for draft in drafts]
         for card, draft in zip(cards, drafts, strict=True):
@@ -182,6 +184,7 @@ class Ordering:
                 permit(model)
         check_pool(order, cards, self.settings)
         check_volume(order, cards, self.settings)
+        return max((len(draft.seeds) for draft in drafts), default=1)
 
 
 def _settled(order: Order, inputs: Inputs, offset: int) -> Order:

@@ -20,6 +20,7 @@ from gateway.runs.keeping import Frame, Keeper, failure
 from gateway.runs.live import Live
 from gateway.runs.meter import Meter, Stopped
 from gateway.runs.pictures import from_pixels
+from gateway.runs.places import SamplesOf
 from gateway.runs.planning import job_of, plan_of
 from gateway.runs.records import Run, RunOutput, Status
 from gateway.runs.sources import Sources
@@ -51,12 +52,14 @@ class Performer:
         keeper: Keeper,
         sources: Sources,
         threads: Executor,
+        samples_of: SamplesOf,
     ) -> None:
         self.equipment = equipment
         self.store = store
         self.keeper = keeper
         self.sources = sources
         self.threads = threads
+        self._samples_of = samples_of
         self.live = Live()
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -152,20 +155,30 @@ class Performer:
         )
 
     async def _draw(self, job: Job, meter: Meter) -> list[Frame]:
+        """Every sample of a job, in parts where its key may not draw as many at once."""
+        frames: list[Frame] = []
+        at_once = self._samples_of(job.owner) or len(job.seeds)
+        for first in range(0, len(job.seeds), at_once):
+            seeds = job.seeds[first : first + at_once]
+            part = msgspec.structs.replace(job, seeds=seeds)
+            frames += await self._patiently(part, meter, first)
+        return frames
+
+    async def _patiently(self, job: Job, meter: Meter, first: int) -> list[Frame]:
         """Every sample of a job, waiting while the engine's door is full."""
         while True:
             try:
-                return await self._drawn(job, meter)
+                return await self._drawn(job, meter, first)
             except Overloaded as error:
                 await asyncio.sleep(min(1.0, error.retry_after_seconds or 0.25))
 
-    async def _drawn(self, job: Job, meter: Meter) -> list[Frame]:
+    async def _drawn(self, job: Job, meter: Meter, first: int) -> list[Frame]:
         frames: dict[int, Frame] = {}
         async with aclosing(self.equipment.engine.submit(job)) as events:
             async for event in events:
                 match event:
                     case StepDone():
-                        await meter.step(event)
+                        await meter.step(event, first)
                     case Finished(sample, pixels):
                         if job.output_size:
                             pixels = await self.in_thread(resample, pixels, job.output_size)

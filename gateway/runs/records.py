@@ -43,6 +43,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the paths of its pictures are put behind, as the request came."""
     timeout_seconds: float | None = None
     concurrency_limit: int | None = None
+    num_samples: int = 1
+    """The most pictures that one of its jobs draws."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

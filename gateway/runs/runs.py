@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Literal
 
 import httpx
 import structlog
@@ -18,17 +19,19 @@ from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
 from gateway.runs.database import Slot, close_database, is_dead, open_database, take_slot
-from gateway.runs.durable import LIMITS, RUNS_QUEUE, Durable
+from gateway.runs.durable import Durable
 from gateway.runs.files import FileStore
 from gateway.runs.keeping import Keeper
 from gateway.runs.library import Library
 from gateway.runs.live import Notice
 from gateway.runs.ordering import Ordering
 from gateway.runs.perform import Equipment, Performer
+from gateway.runs.places import Places
 from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.uploads import Uploads
+from gateway.runs.ushering import Usher
 from gateway.runs.webhooks import Deliveries, secret_of, wait_seconds
 
 log = structlog.get_logger()
@@ -60,13 +63,18 @@ class Runs:
         self.uploads = Uploads(self.files, self.library)
         self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
         self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
-        self.performer = Performer(equipment, self.store, self.keeper, self.sources, self.threads)
+        samples_of = partial(_samples_of, keys)
+        self.performer = Performer(
+            equipment, self.store, self.keeper, self.sources, self.threads, samples_of
+        )
+        self.places = Places(self.engine, samples_of)
+        self.usher = Usher(self.places, self.durable, self._room, self.threads)
         secret = partial(secret_of, keys=keys, data=settings.data)
         self.deliveries = Deliveries(self.store, self.files, self.client, secret)
         batches = BatchStore(self.engine)
         work = BatchWork(batches, self.files, self.threads, ask)
         self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
-        self._sweeper: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     @asynccontextmanager
@@ -83,11 +91,16 @@ class Runs:
         """Take up what was left unfinished, and begin to accept."""
         await self.durable.launch(self)
         await self._reconcile()
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._tasks = [
+            asyncio.create_task(self._sweep()),
+            asyncio.create_task(self.usher.stay()),
+        ]
 
     async def _reconcile(self) -> None:
         """Start the runs that no workflow goes on with: a crash came between the two."""
+        waiting = await self.performer.in_thread(self.places.waiting)
         unfinished = await self.performer.in_thread(self.store.unfinished)
+        unfinished = [run for run in unfinished if run.id not in waiting]
         standing = await self.durable.standing([run.id for run in unfinished])
         for run in unfinished:
             if not standing.get(run.id):
@@ -95,8 +108,8 @@ class Runs:
 
     async def stop(self) -> None:
         """Let go of everything; unfinished runs stay written down."""
-        if self._sweeper:
-            self._sweeper.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self.performer.in_thread(self.durable.shut_down)
         # dbos had made its own threads the loop's, and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
@@ -109,25 +122,26 @@ class Runs:
     async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
         """Write runs down, all of them or none, and see to it that they are drawn."""
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
-        queues = [await self._queue(order, batch_id) for order in orders]
-        new = [
-            NewRun(str(uuid.uuid4()), owner, order, batch_id, *queue)
-            for order, queue in zip(orders, queues, strict=True)
-        ]
+        begins = await self._begins(orders[0], owner, batch_id)
+        new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
         await self.performer.in_thread(self.store.accept, new, self.durable.enqueue_run)
-        for run in new:
-            if run.queue is None:
-                await self.durable.start_run(run.id)
+        if begins == "now":
+            await self.durable.start_run(new[0].id)
+        elif begins == "turn":
+            await self.usher.give_places()
         return new
 
-    async def _queue(self, order: Order, batch_id: str | None) -> tuple[str | None, str | None]:
-        """The queue and partition a run waits in; none where it can begin at once."""
-        limit = order.concurrency_limit
-        if limit is not None and limit <= LIMITS[-1]:
-            partition = order.deployment_id or order.model_id or order.workflow_id or "graph"
-            return await self.durable.limited_queue(limit), partition
-        is_free = len(self.performer.tasks) < self.settings.max_batch
-        return (None if is_free and batch_id is None else RUNS_QUEUE), None
+    async def _begins(
+        self, order: Order, owner: str, batch_id: str | None
+    ) -> Literal["now", "queue", "turn"]:
+        """What the runs of a request wait for; all of them draw the same."""
+        if await self.performer.in_thread(self.places.must_wait, owner, order):
+            return "turn"
+        return "now" if batch_id is None and self._room() > 0 else "queue"
+
+    def _room(self) -> int:
+        """How many more runs this process would draw at once."""
+        return self.settings.max_batch - len(self.performer.tasks)
 
     async def get(self, run_id: str, owner: str) -> Run | None:
         """A run as it stands this moment."""
@@ -165,6 +179,7 @@ class Runs:
         if not await self.performer.in_thread(self.store.change, run_id, change):
             return False
         self.performer.stop(run_id)
+        self.usher.wake()
         self.performer.live.tell(run_id, "status", "cancelled")
         return True
 
@@ -196,7 +211,10 @@ class Runs:
 
     async def perform(self, run_id: str) -> None:
         """Draw a run, for the durable workflow."""
-        await self.performer.perform(run_id)
+        try:
+            await self.performer.perform(run_id)
+        finally:
+            self.usher.wake()
 
     async def work_through(self, batch_id: str) -> None:
         """Work through a batch, for the durable workflow."""
@@ -242,3 +260,9 @@ class Runs:
         await self.performer.in_thread(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
         return len(old)
+
+
+def _samples_of(keys: KeyStore, owner: str) -> int | None:
+    """How many samples a key may draw at once, as it stands now; None for any number."""
+    key = keys.get(owner)
+    return key.concurrent_samples if key else None

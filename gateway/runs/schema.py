@@ -36,6 +36,21 @@ runs = sa.Table(
     sqlite_autoincrement=True,
 )
 
+places = sa.Table(
+    "gateway_places",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("num_samples", sa.Integer, nullable=False),
+    sa.Column("run_limit", _BIG),
+    sa.Column("waits", sa.Boolean, nullable=False),
+    sa.Index("gateway_places_by_owner", "owner", "run_limit"),
+    sa.Index("gateway_places_by_turn", "waits", "number"),
+    sqlite_autoincrement=True,
+)
+
 outputs = sa.Table(
     "gateway_outputs",
     metadata,

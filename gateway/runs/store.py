@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import sqlalchemy as sa
 
+from gateway.runs.places import place_row
 from gateway.runs.records import (
     ENDED,
     Attempt,
@@ -17,21 +18,20 @@ from gateway.runs.records import (
     Status,
     WebhookEvent,
 )
-from gateway.runs.schema import outputs, runs, webhook_attempts, webhook_events
+from gateway.runs.schema import outputs, places, runs, webhook_attempts, webhook_events
 
 Announce = Callable[[sa.Connection, WebhookEvent], None]
 """Hand an event to its delivery, inside the transaction that made it."""
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run about to be accepted; without a queue it is started at once."""
+    """A run about to be accepted, which begins `now`, from the `queue` or at its `turn`."""
 
     id: str
     owner: str
     order: Order
     batch_id: str | None = None
-    queue: str | None = None
-    partition: str | None = None
+    begins: Literal["now", "queue", "turn"] = "now"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,15 +52,21 @@ class RunStore:
         self.engine = engine
         self._announce = announce
 
-    def accept(
-        self, new: Sequence[NewRun], enqueue: Callable[[sa.Connection, NewRun], None]
-    ) -> None:
-        """Write runs as queued; `enqueue` joins the same transaction."""
+    def accept(self, new: Sequence[NewRun], enqueue: Callable[[sa.Connection, str], None]) -> None:
+        """Write runs as queued; `enqueue` joins the same transaction for those of the queue."""
         now = time.time()
         with self.engine.begin() as connection:
             connection.execute(sa.insert(runs), [_row(run, now) for run in new])
+            connection.execute(
+                sa.insert(places),
+                [
+                    place_row(run.id, run.owner, run.order, waits=run.begins == "turn")
+                    for run in new
+                ],
+            )
             for run in new:
-                enqueue(connection, run)
+                if run.begins == "queue":
+                    enqueue(connection, run.id)
                 if run.order.webhook:
                     self._tell(connection, run.id, "queued")
 
@@ -109,6 +115,8 @@ class RunStore:
             row = connection.execute(query.returning(runs.c.webhook, runs.c.webhook_steps)).first()
             if row is None:
                 return False
+            if change.status in ENDED:
+                connection.execute(sa.delete(places).where(places.c.run_id == run_id))
             for position, output in enumerate(change.outputs):
                 connection.execute(sa.insert(outputs).values(_output_row(output, position)))
             if row.webhook:
@@ -255,7 +263,7 @@ def _row(run: NewRun, now: float) -> dict[str, Any]:
         "updated_at": now,
         "queued_at": now,
         "batch_id": run.batch_id,
-        "queue": run.queue,
+        "queue": run.begins,
         "notes": "[]",
         "order": _text(run.order),
         "webhook": run.order.webhook,

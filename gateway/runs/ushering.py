@@ -1,0 +1,66 @@
+"""Letting runs that had to wait begin: as soon as one ends here, and once a second."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+
+import sqlalchemy as sa
+import structlog
+
+from gateway.runs.durable import Durable
+from gateway.runs.places import Places
+
+log = structlog.get_logger()
+LOOK_SECONDS = 1.0
+"""How often to look for places that other processes have given back."""
+
+
+class Usher:
+    """Gives places, and starts the runs that get one: here while there is room, else queued."""
+
+    def __init__(
+        self, places: Places, durable: Durable, room: Callable[[], int], threads: Executor
+    ) -> None:
+        self.places = places
+        self.durable = durable
+        self._room = room
+        self._threads = threads
+        self._woken = asyncio.Event()
+        self._at_work = asyncio.Lock()
+
+    def wake(self) -> None:
+        """A place may have been given back."""
+        self._woken.set()
+
+    async def stay(self) -> None:
+        """Give places until cancelled."""
+        while True:
+            self._woken.clear()
+            try:
+                await self.give_places()
+            except sa.exc.DBAPIError as error:
+                log.error("runs could not be let in", exc_info=error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()
+
+    async def give_places(self) -> None:
+        """Let those begin who may now."""
+        async with self._at_work:
+            here = await asyncio.get_running_loop().run_in_executor(self._threads, self._give)
+            for run_id in here:
+                await self.durable.start_run(run_id)
+
+    def _give(self) -> list[str]:
+        room = self._room()
+        here: list[str] = []
+
+        def hand_over(connection: sa.Connection, run_id: str) -> None:
+            if len(here) < room:
+                here.append(run_id)
+            else:
+                self.durable.enqueue_run(connection, run_id)
+
+        self.places.give(hand_over)
+        return here
