@@ -225,7 +225,10 @@ def to_job(
     _check_prompts(request, settings)
     steps = _steps(request, card, terms.clamp_steps)
     seconds = request.timeout_seconds or terms.timeout_seconds
-    size = request.size or (_size_of(inputs.images[0], card.sizes) if inputs.images else None)
+    size = request.size
+    if size is None and inputs.images:
+        first = inputs.images[0]
+        size = size_within((first.width, first.height), card.sizes)
     (width, height), output_size = fit_size(size, card.sizes)
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
@@ -331,9 +334,9 @@ def _native_area(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
     return width, height
 
 
-def _size_of(picture: Pixels, sizes: Sizes) -> tuple[int, int]:
+def size_within(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
     """An input picture's size, scaled into the card's bounds where it lies outside them."""
-    width, height = picture.width, picture.height
+    width, height = size
     if sizes.allowed and not sizes.resample:
         return min(sizes.allowed, key=lambda pair: abs(pair[0] / pair[1] - width / height))
     factor = min(1.0, sizes.max / max(width, height))

@@ -20,7 +20,7 @@ from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
 from gateway.engine.sample import Sample, is_out_of_memory
 
-REMEMBERED_BYTES = 256 * 2**20
+REMEMBERED_BYTES = 32 * 2**20
 """Text-encoder results kept per entry point, so that one prompt is encoded once."""
 NUM_FORWARDS_TO_REGROW = 64
 """Full forwards after which a limit set by running out of memory is tried at twice the size."""

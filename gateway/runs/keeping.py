@@ -28,6 +28,17 @@ class Frame(msgspec.Struct, frozen=True):
     text: dict[str, str] = msgspec.field(default_factory=dict)
 
 
+def at_one_size(frames: Sequence[Frame]) -> list[Frame]:
+    """Pictures as one batch, which has the size of the first."""
+    size = frames[0].picture.size
+    return [
+        msgspec.structs.replace(frame, picture=frame.picture.resize(size))
+        if frame.picture.size != size
+        else frame
+        for frame in frames
+    ]
+
+
 class Keeper:
     """Encodes and keeps pictures in a few threads of its own."""
 

@@ -88,11 +88,23 @@ class Ordering:
         )
 
     async def _kept(self, value: Any, owner: str) -> Any:
+        if isinstance(value, list):
+            return [await self._kept(each, owner) for each in value]
         if isinstance(value, str) and len(value) > INLINE_CHARACTERS:
+            if value.lstrip().startswith("["):
+                return await self._kept_list(value, owner)
             data = data_url(value)
             if data is not None:
                 return (await self.uploads.keep(owner, "", "image/png", data)).id
         return value
+
+    async def _kept_list(self, text: str, owner: str) -> Any:
+        """A list as JSON text, which is how pictures come in a batch; any other text as it is."""
+        try:
+            listed = msgspec.json.decode(text, type=list[Any])
+        except msgspec.DecodeError:
+            return text
+        return msgspec.json.encode(await self._kept(listed, owner)).decode()
 
     def _check(self, order: Order) -> None:
         if order.webhook is not None:

@@ -9,19 +9,20 @@ from typing import Any, TypeVar
 
 import msgspec
 import structlog
+from PIL import Image
 
 from gateway.catalog import Catalog
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.encode import resample
 from gateway.job import Failed, Finished, Job, StepDone
-from gateway.runs.graph.values import Output, Plan, Rendered
-from gateway.runs.keeping import Frame, Keeper, failure
+from gateway.runs.graph.values import Gathered, Loaded, Origin, Plan, Rendered
+from gateway.runs.keeping import Frame, Keeper, at_one_size, failure
 from gateway.runs.live import Live
 from gateway.runs.meter import Meter, Stopped
-from gateway.runs.pictures import from_pixels
+from gateway.runs.pictures import changed, from_pixels
 from gateway.runs.places import SamplesOf
-from gateway.runs.planning import job_of, plan_of
+from gateway.runs.planning import jobs_of, plan_of
 from gateway.runs.records import Run, RunOutput, Status
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, RunStore
@@ -128,41 +129,56 @@ class Performer:
         frames: dict[int, list[Frame]] = {}
         for index in range(len(plan.drafts)):
             meter.begin(index)
-            frames[index] = await self._draw(await self._job(run, plan, index, frames), meter)
+            frames[index] = await self._draw(await self._jobs(run, plan, index, frames), meter)
         made: list[RunOutput] = []
         counters: dict[str, int] = {}
         for output in plan.outputs:
             if not output.temporary:
-                taken = await self._taken(run, output, frames)
+                taken = await self._taken(run, output.picture.origin, frames)
                 made.append(await self.keeper.keep(run.id, output, taken, counters))
                 self.live.tell(run.id, "executed", made[-1])
         return tuple(made), plan.notes
 
-    async def _job(
+    async def _jobs(
         self, run: Run, plan: Plan, index: int, frames: Mapping[int, list[Frame]]
-    ) -> Job:
+    ) -> list[Job]:
         draft = plan.drafts[index]
         card = self.equipment.catalog.endpoints[draft.endpoint]
-        rendered = {before: [frame.picture for frame in done] for before, done in frames.items()}
-        job = await job_of(
-            draft, card, lambda source: self.sources.load(source, run.owner), rendered
-        )
-        return msgspec.structs.replace(
-            job,
-            id=f"{run.id}-{index}",
-            owner=run.owner,
-            priority="batch" if run.batch_id else "interactive",
-        )
 
-    async def _draw(self, job: Job, meter: Meter) -> list[Frame]:
-        """Every sample of a job, in parts where its key may not draw as many at once."""
+        async def take(origin: Origin) -> list[Image.Image]:
+            return [frame.picture for frame in await self._taken(run, origin, frames)]
+
+        return [
+            msgspec.structs.replace(
+                job,
+                id=f"{run.id}-{index}" if number == 0 else f"{run.id}-{index}-{number}",
+                owner=run.owner,
+                priority="batch" if run.batch_id else "interactive",
+            )
+            for number, job in enumerate(await jobs_of(draft, card, take))
+        ]
+
+    async def _draw(self, jobs: list[Job], meter: Meter) -> list[Frame]:
+        """Every sample of a draft's jobs, together or as many at once as their key may draw."""
+        limit = self._samples_of(jobs[0].owner)
+        parts = [part for job in jobs for part in _parts(job, limit)]
+        at_once = len(parts) if limit is None else max(1, limit // len(parts[0].seeds))
         frames: list[Frame] = []
-        at_once = self._samples_of(job.owner) or len(job.seeds)
-        for first in range(0, len(job.seeds), at_once):
-            seeds = job.seeds[first : first + at_once]
-            part = msgspec.structs.replace(job, seeds=seeds)
-            frames += await self._patiently(part, meter, first)
+        for start in range(0, len(parts), at_once):
+            frames += await self._together(parts[start : start + at_once], meter, len(frames))
         return frames
+
+    async def _together(self, jobs: list[Job], meter: Meter, first: int) -> list[Frame]:
+        """The samples of several jobs, which share forwards in the engine."""
+        tasks = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for job in jobs:
+                    tasks.append(group.create_task(self._patiently(job, meter, first)))
+                    first += len(job.seeds)
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [frame for task in tasks for frame in task.result()]
 
     async def _patiently(self, job: Job, meter: Meter, first: int) -> list[Frame]:
         """Every sample of a job, waiting while the engine's door is full."""
@@ -189,13 +205,21 @@ class Performer:
         return [frames[sample] for sample in range(len(job.seeds))]
 
     async def _taken(
-        self, run: Run, output: Output, frames: Mapping[int, list[Frame]]
+        self, run: Run, origin: Origin, frames: Mapping[int, list[Frame]]
     ) -> list[Frame]:
-        """The pictures that an output node is linked to."""
-        origin = output.picture.origin
-        if isinstance(origin, Rendered):
-            return frames[origin.draft]
-        return [Frame(await self.sources.load(origin.source, run.owner))]
+        """The pictures of an origin, without what a graph does to them afterwards."""
+        match origin:
+            case Rendered(draft):
+                return frames[draft]
+            case Loaded(source):
+                return [Frame(await self.sources.load(source, run.owner))]
+            case Gathered(pictures):
+                found = [
+                    msgspec.structs.replace(frame, picture=changed(frame.picture, picture.changes))
+                    for picture in pictures
+                    for frame in await self._taken(run, picture.origin, frames)
+                ]
+                return at_one_size(found)
 
     async def _change(self, run: Run, change: Change) -> bool:
         return await self.in_thread(self.store.change, run.id, change)
@@ -216,3 +240,12 @@ def _seconds_left(run: Run) -> float | None:
         return None
     begun = run.started_at or time.time()
     return max(0.0, begun + run.order.timeout_seconds - time.time())
+
+
+def _parts(job: Job, limit: int | None) -> list[Job]:
+    """A job as jobs of no more samples than a limit."""
+    size = limit or len(job.seeds)
+    return [
+        msgspec.structs.replace(job, seeds=job.seeds[first : first + size])
+        for first in range(0, len(job.seeds), size)
+    ]

@@ -1,6 +1,5 @@
 """Pictures that runs begin with: loaded, decoded, resized and masked."""
 
-import math
 from io import BytesIO
 
 from PIL import Image, ImageChops, ImageFilter, ImageOps
@@ -80,28 +79,12 @@ def _inverted(picture: Image.Image) -> Image.Image:
 
 
 def _resized(picture: Image.Image, change: Resize) -> Image.Image:
-    width, height = _target(picture, change)
+    width, height = change.target(*picture.size)
+    if width * height > MAX_PIXELS:
+        raise TooLarge(f"{width}x{height} is over {MAX_PIXELS} pixels.")
     if change.crop:
         picture = _cropped(picture, width / height)
     return picture.resize((width, height), _METHODS[change.method])
-
-
-def _target(picture: Image.Image, change: Resize) -> tuple[int, int]:
-    width, height = float(picture.width), float(picture.height)
-    if change.factor is not None:
-        width, height = width * change.factor, height * change.factor
-    elif change.megapixels is not None:
-        factor = math.sqrt(change.megapixels * 1024 * 1024 / (width * height))
-        width, height = width * factor, height * factor
-    elif change.width or change.height:
-        aspect = width / height
-        width = change.width or change.height * aspect
-        height = change.height or change.width / aspect
-    unit = change.multiple_of
-    found = max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
-    if found[0] * found[1] > MAX_PIXELS:
-        raise TooLarge(f"{found[0]}x{found[1]} is over {MAX_PIXELS} pixels.")
-    return found
 
 
 def _cropped(picture: Image.Image, aspect: float) -> Image.Image:

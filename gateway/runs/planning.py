@@ -2,26 +2,24 @@
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 from PIL import Image
 
 from gateway.catalog import Catalog, EndpointCard, Model
 from gateway.errors import InvalidRequest
-from gateway.intake import fit_size, read_request, to_job
+from gateway.intake import fit_size, read_request, size_within, to_job
 from gateway.job import Job
 from gateway.runs.graph.compile import compile_graph
-from gateway.runs.graph.values import Draft, Loaded, Mask, Output, Picture, Plan, Rendered
+from gateway.runs.graph.values import Draft, Loaded, Mask, Origin, Output, Picture, Plan, Rendered
 from gateway.runs.pictures import changed, flat, mask_of, to_pixels
 from gateway.runs.records import Order
 from gateway.settings import Settings
 
-Load = Callable[[str], Awaitable[Image.Image]]
-"""The picture of a source: an uploaded file's name, a URL or a data URL."""
-
-Rendereds = Mapping[int, Sequence[Image.Image]]
-"""The pictures of drafts by their number."""
+Take = Callable[[Origin], Awaitable[Sequence[Image.Image]]]
+"""The pictures of an origin, loaded or drawn before."""
 
 PICTURE_INPUTS = ("image", "image_url", "input_image", "init_image")
 MASK_INPUTS = ("mask", "mask_url", "mask_image")
@@ -51,19 +49,38 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
     return Plan((_model_draft(order, model, job),), (output,))
 
 
-async def job_of(draft: Draft, card: EndpointCard, load: Load, rendered: Rendereds) -> Job:
-    """A draft with its pictures loaded and its size fitted to the card.
+async def jobs_of(draft: Draft, card: EndpointCard, take: Take) -> list[Job]:
+    """A draft with its pictures in hand and its size fitted to the card.
 
-    `rendered` holds the pictures of the drafts before it.
+    One job draws all samples, unless each of them redraws a picture of its own.
 
     Raises:
         InvalidRequest: a picture cannot be loaded, or has a size that the card refuses.
     """
-    picture = await _picture(draft.picture or draft.canvas, load, rendered)
-    mask = await _mask(draft.mask, load, rendered)
+    pictures = await _pictures(draft.picture or draft.canvas, take)
+    if draft.picture is None or len(pictures) < 2:
+        return [await _job(draft, card, take, pictures[0] if pictures else None)]
+    jobs = []
+    for index, (seed, picture) in enumerate(zip(draft.seeds, pictures, strict=True)):
+        part = msgspec.structs.replace(draft, seeds=(seed,))
+        jobs.append(await _job(part, card, take, picture, index))
+    return jobs
+
+
+async def _job(
+    draft: Draft, card: EndpointCard, take: Take, picture: Image.Image | None, index: int = 0
+) -> Job:
+    """The job that redraws picture number `index` of a draft, or draws afresh."""
     wanted = picture.size if picture and not draft.width else (draft.width, draft.height)
+    if picture and draft.fits and not draft.width:
+        wanted = size_within(wanted, card.sizes)
     size, output_size = fit_size(wanted, card.sizes)
-    is_input = picture is not None and draft.picture is not None
+    images = []
+    if picture and draft.picture:
+        images = [flat(picture).resize(size)]
+        for reference in draft.references:
+            images += [flat(found) for found in await _pictures(reference, take)]
+    mask = await _mask(draft.mask, take, index) if images else None
     return Job(
         id="",
         endpoint=draft.endpoint,
@@ -76,8 +93,8 @@ async def job_of(draft: Draft, card: EndpointCard, load: Load, rendered: Rendere
         height=size[1],
         output_size=output_size,
         seeds=draft.seeds,
-        images=(to_pixels(flat(picture).resize(size)),) if picture and is_input else (),
-        mask=to_pixels(mask.resize(size)) if mask and is_input else None,
+        images=tuple(map(to_pixels, images)),
+        mask=to_pixels(mask.resize(size)) if mask else None,
         strength=draft.strength,
         scheduler=draft.scheduler,
         scheduler_config=draft.scheduler_config,
@@ -85,39 +102,29 @@ async def job_of(draft: Draft, card: EndpointCard, load: Load, rendered: Rendere
     )
 
 
-async def _picture(picture: Picture | None, load: Load, rendered: Rendereds) -> Image.Image | None:
+async def _pictures(picture: Picture | None, take: Take) -> list[Image.Image]:
     if picture is None:
-        return None
-    if isinstance(picture.origin, Rendered):
-        first = rendered[picture.origin.draft][0]
-    else:
-        first = await load(picture.origin.source)
-    return changed(first, picture.changes)
+        return []
+    return [changed(found, picture.changes) for found in await take(picture.origin)]
 
 
-async def _mask(mask: Mask | None, load: Load, rendered: Rendereds) -> Image.Image | None:
+async def _mask(mask: Mask | None, take: Take, index: int) -> Image.Image | None:
+    """The mask of a draft's picture number `index`; one mask lies on all of them."""
     if mask is None:
         return None
-    picture = await _picture(mask.picture, load, rendered)
-    assert picture is not None
-    return mask_of(picture, mask)
+    found = await _pictures(mask.picture, take)
+    return mask_of(found[index if len(found) > 1 else 0], mask)
 
 
 def _model_draft(order: Order, model: Model, job: Job) -> Draft:
     """A model's run told as a draft, so that both kinds of run are drawn in one way."""
-    source = _first(order.inputs, PICTURE_INPUTS)
-    over = _first(order.inputs, MASK_INPUTS)
-    if over and not source:
-        raise InvalidRequest("A mask needs an image to lie on.", param="inputs.mask")
-    if source and not model.endpoint.edits:
-        message = f"The model `{model.id}` does not edit images."
-        raise InvalidRequest(message, param="inputs.image")
-    picture = Picture(Loaded(source)) if source else None
-    mask = Mask(Picture(Loaded(over)), "alpha") if over else None
+    pictures = [Picture(Loaded(source)) for source in _sources(order.inputs, PICTURE_INPUTS)]
+    masks = [Mask(Picture(Loaded(over))) for over in _sources(order.inputs, MASK_INPUTS)]
+    _check_edit(model, len(pictures), len(masks))
     wanted = job.output_size or (job.width, job.height)
-    if source and read_request(order.inputs).size is None:
+    if pictures and read_request(order.inputs).size is None:
         wanted = (0, 0)
-    redraws = source is not None and model.endpoint.edit_pipeline is None
+    redraws = bool(pictures) and model.endpoint.edit_pipeline is None
     return Draft(
         node_id=model.id,
         class_type=model.id,
@@ -130,22 +137,42 @@ def _model_draft(order: Order, model: Model, job: Job) -> Draft:
         seeds=job.seeds,
         width=wanted[0],
         height=wanted[1],
-        picture=picture,
-        mask=mask,
+        picture=pictures[0] if pictures else None,
+        references=tuple(pictures[1:]),
+        mask=masks[0] if masks else None,
+        fits=True,
         strength=(job.strength or DEFAULT_STRENGTH) if redraws else None,
         scheduler=job.scheduler,
         arguments=job.arguments,
     )
 
 
-def _first(inputs: dict[str, Any], names: tuple[str, ...]) -> str | None:
+def _check_edit(model: Model, num_pictures: int, num_masks: int) -> None:
+    """Refuse pictures that a model does not take.
+
+    Raises:
+        InvalidRequest: it edits none, or fewer at a time, or a mask lies on none.
+    """
+    if num_masks and not num_pictures:
+        raise InvalidRequest("A mask needs an image to lie on.", param="inputs.mask")
+    if num_pictures and not model.endpoint.edits:
+        message = f"The model `{model.id}` does not edit images."
+        raise InvalidRequest(message, param="inputs.image")
+    if num_masks > 1:
+        raise InvalidRequest("One mask is taken, not several.", param="inputs.mask")
+    if num_pictures > 1 and model.endpoint.edit_pipeline is None:
+        message = f"The model `{model.id}` edits one image at a time."
+        raise InvalidRequest(message, param="inputs.image")
+
+
+def _sources(inputs: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """What the first of these inputs names that is given: one source, or a list of them."""
     for name in names:
         value = inputs.get(name)
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, str) and value:
-            return value
-    return None
+        listed = value if isinstance(value, list) else [value]
+        if found := [source for source in listed if isinstance(source, str) and source]:
+            return found
+    return []
 
 
 def _file_type(inputs: dict[str, Any]) -> str:

@@ -65,7 +65,7 @@ class TestEngine:
 
 
 def small_catalog(folder: Path | None = None) -> Catalog:
-    """One endpoint that draws 64 pixels, with one adapter."""
+    """An endpoint of 64 pixels with one adapter, a slow one, and one that edits."""
     card = EndpointCard(
         id="tiny",
         sizes=Sizes(native=(64, 64), min=32, max=256, multiple_of=8),
@@ -73,4 +73,6 @@ def small_catalog(folder: Path | None = None) -> Catalog:
     )
     adapter = AdapterCard(endpoint="tiny", route="style", source="style.safetensors")
     slow = EndpointCard(id="slow", steps=Steps(max=2000), sizes=Sizes(native=(64, 64), min=32))
-    return Catalog({"tiny": card, "slow": slow}, {("tiny", "style"): adapter})
+    editor = EndpointCard(id="editor", sizes=card.sizes, edit_pipeline="TestEditPipeline")
+    cards = {card.id: card for card in (card, slow, editor)}
+    return Catalog(cards, {("tiny", "style"): adapter})

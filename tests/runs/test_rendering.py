@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -91,12 +92,12 @@ def photo() -> bytes:
 
 
 def rendered(catalog: Catalog, data: Path, graph: examples.Graph) -> tuple[Draft, list[Any]]:
-    """The draft of a graph, and the pictures of its run as floats."""
+    """The first draft of a graph, and the pictures of its run as floats."""
 
     async def test() -> list[Any]:
         async with drawing(catalog, data) as runs:
             for name in ("example.png", "yosemite.png"):
-                file = File(f"img_{name[:4]}", OWNER, name, "image/png", 0, 0.0)
+                file = File(f"img_{name[:4]}", OWNER, name, "image/png", 0, time.time())
                 await runs.files.put(file.key, photo())
                 await runs.library.add_file(file)
             (run,) = await draw(runs, Order(graph=graph))
@@ -105,8 +106,8 @@ def rendered(catalog: Catalog, data: Path, graph: examples.Graph) -> tuple[Draft
             found = [await runs.files.get(item.key) for made in outputs for item in made.items]
             return [np.asarray(decode(data or b"")).astype(np.float32) / 255 for data in found]
 
-    (draft,) = plan_of(Order(graph=graph), catalog, Settings(data=data)).drafts
-    return draft, asyncio.run(test())
+    drafts = plan_of(Order(graph=graph), catalog, Settings(data=data)).drafts
+    return drafts[0], asyncio.run(test())
 
 
 def by_hand(family: str, call: str | None, scheduler: Any, **arguments: Any) -> Any:
@@ -163,6 +164,43 @@ def test_image_to_image(catalog: Catalog, tmp_path: Path) -> None:
         seed=156680208700286,
     )
     assert_same(picture, expected)
+
+
+def test_a_second_pass_over_a_scaled_latent(catalog: Catalog, tmp_path: Path) -> None:
+    graph = small(examples.text_to_image(steps=4))
+    graph["20"] = examples.node(
+        "LatentUpscale",
+        samples=["3", 0],
+        upscale_method="nearest-exact",
+        width=96,
+        height=96,
+        crop="disabled",
+    )
+    again = graph["3"]["inputs"] | {"latent_image": ["20", 0], "denoise": 0.5, "seed": 5}
+    graph["21"] = examples.node("KSampler", **again)
+    graph["22"] = examples.node("VAEDecode", samples=["21", 0], vae=["4", 2])
+    graph["23"] = examples.node("SaveImage", images=["22", 0], filename_prefix="big")
+    _, found = rendered(catalog, tmp_path, graph)
+    first, second = sorted(found, key=lambda picture: picture.shape)
+    same = {
+        "prompt": "a lighthouse in fog",
+        "negative_prompt": "text, watermark",
+        "guidance_scale": 8.0,
+    }
+
+    def euler(config: Any) -> Any:
+        return diffusers.EulerDiscreteScheduler.from_config(config, timestep_spacing="linspace")
+
+    seed = 156680208700286
+    expected = by_hand(
+        "sd", None, euler, **same, num_inference_steps=4, width=64, height=64, seed=seed
+    )
+    assert_same(first, expected)
+    start = Image.fromarray((first * 255).round().astype(np.uint8))
+    big = start.resize((96, 96), Image.Resampling.NEAREST)
+    call = "StableDiffusionImg2ImgPipeline"
+    arguments = same | {"image": big, "strength": 0.5, "num_inference_steps": 8, "seed": 5}
+    assert_same(second, by_hand("sd", call, euler, **arguments))
 
 
 def test_flux(catalog: Catalog, tmp_path: Path) -> None:

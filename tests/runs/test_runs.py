@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from gateway.keys import KeyStore
 from gateway.runs.database import is_dead, take_slot
 from gateway.runs.pictures import decode
 from gateway.runs.records import Order
@@ -67,6 +68,39 @@ def test_a_graphs_run_with_a_second_pass(tmp_path: Path, database: str | None) -
             assert (first.images, second.images[0].data[:3]) == ((), bytes((3, 4, 0)))
             names = [item.filename for o in await runs.outputs(run.id) for item in o.items]
             assert names == ["ComfyUI_00001_.png", "big_00001_.png"]
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_every_picture_of_a_batch_is_redrawn_by_itself(tmp_path: Path, limit: int | None) -> None:
+    graph = tiny_graph(seed=0x0101)
+    graph["5"]["inputs"]["batch_size"] = 3
+    graph["20"] = node("LatentUpscaleBy", samples=["3", 0], upscale_method="area", scale_by=2)
+    again = graph["3"]["inputs"] | {"latent_image": ["20", 0], "denoise": 0.5, "seed": 0x0601}
+    graph["22"] = node("KSampler", **again)
+    graph["8"]["inputs"]["samples"] = ["22", 0]
+    key, _ = KeyStore(tmp_path).create("small", concurrent_samples=limit)
+
+    async def test() -> None:
+        engine = TestEngine()
+        async with opened(tmp_path, None, engine) as runs:
+            (new,) = await runs.accept([Order(graph=graph, num_samples=3)], key.id)
+            run = await runs.wait(new.id, key.id)
+            assert run.status == "success", run.error
+            first, second = engine.jobs[:-3], engine.jobs[-3:]
+            assert sum(len(job.seeds) for job in first) == 3
+            assert [job.seeds for job in second] == [(0x0601,), (0x0602,), (0x0603,)]
+            starts = [job.images[0].data[:3] for job in second]
+            assert starts == [bytes((low, 1, 0)) for low in (1, 2, 3)]
+            assert engine.max_running == (3 if limit is None else 1)
+            made = await pictures(runs, run.id)
+            assert [picture.getpixel((0, 0)) for picture in made] == [
+                (1, 6, 255),
+                (2, 6, 255),
+                (3, 6, 255),
+            ]
+            assert {picture.size for picture in made} == {(128, 128)}
 
     asyncio.run(test())
 

@@ -345,7 +345,7 @@ def test_get_requests_may_say_any_content_type(tmp_path: Path) -> None:
         assert client.get("/api/models", headers=headers).status_code == 200
         assert client.post("/api/run", headers=headers).status_code == 400
         decoded = msgspec.json.decode(client.get("/api/deployments").content)
-        assert [item["id"] for item in decoded] == ["tiny", "tiny:style", "slow"]
+        assert [item["id"] for item in decoded] == ["tiny", "tiny:style", "slow", "editor"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_deployments_list_the_stored_and_the_catalogue(tmp_path: Path) -> None:
             {"class_type": "ComfyDeployOutputImage", "output_id": "result"}
         ]
         everything = [item["id"] for item in client.get("/api/deployments").json()]
-        assert everything == [deployment["id"], "tiny", "tiny:style", "slow"]
+        assert everything == [deployment["id"], "tiny", "tiny:style", "slow", "editor"]
         staging = client.get("/api/deployments", params={"environment": "staging"}).json()
         assert [item["id"] for item in staging] == [deployment["id"]]
         inputs = client.get(f"/api/deployment/{deployment['id']}/inputs").json()
@@ -103,7 +104,7 @@ def test_deployments_list_the_stored_and_the_catalogue(tmp_path: Path) -> None:
 def test_models_tell_their_cards_ranges(tmp_path: Path) -> None:
     with served(tmp_path) as (client, _):
         models = {model["id"]: model for model in client.get("/api/models").json()}
-        assert set(models) == {"tiny", "tiny:style", "slow"}
+        assert set(models) == {"tiny", "tiny:style", "slow", "editor"}
         steps = next(i for i in models["tiny"]["inputs"] if i["input_id"] == "num_inference_steps")
         assert (steps["default_value"], steps["min_value"], steps["max_value"]) == (4, 1, 10)
         required = [i["input_id"] for i in models["tiny"]["inputs"] if i["required"]]
@@ -263,3 +264,48 @@ def test_inline_pictures_are_kept_as_files(tmp_path: Path) -> None:
         assert engine.jobs[0].images[0].data == noise.tobytes()
         broken = body | {"inputs": {"prompt": "a", "image": inline + "!"}}
         assert client.post("/api/run", json=broken).status_code == 400
+
+
+def inline(colour: tuple[int, int, int], size: int = 64) -> str:
+    """A picture of one colour, made long enough to be kept as a file."""
+    out = io.BytesIO()
+    Image.new("RGB", (size, size), colour).save(out, "bmp")
+    return "data:image/bmp;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_batch_of_pictures_is_redrawn_one_by_one(tmp_path: Path, as_text: bool) -> None:
+    graph = edit_graph("")
+    graph["10"] = node("ComfyUIDeployExternalImageBatch", input_id="pictures")
+    sources = [inline((1, 2, 3)), inline((4, 5, 6), 96)]
+    inputs = {"pictures": json.dumps(sources) if as_text else sources}
+    with served(tmp_path) as (client, engine):
+        body = {"workflow_api": graph, "inputs": inputs}
+        run = ended(client, client.post("/api/run", json=body).json()["run_id"])
+        assert run["status"] == "success", run
+        assert "base64" not in json.dumps(run)
+        assert len(run["outputs"][0]["data"]["images"]) == 2
+        starts = sorted(job.images[0].data[:3] for job in engine.jobs)
+        assert starts == [bytes((1, 2, 3)), bytes((4, 5, 6))]
+        assert {(job.width, job.height) for job in engine.jobs} == {(64, 64)}
+
+
+def test_several_pictures_go_to_pipelines_that_take_several(tmp_path: Path) -> None:
+    inputs = {"prompt": "a", "image": [inline((1, 2, 3)), inline((4, 5, 6))]}
+    with served(tmp_path) as (client, engine):
+        body = {"model_id": "editor", "inputs": inputs}
+        assert client.post("/api/run/sync", json=body).status_code == 200
+        (job,) = engine.jobs
+        assert [image.data[:3] for image in job.images] == [bytes((1, 2, 3)), bytes((4, 5, 6))]
+        assert job.strength is None
+        refused = client.post("/api/run/sync", json=body | {"model_id": "tiny"})
+        assert refused.status_code == 400
+        assert "one image at a time" in refused.json()["detail"]
+
+
+def test_a_picture_beyond_the_models_sizes_is_scaled_into_them(tmp_path: Path) -> None:
+    inputs = {"prompt": "a", "image": inline((1, 2, 3), 512)}
+    with served(tmp_path) as (client, engine):
+        body = {"model_id": "tiny", "inputs": inputs}
+        assert client.post("/api/run/sync", json=body).status_code == 200
+        assert (engine.jobs[0].width, engine.jobs[0].height) == (256, 256)

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.catalog import Catalog
 from gateway.runs.graph import conditioning, externals, imaging, loading, sampling
+from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.literals import is_link, literal
 from gateway.runs.graph.order import check_form, dependents, output_nodes, run_order
 from gateway.runs.graph.refusal import (
@@ -17,7 +18,7 @@ from gateway.runs.graph.refusal import (
     node_errors,
 )
 from gateway.runs.graph.scope import Compile, Node, Scope
-from gateway.runs.graph.table import ANY, TABLE, Input
+from gateway.runs.graph.table import TABLE
 from gateway.runs.graph.values import Output, Plan
 
 COMPILERS: dict[str, Compile] = (

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import Clip, Conditioning
 
@@ -39,6 +40,32 @@ def zero_out(node: Node, scope: Scope) -> tuple[Conditioning]:
     return (msgspec.structs.replace(node["conditioning"], prompt=None, arguments={}),)
 
 
+def combine(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """ConditioningCombine: one prompt that says both."""
+    return (_joined(node, scope, "conditioning_1", "conditioning_2"),)
+
+
+def concat(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """ConditioningConcat: one prompt that says one after the other."""
+    return (_joined(node, scope, "conditioning_to", "conditioning_from"),)
+
+
+def _joined(node: Node, scope: Scope, name: str, other_name: str) -> Conditioning:
+    """Two prompts as one, where nothing but their words differs."""
+    first: Conditioning = node[name]
+    second: Conditioning = node[other_name]
+    prompts = [prompt for prompt in (first.prompt, second.prompt) if prompt]
+    if len(prompts) < 2 or prompts[0] == prompts[1]:
+        return first if first.prompt else second
+    if msgspec.structs.replace(first, prompt=second.prompt) != second:
+        why = "only plain prompts of the same encoder can be joined"
+        raise NodeFault(unsupported(other_name, None, why))
+    if first.arguments:
+        raise NodeFault(unsupported(other_name, None, "only plain prompts can be joined"))
+    scope.note(node, "its prompts are joined by a comma into one")
+    return msgspec.structs.replace(first, prompt=", ".join(prompts))
+
+
 def flux_guidance(node: Node, scope: Scope) -> tuple[Conditioning]:
     """FluxGuidance: the guidance the model was distilled to be told."""
     return (msgspec.structs.replace(node["conditioning"], guidance=node["guidance"]),)
@@ -56,5 +83,7 @@ COMPILERS: dict[str, Compile] = {
     "CLIPTextEncodeSDXL": encode_xl,
     "CLIPTextEncodeFlux": encode_flux,
     "ConditioningZeroOut": zero_out,
+    "ConditioningCombine": combine,
+    "ConditioningConcat": concat,
     "FluxGuidance": flux_guidance,
 }

@@ -72,8 +72,11 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         arguments=_arguments(card, wanted.guider),
     )
     scope.drafts.append(draft)
-    made = Picture(Rendered(len(scope.drafts) - 1))
-    return Latent(node_id=node.id, picture=made, num_images=len(draft.seeds))
+    source = draft.picture or draft.canvas
+    size = source.size if source else (draft.width, draft.height)
+    count = len(draft.seeds)
+    made = Picture(Rendered(len(scope.drafts) - 1), num_images=count, size=size)
+    return Latent(node_id=node.id, picture=made, num_images=count)
 
 
 def _seeds(node: Node, scope: Scope, wanted: Sampling) -> tuple[int, ...]:
@@ -92,11 +95,12 @@ def _check_steps(card: EndpointCard, sigmas: Sigmas) -> None:
 
 
 def _check_size(card: EndpointCard, latent: Latent) -> None:
-    """Sizes of pictures are known when they are loaded; this is for empty latents."""
-    if latent.picture is not None:
+    """Sizes of pictures from outside are not known until they are loaded."""
+    size = latent.picture.size if latent.picture else (latent.width, latent.height)
+    if size is None:
         return
     sizes = card.sizes
-    for name, edge in (("width", latent.width), ("height", latent.height)):
+    for name, edge in zip(("width", "height"), size, strict=True):
         why = f"the endpoint {card.id} takes {sizes.min} to {sizes.max} pixels"
         if edge > sizes.max:
             fault = out_of_range(name, edge, sizes.max, above=True, why=why)
@@ -104,10 +108,9 @@ def _check_size(card: EndpointCard, latent: Latent) -> None:
         if edge < sizes.min and not sizes.resample:
             fault = out_of_range(name, edge, sizes.min, above=False, why=why)
             raise NodeFault(fault, latent.node_id)
-    pair = (latent.width, latent.height)
-    if sizes.allowed and not sizes.resample and pair not in sizes.allowed:
+    if sizes.allowed and not sizes.resample and size not in sizes.allowed:
         options = [f"{width}x{height}" for width, height in sizes.allowed]
-        fault = not_in_list("width", f"{latent.width}x{latent.height}", options)
+        fault = not_in_list("width", f"{size[0]}x{size[1]}", options)
         raise NodeFault(fault, latent.node_id)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.runs.graph.imaging import gathered
 from gateway.runs.graph.literals import is_link
+from gateway.runs.graph.offers import UNUSED
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import Loaded, Picture
@@ -17,6 +19,8 @@ FIELDS = {
     f"{PREFIX}Lora": "lora_url",
     f"{PREFIX}Image": "default_value_url",
     f"{PREFIX}ImageAlpha": "default_value_url",
+    f"{PREFIX}ImageBatch": "images",
+    f"{PREFIX}File": "file_url",
 }
 """Where a request's value goes, for the classes where it is not `default_value`."""
 
@@ -27,6 +31,8 @@ DEFAULT_IDS = {
     f"{PREFIX}NumberSliderInt": "input_number_slider",
     f"{PREFIX}Image": "input_image",
     f"{PREFIX}ImageAlpha": "input_image",
+    f"{PREFIX}ImageBatch": "input_images",
+    f"{PREFIX}File": "input_file",
 }
 """The names that inputs go by where the graph does not name them; the rest: input_text."""
 
@@ -57,8 +63,9 @@ def substitute(graph: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, An
     filled = copy.deepcopy(graph)
     for id, input_id, node in external_nodes(graph):
         if input_id in inputs:
-            field = FIELDS.get(node["class_type"], "default_value")
-            filled[id].setdefault("inputs", {})[field] = inputs[input_id]
+            field, value = FIELDS.get(node["class_type"], "default_value"), inputs[input_id]
+            value = {"__value__": value} if isinstance(value, list) else value
+            filled[id].setdefault("inputs", {})[field] = value
     return filled
 
 
@@ -145,6 +152,51 @@ def image(node: Node, scope: Scope) -> tuple[Picture]:
     return (default,)
 
 
+def file(node: Node, scope: Scope) -> tuple[str]:
+    """A file by URL, data URL or the id it was uploaded under."""
+    return (str(node.get("file_url") or node.get("default_value") or "").strip(),)
+
+
+def images(node: Node, scope: Scope) -> tuple[Picture]:
+    """Several pictures as one batch; else the ones linked as default."""
+    sources = _sources(node)
+    if any(source.partition("?")[0].lower().endswith(".zip") for source in sources):
+        raise node.refuse("images", "archives are not unpacked; list the pictures' own URLs")
+    if sources:
+        return (gathered(*(Picture(Loaded(source)) for source in sources)),)
+    default = node.get("default_value")
+    if not isinstance(default, Picture):
+        raise node.refuse("images", "no pictures were given, and none are linked")
+    return (default,)
+
+
+def sent_live(node: Node, scope: Scope) -> tuple[Picture]:
+    """A picture that an editor sends over its websocket; here only the one linked."""
+    default = node.get("default_value")
+    if not isinstance(default, Picture):
+        raise node.refuse("default_value", "there is no websocket here, and no picture is linked")
+    return (default,)
+
+
+def unused(node: Node, scope: Scope) -> tuple[None]:
+    """An input of a kind that no picture is made from."""
+    raise node.refuse("input_id", UNUSED[node.class_type])
+
+
+def _sources(node: Node) -> list[str]:
+    """A list, its JSON text, or the one source that is meant by any other text."""
+    given = node.get("images")
+    if isinstance(given, str) and given.strip().startswith("["):
+        try:
+            given = msgspec.json.decode(given)
+        except msgspec.DecodeError as error:
+            raise node.refuse("images", f"it is no JSON list: {error}") from None
+    listed = given if isinstance(given, list) else [given]
+    if not all(isinstance(source, str | None) for source in listed):
+        raise node.refuse("images", "a list of URLs, data URLs or uploaded files is wanted")
+    return [source.strip() for source in listed if source and source.strip()]
+
+
 def _check_bounds(node: Node) -> None:
     given = node["default_value"]
     if given < node["min_value"]:
@@ -178,4 +230,9 @@ COMPILERS: dict[str, Compile] = {
     f"{PREFIX}Lora": lora,
     f"{PREFIX}Image": image,
     f"{PREFIX}ImageAlpha": image,
+    f"{PREFIX}ImageBatch": images,
+    f"{PREFIX}Color": value,
+    f"{PREFIX}File": file,
+    "ComfyDeployWebscoketImageInput": sent_live,
+    **dict.fromkeys(UNUSED, unused),
 }

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import (
+    Gathered,
     Invert,
     Latent,
     Loaded,
@@ -14,6 +15,9 @@ from gateway.runs.graph.values import (
     Picture,
     Resize,
 )
+
+LATENT_CELL = 8
+"""Pixels that one cell of a latent stands for, each way."""
 
 
 def load(node: Node, scope: Scope) -> tuple[Picture, Mask]:
@@ -63,6 +67,17 @@ def scale_to_pixels(node: Node, scope: Scope) -> tuple[Picture]:
     return (node["image"].then(change),)
 
 
+def gather(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageBatch: two pictures, or batches of them, as one."""
+    return (gathered(node["image1"], node["image2"]),)
+
+
+def gathered(*pictures: Picture) -> Picture:
+    """Pictures as one batch, which has the size of the first."""
+    count = sum(picture.num_images for picture in pictures)
+    return Picture(Gathered(pictures), num_images=count, size=pictures[0].size)
+
+
 def empty(node: Node, scope: Scope) -> tuple[Latent]:
     """EmptyLatentImage and EmptySD3LatentImage."""
     width, height, count = node["width"], node["height"], node["batch_size"]
@@ -71,13 +86,15 @@ def empty(node: Node, scope: Scope) -> tuple[Latent]:
 
 def encode(node: Node, scope: Scope) -> tuple[Latent]:
     """VAEEncode: the pipeline encodes the picture itself."""
-    return (Latent(node_id=node.id, picture=node["pixels"]),)
+    picture: Picture = node["pixels"]
+    return (Latent(node_id=node.id, picture=picture, num_images=picture.num_images),)
 
 
 def encode_for_inpaint(node: Node, scope: Scope) -> tuple[Latent]:
     """VAEEncodeForInpaint: the mask grown by a few pixels."""
     mask = msgspec.structs.replace(node["mask"], grow=node["grow_mask_by"])
-    return (Latent(node_id=node.id, picture=node["pixels"], mask=mask),)
+    (latent,) = encode(node, scope)
+    return (msgspec.structs.replace(latent, mask=mask),)
 
 
 def noise_mask(node: Node, scope: Scope) -> tuple[Latent]:
@@ -91,10 +108,41 @@ def noise_mask(node: Node, scope: Scope) -> tuple[Latent]:
 def repeat(node: Node, scope: Scope) -> tuple[Latent]:
     """RepeatLatentBatch: as many pictures more."""
     latent: Latent = node["samples"]
-    if latent.picture is not None and not isinstance(latent.picture.origin, Loaded):
-        raise node.refuse("samples", "rendered pictures cannot be repeated")
+    if latent.picture is not None and latent.picture.num_images > 1:
+        raise node.refuse("samples", "one picture can be repeated, these are several")
     count = latent.num_images * node["amount"]
     return (msgspec.structs.replace(latent, num_images=count),)
+
+
+def upscale_latent(node: Node, scope: Scope) -> tuple[Latent]:
+    """LatentUpscale: an edge of 0 keeps the aspect."""
+    size = {"width": node["width"], "height": node["height"]}
+    return (_scaled(node, scope, Resize(**_latent(node), **size, crop=node["crop"] == "center")),)
+
+
+def upscale_latent_by(node: Node, scope: Scope) -> tuple[Latent]:
+    """LatentUpscaleBy."""
+    return (_scaled(node, scope, Resize(**_latent(node), factor=node["scale_by"])),)
+
+
+def _latent(node: Node) -> dict[str, Any]:
+    """Latents are scaled as pictures, in whole latent cells."""
+    method = node["upscale_method"]
+    return {"method": "bicubic" if method == "bislerp" else method, "multiple_of": LATENT_CELL}
+
+
+def _scaled(node: Node, scope: Scope, change: Resize) -> Latent:
+    """A latent of another size: emptiness, or the pictures scaled with their mask."""
+    latent: Latent = node["samples"]
+    if latent.picture is None:
+        width, height = change.target(latent.width, latent.height)
+        return msgspec.structs.replace(latent, node_id=node.id, width=width, height=height)
+    scope.note(node, "the pictures are scaled rather than their latents")
+    mask = latent.mask
+    if mask is not None and change.crop:
+        mask = msgspec.structs.replace(mask, picture=mask.picture.then(change))
+    picture = latent.picture.then(change)
+    return msgspec.structs.replace(latent, node_id=node.id, picture=picture, mask=mask)
 
 
 def decode(node: Node, scope: Scope) -> tuple[Picture]:
@@ -154,6 +202,7 @@ COMPILERS: dict[str, Compile] = {
     "LoadImageMask": load_mask,
     "ImageToMask": to_mask,
     "ImageInvert": invert,
+    "ImageBatch": gather,
     "ImageScale": scale,
     "ImageScaleBy": scale_by,
     "ImageScaleToTotalPixels": scale_to_pixels,
@@ -163,6 +212,8 @@ COMPILERS: dict[str, Compile] = {
     "VAEEncodeForInpaint": encode_for_inpaint,
     "SetLatentNoiseMask": noise_mask,
     "RepeatLatentBatch": repeat,
+    "LatentUpscale": upscale_latent,
+    "LatentUpscaleBy": upscale_latent_by,
     "VAEDecode": decode,
     "SaveImage": save,
     "PreviewImage": preview,

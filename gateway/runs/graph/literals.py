@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.refusal import NodeFault, input_fault, not_in_list, out_of_range
-from gateway.runs.graph.table import ANY, Input
 
 
 def is_link(value: Any) -> bool:

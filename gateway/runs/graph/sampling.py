@@ -79,6 +79,11 @@ def random_noise(node: Node, scope: Scope) -> tuple[int]:
     return (scope.draw_seed(node.id) if seed < 0 else seed,)
 
 
+def disable_noise(node: Node, scope: Scope) -> tuple[int]:
+    """DisableNoise: for samplers that go on where another left its noise."""
+    raise node.refuse("noise", "a pipeline's call adds the noise itself")
+
+
 def basic_guider(node: Node, scope: Scope) -> tuple[Guider]:
     """BasicGuider: no negative."""
     return (Guider(node["model"], node["conditioning"]),)
@@ -119,6 +124,7 @@ COMPILERS: dict[str, Compile] = {
     "SamplerCustom": sampler_custom,
     "SamplerCustomAdvanced": sampler_custom_advanced,
     "RandomNoise": random_noise,
+    "DisableNoise": disable_noise,
     "BasicGuider": basic_guider,
     "CFGGuider": cfg_guider,
     "KSamplerSelect": sampler_select,

@@ -1,5 +1,6 @@
 """What flows along a graph's links while it is compiled: descriptions, never tensors."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -52,6 +53,20 @@ class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
     multiple_of: int = 1
     crop: bool = False
 
+    def target(self, width: float, height: float) -> tuple[int, int]:
+        """The size, in whole units, that a picture of this size is brought to."""
+        if self.factor is not None:
+            width, height = width * self.factor, height * self.factor
+        elif self.megapixels is not None:
+            factor = math.sqrt(self.megapixels * 1024 * 1024 / (width * height))
+            width, height = width * factor, height * factor
+        elif self.width or self.height:
+            aspect = width / height
+            width = self.width or self.height * aspect
+            height = self.height or self.width / aspect
+        unit = self.multiple_of
+        return max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit)
+
 
 class Invert(msgspec.Struct, frozen=True, tag="invert"):
     """Swap light and dark."""
@@ -69,15 +84,32 @@ class Rendered(msgspec.Struct, frozen=True, tag="rendered"):
     draft: int
 
 
-class Picture(msgspec.Struct, frozen=True):
-    """Where pictures come from and what is done to them, in order."""
+class Gathered(msgspec.Struct, frozen=True, tag="gathered"):
+    """Several pictures as one batch, at the size of the first."""
 
-    origin: Loaded | Rendered
+    pictures: tuple["Picture", ...]
+
+
+Origin = Loaded | Rendered | Gathered
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Where pictures come from and what is done to them, in order.
+
+    `size` is `(width, height)` in pixels, where it is known before they are there.
+    """
+
+    origin: Origin
     changes: tuple[Resize | Invert, ...] = ()
+    num_images: int = 1
+    size: tuple[int, int] | None = None
 
     def then(self, change: Resize | Invert) -> "Picture":
         """The same pictures with one more change."""
-        return Picture(self.origin, (*self.changes, change))
+        size = self.size
+        if size is not None and isinstance(change, Resize):
+            size = change.target(*size)
+        return Picture(self.origin, (*self.changes, change), self.num_images, size)
 
 
 class Mask(msgspec.Struct, frozen=True):
@@ -127,9 +159,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be: complete but for the pixels of its pictures.
 
     `width` and `height` 0 mean those of `picture`, which is what is redrawn, or of `canvas`,
-    which is drawn over entirely. `num_inference_steps` are run, whatever `strength` is.
-    `node_id` and `class_type` are the
-    sampler's.
+    which is drawn over entirely. A `picture` that is several is redrawn one by one, each by
+    its own seed. An edit pipeline looks at the `references` beside it. With `fits` a picture
+    beyond the card's sizes is scaled into them. `num_inference_steps` are run, whatever
+    `strength` is. `node_id` and `class_type` are the sampler's.
     """
 
     node_id: str
@@ -144,8 +177,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     negative_prompt: str | None = None
     guidance_scale: float | None = None
     picture: Picture | None = None
+    references: tuple[Picture, ...] = ()
     canvas: Picture | None = None
     mask: Mask | None = None
+    fits: bool = False
     strength: float | None = None
     scheduler: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -1,7 +1,8 @@
 """How well the exported model draws what it is asked: figures and contact sheets.
 
 A generated picture is embedded by the model's own VAE and must be nearest, among all
-subjects drawn on the same background in the same style, to one that answers the prompt.
+subjects drawn in the same style, to one that answers the prompt. Both are compared on white
+and in one frame, since a prompt says nothing of place, size and, mostly, background.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from autoencoder import EXPORTED, new_autoencoder
 from compose import COLOUR_NAMES, PALETTE, Drawings
 from diffusers import DiffusionPipeline
@@ -27,6 +29,9 @@ STEPS = (1, 2, 4, 8)
 NUM_NAMES = 96
 NUM_UNSEEN = 64
 BATCH = 16
+SAME, APART = 0.08, 0.28
+"""How far a pixel is from the background's colour where it is all background, all subject."""
+FRAME = 112
 Prompts = list[tuple[str, set[int], int | None]]
 """Each prompt, the subjects that answer it, and the background it names."""
 
@@ -88,7 +93,7 @@ class Judge:
         self.drawings = Drawings(work, torch.device("cpu"))
         self.vae = new_autoencoder().eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED)
-        self._references: dict[tuple[str, int], Tensor] = {}
+        self._references: dict[str, Tensor] = {}
 
     def score(self, pipe: DiffusionPipeline, prompts: Prompts, steps: int, style: str) -> dict:
         """Top-1 and top-5 retrieval, and how many backgrounds are as asked, in percent."""
@@ -101,31 +106,33 @@ class Judge:
                 if colour is not None:
                     asked += 1
                     backgrounds += seen == colour
-                ranked = self._ranked(picture, seen, style)
+                ranked = self._ranked(picture, style)
                 top1 += ranked[0] in answers
                 top5 += bool(answers & set(ranked))
         found = {"top-1": percent(top1, len(prompts)), "top-5": percent(top5, len(prompts))}
         return found | ({"background": percent(backgrounds, asked)} if asked else {})
 
-    @torch.no_grad()
-    def _ranked(self, picture: Tensor, colour: int, style: str) -> list[int]:
-        feature = self.vae.encode(picture[None] * 2 - 1).latents.flatten(1)
-        distances = torch.cdist(feature, self._reference(style, colour))[0]
+    def _ranked(self, picture: Tensor, style: str) -> list[int]:
+        distances = torch.cdist(self._features(picture[None]), self._reference(style))[0]
         return [int(index) for index in distances.topk(5, largest=False).indices]
 
+    def _reference(self, style: str) -> Tensor:
+        """The features `[N, 2048]` of every subject."""
+        if style not in self._references:
+            white = torch.ones(64, 3)
+            parts = torch.arange(len(self.drawings)).split(64)
+            drawn = (
+                self.drawings.compose(style, part, white[: len(part)], variation=0.0)
+                for part in parts
+            )
+            self._references[style] = torch.cat([self._features(p.add(1).div(2)) for p in drawn])
+        return self._references[style]
+
     @torch.no_grad()
-    def _reference(self, style: str, colour: int) -> Tensor:
-        if (style, colour) not in self._references:
-            parts = [
-                self.vae.encode(
-                    self.drawings.compose(
-                        style, index, PALETTE[colour].expand(len(index), 3), variation=0.0
-                    )
-                ).latents.flatten(1)
-                for index in torch.arange(len(self.drawings)).split(64)
-            ]
-            self._references[style, colour] = torch.cat(parts)
-        return self._references[style, colour]
+    def _features(self, pictures: Tensor) -> Tensor:
+        framed = torch.stack([on_white(picture) for picture in pictures])
+        latents: Tensor = self.vae.encode(framed * 2 - 1).latents
+        return latents.flatten(1)
 
 
 def draw(pipe: DiffusionPipeline, prompts: list[str], steps: int, seed: int = 0) -> Tensor:
@@ -152,6 +159,26 @@ def border(picture: Tensor) -> Tensor:
         1,
     )
     return edge.median(1).values
+
+
+def on_white(picture: Tensor) -> Tensor:
+    """The subject of a picture `[3, 128, 128]` on white, its longer side filling the frame."""
+    apart = (picture - border(picture)[:, None, None]).abs().amax(0)
+    share = ((apart - SAME) / (APART - SAME)).clamp(0, 1)
+    cut = share * picture + 1 - share
+    rows, columns = ((share > 0.5).sum(axis).ge(3).nonzero().flatten() for axis in (1, 0))
+    if len(rows) < 2 or len(columns) < 2:
+        return cut
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    scale = FRAME / int(max(bottom - top, right - left))
+    height, width = (max(1, round(int(edge) * scale)) for edge in (bottom - top, right - left))
+    subject = F.interpolate(
+        cut[None, :, top:bottom, left:right], (height, width), mode="bilinear", antialias=True
+    )
+    framed = torch.ones_like(picture)
+    y, x = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
+    framed[:, y : y + height, x : x + width] = subject[0]
+    return framed
 
 
 def nearest_colour(colour: Tensor) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.job import AdapterUse
-from gateway.runs.graph.compile import COMPILERS, compile_graph
+from gateway.runs.graph.compile import COMPILERS
 from gateway.runs.graph.refusal import GraphRefused
 from gateway.runs.graph.table import TABLE
 from gateway.runs.graph.values import (
@@ -14,31 +14,12 @@ from gateway.runs.graph.values import (
     Mask,
     Output,
     Picture,
-    Plan,
     Rendered,
     Resize,
 )
 from tests.runs.graph import examples
-from tests.runs.graph.examples import Graph, node
-
-
-def compiled(graph: Graph) -> Plan:
-    return compile_graph(graph, examples.catalog())
-
-
-def only(graph: Graph) -> Draft:
-    (draft,) = compiled(graph).drafts
-    return draft
-
-
-def faults(graph: Any) -> dict[str, set[tuple[str, str]]]:
-    """Node id to its faults' types and inputs."""
-    with pytest.raises(GraphRefused) as raised:
-        compiled(graph)
-    return {
-        id: {(fault["type"], fault["extra_info"].get("input_name", "")) for fault in n["errors"]}
-        for id, n in raised.value.node_errors.items()
-    }
+from tests.runs.graph.compiling import compiled, faults, only
+from tests.runs.graph.examples import node
 
 
 def test_every_definition_compiles() -> None:
@@ -64,7 +45,7 @@ def test_text_to_image() -> None:
         ),
     )
     assert plan.outputs == (
-        Output(node_id="9", class_type="SaveImage", picture=Picture(Rendered(0))),
+        Output(node_id="9", class_type="SaveImage", picture=Picture(Rendered(0), size=(512, 512))),
     )
 
 
@@ -139,8 +120,15 @@ def test_a_second_pass_redraws_the_first_ones_pictures() -> None:
     graph["9"]["inputs"]["images"] = ["8b", 0]
     first, second = compiled(graph).drafts
     assert first.node_id == "3"
-    assert second.picture == Picture(Rendered(0), (Resize(method="bicubic", factor=1.5),))
+    change = Resize(method="bicubic", factor=1.5)
+    assert second.picture == Picture(Rendered(0), (change,), size=(768, 768))
     assert (second.strength, second.num_inference_steps) == (0.5, 20)
+
+
+def test_no_noise_is_refused_with_the_reason() -> None:
+    graph = examples.flux()
+    graph["25"] = node("DisableNoise")
+    assert faults(graph) == {"25": {("value_not_in_list", "noise")}}
 
 
 def test_late_start_is_image_to_image() -> None:

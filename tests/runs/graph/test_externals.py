@@ -9,7 +9,7 @@ from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import definitions, substitute
 from gateway.runs.graph.refusal import GraphRefused
 from gateway.runs.graph.seeds import settle
-from gateway.runs.graph.values import Draft, Loaded, Picture
+from gateway.runs.graph.values import Draft, Gathered, Loaded, Picture
 from tests.runs.graph import examples
 from tests.runs.graph.examples import node
 
@@ -126,3 +126,67 @@ def test_every_run_of_a_batch_has_its_own_seed() -> None:
     graph = substitute(examples.deployed(), {"seed": 2**32 - 2})
     seeds = [settle(graph, itertools.count().__next__, offset=n)[1]["31"] for n in range(3)]
     assert seeds == [2**32 - 2, 2**32 - 1, 1]
+
+
+def with_pictures(kind: str, **inputs: Any) -> dict[str, Any]:
+    graph = examples.image_to_image()
+    graph["12"]["inputs"]["pixels"] = ["40", 0]
+    graph["40"] = node(kind, **inputs)
+    return graph
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["https://pictures.example/a.png", "img_2"],
+        '["https://pictures.example/a.png", "img_2"]',
+    ],
+)
+def test_a_batch_of_pictures_comes_as_a_list_or_its_text(given: Any) -> None:
+    graph = with_pictures("ComfyUIDeployExternalImageBatch", input_id="pictures", images="[]")
+    draft = drafted(substitute(graph, {"pictures": given}))
+    sources = ("https://pictures.example/a.png", "img_2")
+    members = tuple(Picture(Loaded(source)) for source in sources)
+    assert draft.picture == Picture(Gathered(members), num_images=2)
+    assert len(draft.seeds) == 2
+
+
+@pytest.mark.parametrize("given", ["[]", "[broken", '["https://a.example/all.zip"]', "[1]"])
+def test_a_batch_of_no_pictures_says_what_is_wrong(given: str) -> None:
+    graph = with_pictures("ComfyUIDeployExternalImageBatch", input_id="pictures", images=given)
+    with pytest.raises(GraphRefused) as raised:
+        drafted(graph)
+    assert list(raised.value.node_errors) == ["40"]
+    assert "images" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("ComfyUIDeployExternalAudio", "sound"),
+        ("ComfyUIDeployExternalVideo", "frames"),
+        ("ComfyUIDeployExternalVid", "frames"),
+        ("ComfyUIDeployExternalEXR", "OpenEXR"),
+        ("ComfyUIDeployExternalFaceModel", "face"),
+        ("ComfyDeployWebscoketImageInput", "websocket"),
+    ],
+)
+def test_inputs_that_make_no_picture_say_why(kind: str, reason: str) -> None:
+    with pytest.raises(GraphRefused, match=reason) as raised:
+        drafted(with_pictures(kind, input_id="x"))
+    assert list(raised.value.node_errors) == ["40"]
+
+
+def test_a_file_is_what_it_is_called() -> None:
+    graph = examples.image_to_image()
+    graph["10"]["inputs"]["image"] = ["40", 0]
+    graph["40"] = node("ComfyUIDeployExternalFile", input_id="photo", file_url="img_1")
+    assert drafted(graph).picture == Picture(Loaded("img_1"))
+    assert drafted(substitute(graph, {"photo": "img_2"})).picture == Picture(Loaded("img_2"))
+
+
+def test_a_colour_is_text() -> None:
+    graph = examples.text_to_image()
+    graph["6"]["inputs"]["text"] = ["40", 0]
+    graph["40"] = node("ComfyUIDeployExternalColor", input_id="colour", default_value="#ff0000")
+    assert drafted(substitute(graph, {"colour": "#00ff00"})).prompt == "#00ff00"

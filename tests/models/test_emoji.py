@@ -1,0 +1,157 @@
+"""What the bundled model draws, with the weights that are shipped."""
+
+import io
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import base64
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+from numpy.typing import NDArray
+from PIL import Image
+
+from gateway.app import create_app
+from gateway.images.encode import read_text
+from gateway.receipt import read_receipt
+from gateway.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+Client = TestClient[Litestar]
+Colours = NDArray[np.float64]
+RED, BLUE = (220, 40, 40), (45, 95, 210)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    settings = Settings(data=tmp_path_factory.mktemp("data"), threads=1, preload=True)
+    with TestClient(create_app(settings)) as client:
+        while client.get("/health/ready").status_code != 200:
+            pass
+        yield client
+
+
+def drawn(client: Client, prompt: str, model: str = "emoji", **more: Any) -> bytes:
+    body = {"model": model, "prompt": prompt, "seed": 7, "response_format": "b64_json", **more}
+    answer = client.post("/v1/images/generations", json=body)
+    assert answer.status_code == 200, answer.text
+    return base64.b64decode(answer.json()["data"][0]["b64_json"])
+
+
+def colours(picture: bytes) -> Colours:
+    """`[height, width, 3]` in [0, 255]."""
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), np.float64)
+
+
+def middle(pixels: Colours) -> Colours:
+    """The mean colour of the middle quarter."""
+    return pixels[48:80, 48:80].mean(axis=(0, 1))
+
+
+def edge(pixels: Colours) -> Colours:
+    """The median colour along the border."""
+    sides = (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])
+    return np.median(np.concatenate([side.reshape(-1, 3) for side in sides]), axis=0)
+
+
+def colourfulness(pixels: Colours) -> float:
+    """How far apart a pixel's channels are, in the mean."""
+    return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
+
+
+@pytest.mark.parametrize("steps", [1, 4, 8])
+def test_circles_have_the_colour_they_are_asked_in(client: Client, steps: int) -> None:
+    red = middle(colours(drawn(client, "a red circle on white", num_inference_steps=steps)))
+    blue = middle(colours(drawn(client, "a blue circle on white", num_inference_steps=steps)))
+    assert red[0] > max(red[1], red[2]) + 80
+    assert blue[2] > blue[0] + 80
+
+
+@pytest.mark.parametrize(("colour", "wanted"), [("red", RED), ("blue", BLUE)])
+def test_the_background_is_as_asked(client: Client, colour: str, wanted: Any) -> None:
+    pixels = colours(drawn(client, f"a crown on a {colour} background"))
+    assert np.abs(edge(pixels) - wanted).max() < 40
+
+
+def test_line_art_has_almost_no_colour(client: Client) -> None:
+    prompt = "a pizza on a white background"
+    flat, line = (colours(drawn(client, prompt, model)) for model in ("emoji", "emoji:line"))
+    assert colourfulness(flat) > 20
+    assert colourfulness(line) < colourfulness(flat) / 3
+
+
+def test_the_third_dimension_is_shaded(client: Client) -> None:
+    flat, solid = (
+        colours(drawn(client, "a red apple on white", model)) for model in ("emoji", "emoji:3d")
+    )
+    assert np.abs(flat - solid).mean() > 2
+
+
+def test_adapters_keep_the_subjects_place_and_background(client: Client) -> None:
+    prompt = "a star on a purple background"
+    pictures = [colours(drawn(client, prompt, model)) for model in ("emoji", "emoji:3d")]
+    assert np.abs(edge(pictures[0]) - edge(pictures[1])).max() < 60
+
+
+def test_one_seed_is_one_picture_and_another_is_another(client: Client) -> None:
+    first, again, other = (
+        drawn(client, "a rocket"), drawn(client, "a rocket"), drawn(client, "a rocket", seed=8),
+    )  # fmt: skip
+    assert first == again
+    assert np.abs(colours(first) - colours(other)).mean() > 2
+
+
+def test_the_receipt_reproduces(client: Client) -> None:
+    picture = drawn(client, "a fish on green", "emoji:3d", num_inference_steps=3)
+    receipt = read_receipt(read_text(picture))
+    again = drawn(
+        client,
+        receipt.prompt,
+        ":".join([receipt.model, receipt.adapters[0].route]),
+        seed=receipt.seed,
+        num_inference_steps=receipt.num_inference_steps,
+    )
+    assert again == picture
+
+
+def test_a_transparent_background_leaves_the_subject(client: Client) -> None:
+    data = drawn(client, "a red circle on white", background="transparent")
+    image = Image.open(io.BytesIO(data))
+    alpha = np.asarray(image.getchannel("A"))
+    assert image.mode == "RGBA"
+    assert (alpha[:4].max(), alpha[:, :4].max()) == (0, 0)
+    assert alpha[56:72, 56:72].min() == 255
+
+
+def test_other_sizes_are_resampled_and_said_to_be(client: Client) -> None:
+    body = {"model": "emoji", "prompt": "a cat", "size": "512x512", "response_format": "b64_json"}
+    answer = client.post("/v1/images/generations", json=body).json()
+    assert (answer["size"], answer["rendered_size"]) == ("512x512", "128x128")
+
+
+def test_plain_diffusers_loads_and_draws_it() -> None:
+    import torch  # noqa: PLC0415  takes seconds
+    from diffusers import DiffusionPipeline  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of component types that its hints do not name
+        pipe = DiffusionPipeline.from_pretrained(ROOT / "models" / "emoji", dtype=torch.float32)
+        pipe.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(7)
+        given = {"num_inference_steps": 4, "guidance_scale": 1.0, "generator": generator}
+        image = pipe("a red circle on white", **given).images[0]
+    red = middle(np.asarray(image, np.float64))
+    assert red[0] > max(red[1], red[2]) + 80
+
+
+def test_everything_bundled_fits_its_bound() -> None:
+    folder = ROOT / "models" / "emoji"
+    weights = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    assert weights <= 80 * 10**6
