@@ -69,7 +69,7 @@ class Meter:
             return
         self._written_at = time.monotonic()
         change = Change(
-            status="running" if is_first else None,
+            status="running" if is_first or self.run.order.webhook is None else None,
             live_status=now.live_status,
             progress=now.progress,
         )

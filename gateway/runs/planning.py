@@ -57,8 +57,8 @@ async def jobs_of(draft: Draft, card: EndpointCard, take: Take) -> list[Job]:
     Raises:
         InvalidRequest: a picture cannot be loaded, or has a size that the card refuses.
     """
-    pictures = await _pictures(draft.picture or draft.canvas, take)
-    if draft.picture is None or len(pictures) < 2:
+    pictures = await _pictures(draft.picture, take)
+    if len(pictures) < 2:
         return [await _job(draft, card, take, pictures[0] if pictures else None)]
     jobs = []
     for index, (seed, picture) in enumerate(zip(draft.seeds, pictures, strict=True)):
@@ -71,13 +71,16 @@ async def _job(
     draft: Draft, card: EndpointCard, take: Take, picture: Image.Image | None, index: int = 0
 ) -> Job:
     """The job that redraws picture number `index` of a draft, or draws afresh."""
-    wanted = picture.size if picture and not draft.width else (draft.width, draft.height)
-    if picture and draft.fits and not draft.width:
-        wanted = size_within(wanted, card.sizes)
+    wanted = draft.width, draft.height
+    if not draft.width:
+        over = picture if draft.canvas is None else (await _pictures(draft.canvas, take))[0]
+        assert over is not None
+        wanted = size_within(over.size, card.sizes) if draft.fits else over.size
     size, output_size = fit_size(wanted, card.sizes)
     images = []
-    if picture and draft.picture:
-        images = [flat(picture).resize(size)]
+    if picture:
+        shown = flat(picture)
+        images = [shown if draft.strength is None else shown.resize(size)]
         for reference in draft.references:
             images += [flat(found) for found in await _pictures(reference, take)]
     mask = await _mask(draft.mask, take, index) if images else None

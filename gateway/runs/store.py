@@ -84,8 +84,13 @@ class RunStore:
         return self._list(runs.c.batch_id == batch_id, runs.c.owner == owner)
 
     def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
-        """The latest runs of a workflow that ended well, newest first."""
-        found = self._list(runs.c.owner == owner, runs.c.status == "success")
+        """The runs of a workflow that ended well, newest first."""
+        named = f'"workflow_id":{_text(workflow_id)}'
+        found = self._list(
+            runs.c.owner == owner,
+            runs.c.status == "success",
+            runs.c.order.contains(named, autoescape=True),
+        )
         return [run for run in reversed(found) if run.order.workflow_id == workflow_id]
 
     def unfinished(self) -> list[Run]:

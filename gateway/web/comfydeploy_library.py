@@ -25,6 +25,7 @@ from gateway.web.schema import of_runs
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")
 PageSize = Annotated[int, QueryParameter(name="pageSize")]
+RunOrigin = Annotated[str | None, QueryParameter(name="runOrigin")]
 LOCAL = "local"
 """The machine that everything runs on where no pools are configured."""
 
@@ -219,9 +220,11 @@ async def list_outputs(
     workflow_id: FromPath[str],
     page: FromQuery[int] = 1,
     page_size: PageSize = 12,
+    origin: RunOrigin = None,
 ) -> Response[dict[str, Any]]:
     """What the runs of a workflow, or of a model, have made; newest first."""
     found = await runs.of_workflow(workflow_id, asker.owner)
+    found = [run for run in found if origin in (None, run.order.origin)]
     shown = _page(found, page, page_size)
     made = await runs.outputs(*(run.id for run in shown))
     rows = [

@@ -164,7 +164,7 @@ async def queued(runs: Runs, body: RunBody, asker: Asker) -> dict[str, Any]:
 
 
 async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, Any]]:
-    """Create runs, wait for them, and answer all their outputs.
+    """Create runs, wait for them, and answer all their outputs, a run's newest first.
 
     Raises:
         GatewayError: one of them did not end well.
@@ -173,8 +173,13 @@ async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, An
     ended = await asyncio.gather(*(runs.wait(run.id, asker.owner) for run in new))
     for run in ended:
         check_success(run)
-    outputs = await runs.outputs(*(run.id for run in ended))
-    return [output_object(output, asker.base_url, runs.files) for output in outputs]
+    made = await runs.outputs(*(run.id for run in ended))
+    return [
+        output_object(output, asker.base_url, runs.files)
+        for run in ended
+        for output in reversed(made)
+        if output.run_id == run.id
+    ]
 
 
 async def streamed(runs: Runs, body: RunBody, asker: Asker) -> Stream:

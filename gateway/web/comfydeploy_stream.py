@@ -30,9 +30,9 @@ async def _frames(runs: Runs, run: Run) -> AsyncIterator[bytes]:
         if notice is None:
             yield PING
             continue
-        for frame in _told(runs, run, notice):
-            yield frame
         told_end = notice.event == "status"
+        for frame in await _end(runs, run) if told_end else _told(runs, run, notice):
+            yield frame
     if not told_end:
         for frame in await _missed(runs, run):
             yield frame
@@ -65,8 +65,6 @@ def _told(runs: Runs, run: Run, notice: Notice) -> list[bytes]:
                 _event("execution_start", prompt),
                 _event("execution_cached", {"nodes": []} | prompt),
             ]
-        case "status":
-            return [*_error(run, notice.data), _event("status", {"status": notice.data} | prompt)]
         case _:
             return []
 
@@ -85,21 +83,26 @@ def _live(runs: Runs, run: Run) -> list[bytes]:
     return [_event("live_status", data)]
 
 
-def _error(run: Run, status: str) -> list[bytes]:
-    """A run that fails says so as ComfyUI does."""
-    if status not in ("failed", "timeout"):
-        return []
-    return [_event("execution_error", {"prompt_id": run.id, "exception_message": status})]
-
-
 async def _missed(runs: Runs, run: Run) -> list[bytes]:
     """The end of a run that another process drew, or that had ended before."""
+    frames = []
+    for output in await runs.outputs(run.id):
+        frames += _executed(runs, run, output)
+    return [*frames, *await _end(runs, run)]
+
+
+async def _end(runs: Runs, run: Run) -> list[bytes]:
+    """How a run ended; one that failed says why, as ComfyUI does."""
     ended = await runs.get(run.id, run.owner)
     if ended is None:
         return []
     frames = []
-    for output in await runs.outputs(run.id):
-        frames += _executed(runs, run, output)
+    if ended.status in ("failed", "timeout"):
+        why = ended.error or ended.status
+        frames = [
+            _log(why, ended.updated_at),
+            _event("execution_error", {"prompt_id": run.id, "exception_message": why}),
+        ]
     return [*frames, _event("status", {"prompt_id": run.id, "status": ended.status})]
 
 

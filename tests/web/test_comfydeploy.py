@@ -157,6 +157,25 @@ def test_a_stream_url_tells_of_a_run_that_has_ended(tmp_path: Path) -> None:
         assert inner[-3:] == ["executed", "output_ready", "status"]
 
 
+def test_a_failing_stream_says_why(tmp_path: Path) -> None:
+    body = {"model_id": "tiny", "inputs": {"prompt": "fail"}}
+    with served(tmp_path) as (client, _):
+        told = frames(client.post("/api/run/stream", json=body).text)
+        errors = [data for _, data in told if data.get("event") == "execution_error"]
+        assert errors[0]["data"]["exception_message"] == "The pipeline raised."
+        logs = [data["logs"] for name, data in told if name == "log_update"]
+        assert "The pipeline raised." in logs
+        assert told[-1][1]["data"]["status"] == "failed"
+
+
+def test_sync_answers_the_newest_output_first(tmp_path: Path) -> None:
+    graph = tiny_graph()
+    graph["10"] = examples.node("SaveImage", images=["8", 0], filename_prefix="second")
+    with served(tmp_path) as (client, _):
+        made = client.post("/api/run/sync", json={"workflow_api": graph}).json()
+        assert [output["node_meta"]["node_id"] for output in made] == ["10", "9"]
+
+
 def test_batches_are_products_over_the_inputs(tmp_path: Path) -> None:
     body = {
         "model_id": "tiny",

@@ -55,6 +55,10 @@ def test_a_workflow_runs_by_its_id_its_version_and_its_deployment(tmp_path: Path
         outputs = client.get(f"/api/v1/workflows/{first['workflow_id']}/outputs").json()
         assert outputs["total"] == 3
         assert all(len(row["fileURLs"]) == 1 for row in outputs["outputs"])
+        path = f"/api/v1/workflows/{first['workflow_id']}/outputs"
+        assert client.get(path, params={"runOrigin": "api"}).json()["total"] == 3
+        assert client.get(path, params={"runOrigin": "manual"}).json()["total"] == 0
+        assert client.get("/api/v1/workflows/%25/outputs").json()["total"] == 0
         workflow = client.get(f"/api/v1/workflows/{first['workflow_id']}").json()
         assert [version["version"] for version in workflow["versions"]] == [2, 1]
         version = client.get(f"/api/workflow-version/{first['workflow_version_id']}").json()

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.scope import Compile, Node, Scope
-from gateway.runs.graph.values import Clip, Conditioning
+from gateway.runs.graph.values import Clip, Conditioning, Latent, Picture
 
 
 def last_layer(node: Node, scope: Scope) -> tuple[Clip]:
@@ -35,9 +35,37 @@ def encode_flux(node: Node, scope: Scope) -> tuple[Conditioning]:
     return (msgspec.structs.replace(found, guidance=node["guidance"]),)
 
 
+def encode_sd3(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """CLIPTextEncodeSD3: `clip_l` is diffusers' prompt, `clip_g` and `t5xxl` the next two."""
+    arguments: dict[str, Any] = {}
+    if not node["clip_l"] == node["clip_g"] == node["t5xxl"]:
+        arguments = {"prompt_2": node["clip_g"], "prompt_3": node["t5xxl"]}
+    return (Conditioning(prompt=node["clip_l"], clip=node["clip"], arguments=arguments),)
+
+
+def encode_edit(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """TextEncodeQwenImageEdit and its Plus: a prompt, and the pictures that it speaks of."""
+    given = (node.get(name) for name in ("image", "image1", "image2", "image3"))
+    pictures = tuple(picture for picture in given if isinstance(picture, Picture))
+    return (Conditioning(prompt=node["prompt"], clip=node["clip"], references=pictures),)
+
+
+def refer(node: Node, scope: Scope) -> tuple[Conditioning]:
+    """ReferenceLatent: one more picture for an edit pipeline to look at."""
+    conditioning: Conditioning = node["conditioning"]
+    latent = node.get("latent")
+    if not isinstance(latent, Latent):
+        return (conditioning,)
+    if latent.picture is None:
+        raise node.refuse("latent", "an empty latent shows nothing")
+    found = (*conditioning.references, latent.picture)
+    return (msgspec.structs.replace(conditioning, references=found),)
+
+
 def zero_out(node: Node, scope: Scope) -> tuple[Conditioning]:
     """ConditioningZeroOut: nothing to steer away from."""
-    return (msgspec.structs.replace(node["conditioning"], prompt=None, arguments={}),)
+    given: Conditioning = node["conditioning"]
+    return (msgspec.structs.replace(given, prompt=None, arguments={}, references=()),)
 
 
 def combine(node: Node, scope: Scope) -> tuple[Conditioning]:
@@ -82,6 +110,10 @@ COMPILERS: dict[str, Compile] = {
     "CLIPTextEncode": encode,
     "CLIPTextEncodeSDXL": encode_xl,
     "CLIPTextEncodeFlux": encode_flux,
+    "CLIPTextEncodeSD3": encode_sd3,
+    "TextEncodeQwenImageEdit": encode_edit,
+    "TextEncodeQwenImageEditPlus": encode_edit,
+    "ReferenceLatent": refer,
     "ConditioningZeroOut": zero_out,
     "ConditioningCombine": combine,
     "ConditioningConcat": concat,

@@ -16,6 +16,7 @@ from gateway.runs.graph.samplers import (
 )
 from gateway.runs.graph.scope import Node, Scope
 from gateway.runs.graph.values import (
+    MAX_IMAGES,
     Clip,
     Conditioning,
     Draft,
@@ -47,10 +48,12 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     """
     card = wanted.guider.model.card
     _check_steps(card, wanted.sigmas)
+    references = _references(node, wanted)
     strength = _strength(node, wanted)
     scheduler = _scheduler(node, wanted)
     latent = wanted.latent
     _check_size(card, latent)
+    _check_count(latent)
     draft = Draft(
         node_id=node.id,
         class_type=node.class_type,
@@ -63,7 +66,8 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         seeds=_seeds(node, scope, wanted),
         width=latent.width if latent.picture is None else 0,
         height=latent.height if latent.picture is None else 0,
-        picture=latent.picture if strength is not None else None,
+        picture=references[0] if references else latent.picture if strength is not None else None,
+        references=references[1:],
         canvas=latent.picture if strength is None else None,
         mask=latent.mask,
         strength=strength,
@@ -72,7 +76,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         arguments=_arguments(card, wanted.guider),
     )
     scope.drafts.append(draft)
-    source = draft.picture or draft.canvas
+    source = draft.canvas or draft.picture if draft.width == 0 else None
     size = source.size if source else (draft.width, draft.height)
     count = len(draft.seeds)
     made = Picture(Rendered(len(scope.drafts) - 1), num_images=count, size=size)
@@ -112,6 +116,29 @@ def _check_size(card: EndpointCard, latent: Latent) -> None:
         options = [f"{width}x{height}" for width, height in sizes.allowed]
         fault = not_in_list("width", f"{size[0]}x{size[1]}", options)
         raise NodeFault(fault, latent.node_id)
+
+
+def _check_count(latent: Latent) -> None:
+    if latent.num_images > MAX_IMAGES:
+        count = latent.num_images
+        raise NodeFault(
+            out_of_range("batch_size", count, MAX_IMAGES, above=True, why="pictures of one batch"),
+            latent.node_id,
+        )
+
+
+def _references(node: Node, wanted: Sampling) -> tuple[Picture, ...]:
+    """The pictures that an edit looks at; they need a pipeline that does."""
+    found, card = wanted.guider.positive.references, wanted.guider.model.card
+    if not found:
+        return ()
+    if card.edit_pipeline is None:
+        raise node.refuse("positive", f"the endpoint {card.id} looks at no reference pictures")
+    if wanted.sigmas.denoise <= 0.9999 or wanted.latent.mask is not None:
+        raise node.refuse("denoise", "an edit by reference draws the whole picture anew")
+    if any(picture.num_images > 1 for picture in found):
+        raise node.refuse("positive", "a reference is one picture, this is a batch")
+    return found
 
 
 def _strength(node: Node, wanted: Sampling) -> float | None:
@@ -184,9 +211,8 @@ def _arguments(card: EndpointCard, guider: Guider) -> dict[str, Any]:
 
 
 def _negative_arguments(negative: Conditioning | None) -> dict[str, Any]:
-    if negative is None or "prompt_2" not in negative.arguments:
-        return {}
-    return {"negative_prompt_2": negative.arguments["prompt_2"]}
+    told = negative.arguments if negative else {}
+    return {f"negative_{name}": told[name] for name in ("prompt_2", "prompt_3") if name in told}
 
 
 def _clip_skip(card: EndpointCard, clip: Clip) -> dict[str, int]:

@@ -163,7 +163,7 @@ def images(node: Node, scope: Scope) -> tuple[Picture]:
     if any(source.partition("?")[0].lower().endswith(".zip") for source in sources):
         raise node.refuse("images", "archives are not unpacked; list the pictures' own URLs")
     if sources:
-        return (gathered(*(Picture(Loaded(source)) for source in sources)),)
+        return (gathered(node, *(Picture(Loaded(source)) for source in sources)),)
     default = node.get("default_value")
     if not isinstance(default, Picture):
         raise node.refuse("images", "no pictures were given, and none are linked")

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import (
+    MAX_IMAGES,
     Gathered,
     Invert,
     Latent,
@@ -69,13 +70,20 @@ def scale_to_pixels(node: Node, scope: Scope) -> tuple[Picture]:
 
 def gather(node: Node, scope: Scope) -> tuple[Picture]:
     """ImageBatch: two pictures, or batches of them, as one."""
-    return (gathered(node["image1"], node["image2"]),)
+    return (gathered(node, node["image1"], node["image2"]),)
 
 
-def gathered(*pictures: Picture) -> Picture:
+def gathered(node: Node, *pictures: Picture) -> Picture:
     """Pictures as one batch, which has the size of the first."""
     count = sum(picture.num_images for picture in pictures)
+    if count > MAX_IMAGES:
+        raise node.refuse("images", f"a batch has up to {MAX_IMAGES} pictures, not {count}")
     return Picture(Gathered(pictures), num_images=count, size=pictures[0].size)
+
+
+def scale_for_kontext(node: Node, scope: Scope) -> tuple[Picture]:
+    """FluxKontextImageScale: near a megapixel; the pipeline picks its own of its sizes."""
+    return (node["image"].then(Resize(method="lanczos", megapixels=1.0, multiple_of=16)),)
 
 
 def empty(node: Node, scope: Scope) -> tuple[Latent]:
@@ -85,7 +93,7 @@ def empty(node: Node, scope: Scope) -> tuple[Latent]:
 
 
 def encode(node: Node, scope: Scope) -> tuple[Latent]:
-    """VAEEncode: the pipeline encodes the picture itself."""
+    """VAEEncode, also in tiles: the pipeline encodes the picture itself."""
     picture: Picture = node["pixels"]
     return (Latent(node_id=node.id, picture=picture, num_images=picture.num_images),)
 
@@ -111,6 +119,8 @@ def repeat(node: Node, scope: Scope) -> tuple[Latent]:
     if latent.picture is not None and latent.picture.num_images > 1:
         raise node.refuse("samples", "one picture can be repeated, these are several")
     count = latent.num_images * node["amount"]
+    if count > MAX_IMAGES:
+        raise node.refuse("amount", f"a batch has up to {MAX_IMAGES} pictures, not {count}")
     return (msgspec.structs.replace(latent, num_images=count),)
 
 
@@ -146,7 +156,7 @@ def _scaled(node: Node, scope: Scope, change: Resize) -> Latent:
 
 
 def decode(node: Node, scope: Scope) -> tuple[Picture]:
-    """VAEDecode: what was sampled; a picture encoded and decoded again is itself."""
+    """VAEDecode, also in tiles: what was sampled; a picture encoded and decoded again is itself."""
     latent: Latent = node["samples"]
     if latent.picture is None:
         raise node.refuse("samples", "an empty latent was never sampled")
@@ -206,15 +216,18 @@ COMPILERS: dict[str, Compile] = {
     "ImageScale": scale,
     "ImageScaleBy": scale_by,
     "ImageScaleToTotalPixels": scale_to_pixels,
+    "FluxKontextImageScale": scale_for_kontext,
     "EmptyLatentImage": empty,
     "EmptySD3LatentImage": empty,
     "VAEEncode": encode,
+    "VAEEncodeTiled": encode,
     "VAEEncodeForInpaint": encode_for_inpaint,
     "SetLatentNoiseMask": noise_mask,
     "RepeatLatentBatch": repeat,
     "LatentUpscale": upscale_latent,
     "LatentUpscaleBy": upscale_latent_by,
     "VAEDecode": decode,
+    "VAEDecodeTiled": decode,
     "SaveImage": save,
     "PreviewImage": preview,
     "ComfyDeployOutputImage": deploy_output,

@@ -118,6 +118,34 @@ CONDITIONINGS = {
         {"clip": CLIP, "clip_l": text(), "t5xxl": text(), "guidance": real(3.5, 0, 100)},
         ("CONDITIONING",),
     ),
+    "CLIPTextEncodeSD3": Definition(
+        {
+            "clip": CLIP,
+            "clip_l": text(),
+            "clip_g": text(),
+            "t5xxl": text(),
+            "empty_padding": one_of("none", "empty_prompt"),
+        },
+        ("CONDITIONING",),
+    ),
+    "TextEncodeQwenImageEdit": Definition(
+        {"clip": CLIP, "prompt": text(), "vae": left_out(VAE), "image": left_out(IMAGE)},
+        ("CONDITIONING",),
+    ),
+    "TextEncodeQwenImageEditPlus": Definition(
+        {
+            "clip": CLIP,
+            "prompt": text(),
+            "vae": left_out(VAE),
+            "image1": left_out(IMAGE),
+            "image2": left_out(IMAGE),
+            "image3": left_out(IMAGE),
+        },
+        ("CONDITIONING",),
+    ),
+    "ReferenceLatent": Definition(
+        {"conditioning": CONDITIONING, "latent": left_out(LATENT)}, ("CONDITIONING",)
+    ),
     "ConditioningZeroOut": Definition({"conditioning": CONDITIONING}, ("CONDITIONING",)),
     "ConditioningCombine": Definition(
         {"conditioning_1": CONDITIONING, "conditioning_2": CONDITIONING}, ("CONDITIONING",)
@@ -129,6 +157,17 @@ CONDITIONINGS = {
         {"conditioning": CONDITIONING, "guidance": real(3.5, 0, 100)}, ("CONDITIONING",)
     ),
 }
+
+TILES = {
+    name: left_out(whole(default, 0, 4096))
+    for name, default in (
+        ("tile_size", 512),
+        ("overlap", 64),
+        ("temporal_size", 64),
+        ("temporal_overlap", 8),
+    )
+}
+"""How an autoencoder cuts a picture up, which its pipeline decides here."""
 
 LATENTS = {
     "EmptyLatentImage": Definition(
@@ -160,6 +199,8 @@ LATENTS = {
     "SetLatentNoiseMask": Definition({"samples": LATENT, "mask": MASK}, ("LATENT",)),
     "VAEDecode": Definition({"samples": LATENT, "vae": VAE}, ("IMAGE",)),
     "VAEEncode": Definition({"pixels": IMAGE, "vae": VAE}, ("LATENT",)),
+    "VAEDecodeTiled": Definition({"samples": LATENT, "vae": VAE} | TILES, ("IMAGE",)),
+    "VAEEncodeTiled": Definition({"pixels": IMAGE, "vae": VAE} | TILES, ("LATENT",)),
     "VAEEncodeForInpaint": Definition(
         {"pixels": IMAGE, "vae": VAE, "mask": MASK, "grow_mask_by": whole(6, 0, 64)},
         ("LATENT",),
@@ -272,6 +313,7 @@ PICTURES = {
         },
         ("IMAGE",),
     ),
+    "FluxKontextImageScale": Definition({"image": IMAGE}, ("IMAGE",)),
     "SaveImage": Definition({"images": IMAGE, "filename_prefix": text("ComfyUI")}, is_output=True),
     "PreviewImage": Definition({"images": IMAGE}, is_output=True),
     "ComfyDeployOutputImage": Definition(

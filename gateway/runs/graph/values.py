@@ -8,6 +8,9 @@ import msgspec
 from gateway.catalog import EndpointCard
 from gateway.job import AdapterUse
 
+MAX_IMAGES = 64
+"""Pictures of one batch: each is held in memory until the run's end."""
+
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model: the endpoints its file may mean, the adapters on it, its sampling.
@@ -34,12 +37,16 @@ class Clip(msgspec.Struct, frozen=True):
 
 
 class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt with what else its encoder was told; a zeroed one has no prompt."""
+    """A prompt with what else its encoder was told; a zeroed one has no prompt.
+
+    `references` are the pictures that an edit pipeline looks at.
+    """
 
     prompt: str | None
     clip: Clip = Clip()
     guidance: float | None = None
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    references: "tuple[Picture, ...]" = ()
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
@@ -158,11 +165,11 @@ class Guider(msgspec.Struct, frozen=True):
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be: complete but for the pixels of its pictures.
 
-    `width` and `height` 0 mean those of `picture`, which is what is redrawn, or of `canvas`,
-    which is drawn over entirely. A `picture` that is several is redrawn one by one, each by
-    its own seed. An edit pipeline looks at the `references` beside it. With `fits` a picture
-    beyond the card's sizes is scaled into them. `num_inference_steps` are run, whatever
-    `strength` is. `node_id` and `class_type` are the sampler's.
+    `width` and `height` 0 mean those of `canvas`, which is drawn over entirely, or without one
+    of `picture`, which is what is redrawn. A `picture` that is several is redrawn one by one,
+    each by its own seed. Without `strength` it is only looked at by an edit pipeline, as are
+    the `references` beside it. With `fits` a picture beyond the card's sizes is scaled into
+    them. `num_inference_steps` are run, whatever `strength` is. `node_id` and `class_type` are the sampler's.
     """
 
     node_id: str

@@ -62,6 +62,13 @@ def catalog() -> Catalog:
         guidance=Guidance(default=0.0, max=5.0),
         aliases=("flux1-schnell.safetensors",),
     )
+    kontext = EndpointCard(
+        id="kontext",
+        source="org/FLUX.1-Kontext-dev",
+        steps=Steps(max=28),
+        edit_pipeline="FluxKontextPipeline",
+        aliases=("flux1-dev-kontext_fp8_scaled.safetensors",),
+    )
     pixel = AdapterCard(endpoint="sd15", route="pixel-art", source="pixel.safetensors")
     fast = AdapterCard(
         endpoint="sd15",
@@ -70,7 +77,7 @@ def catalog() -> Catalog:
         aliases=("lcm_lora_weights.safetensors",),
         scale_range=(0.0, 2.0),
     )
-    cards = [classic, lcm, lightning, turbo, schnell]
+    cards = [classic, lcm, lightning, turbo, schnell, kontext]
     return Catalog(
         {card.id: card for card in cards},
         {("sd15", "pixel-art"): pixel, ("sd15", "lcm"): fast},

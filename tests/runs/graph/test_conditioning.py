@@ -31,3 +31,18 @@ def test_prompts_that_differ_in_more_than_words_are_not_joined() -> None:
     graph["22"] = node("FluxGuidance", conditioning=["21", 0], guidance=3)
     graph["20"]["inputs"]["conditioning_2"] = ["22", 0]
     assert faults(graph) == {"20": {("value_not_in_list", "conditioning_2")}}
+
+
+def test_three_prompts_of_sd3() -> None:
+    graph = examples.text_to_image()
+    graph["6"] = node(
+        "CLIPTextEncodeSD3",
+        clip=["4", 1],
+        clip_l="a fox",
+        clip_g="in snow",
+        t5xxl="a fox that stands in snow",
+        empty_padding="none",
+    )
+    draft = only(graph)
+    assert draft.prompt == "a fox"
+    assert draft.arguments == {"prompt_2": "in snow", "prompt_3": "a fox that stands in snow"}

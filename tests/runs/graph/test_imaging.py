@@ -64,3 +64,78 @@ def test_pictures_of_a_batch_have_a_seed_each() -> None:
     assert draft.seeds == (156680208700286, 156680208700287)
     loaded = (Picture(Loaded("example.png")), Picture(Loaded("other.png")))
     assert draft.picture == Picture(Gathered(loaded), num_images=2)
+
+
+@pytest.mark.parametrize("kind", ["RepeatLatentBatch", "ImageBatch"])
+def test_chains_cannot_make_endless_batches(kind: str) -> None:
+    graph = examples.image_to_image()
+    source = ["12", 0] if kind == "RepeatLatentBatch" else ["10", 0]
+    for index in range(100, 140):
+        given = (
+            {"samples": source, "amount": 64}
+            if kind == "RepeatLatentBatch"
+            else {"image1": source, "image2": source}
+        )
+        graph[str(index)] = node(kind, **given)
+        source = [str(index), 0]
+    if kind == "RepeatLatentBatch":
+        graph["3"]["inputs"]["latent_image"] = source
+    else:
+        graph["12"]["inputs"]["pixels"] = source
+    at_fault = {"101"} if kind == "RepeatLatentBatch" else {"106"}
+    assert set(faults(graph)) == at_fault
+
+
+def test_a_batch_of_thousands_is_refused() -> None:
+    graph = examples.text_to_image()
+    graph["5"]["inputs"]["batch_size"] = 4096
+    assert faults(graph) == {"5": {("value_bigger_than_max", "batch_size")}}
+
+
+def edit_by_reference(name: str) -> Graph:
+    """The graph of an edit, which encodes a picture and refers to it."""
+    graph = examples.flux()
+    graph["12"]["inputs"]["unet_name"] = name
+    graph["40"] = node("LoadImage", image="room.png")
+    graph["41"] = node("FluxKontextImageScale", image=["40", 0])
+    graph["42"] = node("VAEEncode", pixels=["41", 0], vae=["10", 0])
+    graph["43"] = node("LoadImage", image="chair.png")
+    graph["44"] = node("VAEEncode", pixels=["43", 0], vae=["10", 0])
+    graph["45"] = node("ReferenceLatent", conditioning=["6", 0], latent=["42", 0])
+    graph["46"] = node("ReferenceLatent", conditioning=["45", 0], latent=["44", 0])
+    graph["26"]["inputs"]["conditioning"] = ["46", 0]
+    graph["13"]["inputs"]["latent_image"] = ["42", 0]
+    return graph
+
+
+def test_references_go_to_the_edit_pipeline() -> None:
+    draft = only(edit_by_reference("flux1-dev-kontext_fp8_scaled.safetensors"))
+    assert draft.picture is not None
+    assert draft.picture.origin == Loaded("room.png")
+    assert draft.references == (Picture(Loaded("chair.png")),)
+    assert (draft.canvas, draft.strength) == (draft.picture, None)
+    assert draft.seeds == (219670278747233,)
+
+
+def test_references_need_an_edit_pipeline() -> None:
+    graph = edit_by_reference("flux1-schnell.safetensors")
+    assert set(faults(graph)) == {"13"}
+
+
+def test_a_prompt_with_pictures_refers_to_them() -> None:
+    graph = examples.flux()
+    graph["12"]["inputs"]["unet_name"] = "kontext"
+    graph["40"] = node("LoadImage", image="room.png")
+    graph["6"] = node(
+        "TextEncodeQwenImageEditPlus", clip=["11", 0], prompt="paint it", image1=["40", 0]
+    )
+    draft = only(graph)
+    assert (draft.prompt, draft.picture) == ("paint it", Picture(Loaded("room.png")))
+    assert (draft.width, draft.height) == (1024, 768)
+
+
+def test_tiles_are_the_pipelines_own_affair() -> None:
+    graph = examples.image_to_image()
+    graph["12"]["class_type"], graph["8"]["class_type"] = "VAEEncodeTiled", "VAEDecodeTiled"
+    graph["8"]["inputs"] |= {"tile_size": 512, "overlap": 64}
+    assert only(graph) == only(examples.image_to_image())
