@@ -169,7 +169,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     of `picture`, which is what is redrawn. A `picture` that is several is redrawn one by one,
     each by its own seed. Without `strength` it is only looked at by an edit pipeline, as are
     the `references` beside it. With `fits` a picture beyond the card's sizes is scaled into
-    them. `num_inference_steps` are run, whatever `strength` is. `node_id` and `class_type` are the sampler's.
+    them. `num_inference_steps` are run, whatever `strength` is. `node_id` and `class_type` are
+    the sampler's.
     """
 
     node_id: str
