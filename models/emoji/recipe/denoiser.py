@@ -112,7 +112,7 @@ class Lessons:
             self.asker.ask(int(i), COLOUR_NAMES[c] if n else None)
             for i, c, n in zip(index, chosen, named, strict=True)
         ]
-        variation = 0.0 if progress < 0.7 else 0.5 * random.random()
+        variation = 0.0 if progress < 0.8 else 0.35 * random.random()
         pixels = self.drawings.compose(self.style, index, colours, variation=variation)
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
