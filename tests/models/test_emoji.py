@@ -52,13 +52,15 @@ def colours(picture: bytes) -> Colours:
 
 def middle(pixels: Colours) -> Colours:
     """The mean colour of the middle quarter."""
-    return pixels[48:80, 48:80].mean(axis=(0, 1))
+    mean: Colours = pixels[48:80, 48:80].mean(axis=(0, 1))
+    return mean
 
 
 def edge(pixels: Colours) -> Colours:
     """The median colour along the border."""
     sides = (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:])
-    return np.median(np.concatenate([side.reshape(-1, 3) for side in sides]), axis=0)
+    median: Colours = np.median(np.concatenate([side.reshape(-1, 3) for side in sides]), axis=0)
+    return median
 
 
 def colourfulness(pixels: Colours) -> float:
