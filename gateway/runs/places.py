@@ -17,6 +17,9 @@ from gateway.runs.database import LOCK_FAMILY
 from gateway.runs.records import Order
 from gateway.runs.schema import places
 
+LOOKED_AT = 32
+"""Runs at the front of a line that are let in at once."""
+
 LOCK_OF_ALL = -1
 """Beside the numbers of processes' slots: who chooses holds off the others."""
 
@@ -133,21 +136,24 @@ class Places:
         with self.engine.connect() as connection:
             return set(connection.execute(sa.select(places.c.run_id).where(_WAITS)).scalars())
 
-    def give(self, hand_over: Callable[[sa.Connection, str], None]) -> None:
-        """Let those begin who may; `hand_over` joins the transaction with each run's id."""
+    def give(self, hand_over: Callable[[sa.Connection, str], None]) -> bool:
+        """Let those begin who may; `hand_over` joins the transaction with each run's id.
+
+        Returns whether more may begin than were looked at.
+        """
         first = sa.select(places.c.number).where(_WAITS).limit(1)
         with self.engine.connect() as connection:
             if connection.execute(first).first() is None:
-                return
+                return False
         with self.engine.begin() as connection:
             self._alone(connection)
-            chosen = beginning(
-                _read(connection, _WAITS), _read(connection, ~_WAITS), self._samples_of
-            )
+            waiting = _read(connection, _front())
+            chosen = beginning(waiting, _read(connection, ~_WAITS), self._samples_of)
             for place in chosen:
                 query = sa.update(places).where(places.c.run_id == place.run_id)
                 connection.execute(query.values(waits=False))
                 hand_over(connection, place.run_id)
+        return len(chosen) >= LOOKED_AT
 
     def _alone(self, connection: sa.Connection) -> None:
         """Until the transaction ends nobody else chooses, in any process."""
@@ -158,6 +164,14 @@ class Places:
 
 
 _WAITS = places.c.waits.is_(True)
+
+
+def _front() -> sa.ColumnElement[bool]:
+    """The first of every line that waits: thousands behind them need not be read each time."""
+    line = (places.c.owner, places.c.subject)
+    rank = sa.func.row_number().over(partition_by=line, order_by=places.c.number)
+    ranked = sa.select(places.c.number, rank.label("rank")).where(_WAITS).subquery()
+    return places.c.number.in_(sa.select(ranked.c.number).where(ranked.c.rank <= LOOKED_AT))
 
 
 def _read(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Place]:

@@ -53,6 +53,7 @@ class Usher:
                 await self.durable.start_run(run_id)
 
     def _give(self) -> list[str]:
+        """Give every place there is; the runs that are to be started here."""
         room = self._room()
         here: list[str] = []
 
@@ -62,5 +63,6 @@ class Usher:
             else:
                 self.durable.enqueue_run(connection, run_id)
 
-        self.places.give(hand_over)
+        while self.places.give(hand_over):
+            pass
         return here

@@ -90,6 +90,9 @@ class Deliveries:
             return None, f"no answer within {TIMEOUT_SECONDS} s"
         except (httpx.HTTPError, httpx.InvalidURL, GatewayError) as error:
             return None, str(error) or type(error).__name__
+        if response.request.method != "POST":
+            # 301, 302 and 303 make a client ask for the new address without the body.
+            return None, f"redirected to {response.url} without the body; answer 307 or 308"
         fault = None if response.is_success else f"answered {response.status_code}"
         return response.status_code, fault
 

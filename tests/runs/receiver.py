@@ -13,7 +13,8 @@ from standardwebhooks import Webhook
 class Receiver:
     """Takes webhooks, checks their signatures, and keeps them in the order they came.
 
-    `answers` is what it says to each request in turn; 200 once they are used up.
+    `answers` is what it says to each request in turn; 200 once they are used up. Redirects
+    lead to itself.
     """
 
     def __init__(self, secret: str, answers: list[int]) -> None:
@@ -53,8 +54,16 @@ def receiving(secret: str, *answers: int, port: int = 0) -> Iterator[Receiver]:
                 status = receiver.take(headers, body)
             except Exception:
                 status = 400
+            self.answer(status)
+
+        def do_GET(self) -> None:
+            self.answer(200)
+
+        def answer(self, status: int) -> None:
             self.send_response(status)
             self.send_header("content-length", "0")
+            if 300 <= status < 400:
+                self.send_header("location", receiver.url)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:

@@ -204,3 +204,16 @@ def test_two_processes_give_no_place_twice(tmp_path: Path, database: str | None)
             assert given == ["run-0"]
 
     asyncio.run(test())
+
+
+def test_a_long_line_is_let_in_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.runs.places.LOOKED_AT", 2)
+
+    async def test() -> None:
+        engine = Watched()
+        async with opened(tmp_path, None, engine) as runs:
+            wanted = [order(seed=seed, concurrency_limit=7) for seed in range(9)]
+            await all_done(runs, await runs.accept(wanted, OWNER))
+            assert max(map(len, engine.seen)) == 7
+
+    asyncio.run(test())

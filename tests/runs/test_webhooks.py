@@ -183,3 +183,18 @@ def test_the_last_word_is_how_the_run_ended(tmp_path: Path, prompt: str) -> None
 
     with receiving(secret(tmp_path)) as receiver:
         asyncio.run(test(receiver))
+
+
+@pytest.mark.parametrize(("status", "first_try"), [(302, None), (303, None), (307, 200)])
+def test_a_redirect_that_drops_the_body_delivers_nothing(
+    tmp_path: Path, status: int, first_try: int | None
+) -> None:
+    async def test(receiver: Receiver) -> None:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=receiver.url))
+            assert await settled(runs, run.id) == "success"
+            assert receiver.statuses == TOLD
+            assert (await runs.attempts(run.id))[0].http_status == first_try
+
+    with receiving(secret(tmp_path), status) as receiver:
+        asyncio.run(test(receiver))
