@@ -15,6 +15,7 @@ from gateway.catalog import Catalog
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.encode import resample
+from gateway.images.matting import cut_out
 from gateway.job import Failed, Finished, Job, StepDone
 from gateway.runs.graph.values import Gathered, Loaded, Origin, Plan, Rendered
 from gateway.runs.keeping import Frame, Keeper, at_one_size, failure
@@ -196,6 +197,8 @@ class Performer:
                     case StepDone():
                         await meter.step(event, first)
                     case Finished(sample, pixels):
+                        if job.matting:
+                            pixels = await self.in_thread(cut_out, pixels)
                         if job.output_size:
                             pixels = await self.in_thread(resample, pixels, job.output_size)
                         text = await self.in_thread(self.equipment.describe, job, event)

@@ -38,15 +38,24 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         return compile_graph(order.graph, catalog)
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
-    job = to_job(read_request(order.inputs), model, catalog, settings)
+    request = read_request(order.inputs)
+    job = to_job(request, model, catalog, settings)
+    file_type = _file_type(order.inputs)
+    if job.matting and file_type in ("jpg", "jpeg"):
+        raise InvalidRequest(
+            "JPEG knows no transparency; a transparent background needs png or webp.",
+            param="inputs.output_format",
+        )
+    is_opaque = request.background == "transparent" and job.matting is None
     output = Output(
         node_id=model.id,
         class_type="SaveImage",
         picture=Picture(Rendered(0)),
-        file_type=_file_type(order.inputs),
+        file_type=file_type,
         output_id="output_images",
     )
-    return Plan((_model_draft(order, model, job),), (output,))
+    notes = (f"background: the model {model.id} draws opaque pictures only",) if is_opaque else ()
+    return Plan((_model_draft(order, model, job),), (output,), notes)
 
 
 async def jobs_of(draft: Draft, card: EndpointCard, take: Take) -> list[Job]:
@@ -99,6 +108,7 @@ async def _job(
         images=tuple(map(to_pixels, images)),
         mask=to_pixels(mask.resize(size)) if mask else None,
         strength=draft.strength,
+        matting=draft.matting,
         scheduler=draft.scheduler,
         scheduler_config=draft.scheduler_config,
         arguments=card.call_arguments(draft.num_inference_steps) | draft.arguments,
@@ -145,6 +155,7 @@ def _model_draft(order: Order, model: Model, job: Job) -> Draft:
         mask=masks[0] if masks else None,
         fits=True,
         strength=(job.strength or DEFAULT_STRENGTH) if redraws else None,
+        matting=job.matting,
         scheduler=job.scheduler,
         arguments=job.arguments,
     )

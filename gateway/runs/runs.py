@@ -90,21 +90,21 @@ class Runs:
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""
         await self.durable.launch(self)
-        await self._reconcile()
+        await self._reconcile(time.time())
         self._tasks = [
             asyncio.create_task(self._sweep()),
             asyncio.create_task(self.usher.stay()),
         ]
 
-    async def _reconcile(self) -> None:
-        """Start the runs that no workflow goes on with: a crash came between the two."""
+    async def _reconcile(self, before: float) -> None:
+        """Start the older runs that no workflow goes on with: a crash came between the two."""
         waiting = await self.performer.in_thread(self.places.waiting)
-        unfinished = await self.performer.in_thread(self.store.unfinished)
-        unfinished = [run for run in unfinished if run.id not in waiting]
-        standing = await self.durable.standing([run.id for run in unfinished])
-        for run in unfinished:
-            if not standing.get(run.id):
-                await self.durable.start_run(run.id, again=run.id in standing)
+        found = await self.performer.in_thread(self.store.unfinished, before)
+        unfinished = [run_id for run_id in found if run_id not in waiting]
+        standing = await self.durable.standing(unfinished)
+        for run_id in unfinished:
+            if not standing.get(run_id):
+                await self.durable.start_run(run_id, again=run_id in standing)
 
     async def stop(self) -> None:
         """Let go of everything; unfinished runs stay written down."""
@@ -237,16 +237,23 @@ class Runs:
         return None if tried.is_final else wait_seconds(attempt)
 
     async def _sweep(self) -> None:
-        """Now and every minute: forget what is old, take over what dead processes left."""
-        dead = partial(is_dead, self.engine, self.settings.data)
+        """Now and every minute; whatever is wrong with one time, there is a next."""
         while True:
-            before = time.time() - self.settings.run_days * 86400
-            for sweep in (self.sweep, self.uploads.sweep, self.batches.sweep):
-                while await sweep(before):
-                    pass
-            if left := await self.durable.adopt(dead):
-                log.warning("took over from a process that died", workflows=left)
+            try:
+                await self._sweep_all()
+            except Exception as error:
+                log.error("sweeping runs failed", exc_info=error)
             await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.9, 1.1))
+
+    async def _sweep_all(self) -> None:
+        """Forget what is old, take over what dead processes left."""
+        before = time.time() - self.settings.run_days * 86400
+        for sweep in (self.sweep, self.uploads.sweep, self.batches.sweep):
+            while await sweep(before):
+                pass
+        if left := await self.durable.adopt(partial(is_dead, self.engine, self.settings.data)):
+            log.warning("took over from a process that died", workflows=left)
+        await self._reconcile(time.time() - SWEEP_SECONDS)
 
     async def sweep(self, before: float) -> int:
         """Forget some runs that ended before a time, with their pictures; how many."""

@@ -93,9 +93,11 @@ class RunStore:
         )
         return [run for run in reversed(found) if run.order.workflow_id == workflow_id]
 
-    def unfinished(self) -> list[Run]:
-        """Every run that has not ended."""
-        return self._list(runs.c.status.not_in(ENDED))
+    def unfinished(self, before: float) -> list[str]:
+        """The runs created before a time that have not ended."""
+        query = sa.select(runs.c.id).where(runs.c.status.not_in(ENDED), runs.c.created_at < before)
+        with self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(runs.c.number)).scalars())
 
     def num_ahead(self, run: Run) -> int:
         """How many runs wait before this one."""

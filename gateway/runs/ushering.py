@@ -34,12 +34,12 @@ class Usher:
         self._woken.set()
 
     async def stay(self) -> None:
-        """Give places until cancelled."""
+        """Give places until cancelled; whatever is wrong with one time, there is a next."""
         while True:
             self._woken.clear()
             try:
                 await self.give_places()
-            except sa.exc.DBAPIError as error:
+            except Exception as error:
                 log.error("runs could not be let in", exc_info=error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):

@@ -29,7 +29,10 @@ def model_inputs(model: Model) -> list[InputDefinition]:
         _number("guidance_scale", "float", guidance.default, guidance.min, guidance.max),
         _number("seed", "integer", -1, -1, MAX_SEED),
         _number("n", "integer", 1, 1, 10),
+        _choice("output_format", "png", "jpeg", "webp"),
     ]
+    if card.matting:
+        found.append(_choice("background", "opaque", "transparent"))
     if card.edits:
         found += [
             InputDefinition("string", f"{PREFIX}Image", "image", ""),
@@ -63,6 +66,11 @@ def _number(
 ) -> InputDefinition:
     cls = f"{PREFIX}NumberInt" if kind == "integer" else f"{PREFIX}Number"
     return InputDefinition(kind, cls, name, default, low, high)
+
+
+def _choice(name: str, *options: str) -> InputDefinition:
+    """One of a few words, the first by default."""
+    return InputDefinition("string", f"{PREFIX}Enum", name, options[0], enum_options=list(options))
 
 
 def _named_sizes(model: Model) -> list[str]:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import msgspec
+
 from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes, Steps
 from gateway.engine.protocol import EngineStatus
 from gateway.errors import Overloaded
@@ -74,5 +76,6 @@ def small_catalog(folder: Path | None = None) -> Catalog:
     adapter = AdapterCard(endpoint="tiny", route="style", source="style.safetensors")
     slow = EndpointCard(id="slow", steps=Steps(max=2000), sizes=Sizes(native=(64, 64), min=32))
     editor = EndpointCard(id="editor", sizes=card.sizes, edit_pipeline="TestEditPipeline")
+    editor = msgspec.structs.replace(editor, matting="border")
     cards = {card.id: card for card in (card, slow, editor)}
     return Catalog(cards, {("tiny", "style"): adapter})

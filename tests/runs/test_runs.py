@@ -269,6 +269,29 @@ def test_a_run_that_was_written_and_never_started_is_started(
     asyncio.run(test())
 
 
+def test_a_run_that_another_process_never_started_is_started_by_the_living(
+    tmp_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with opened(tmp_path, database) as runs:
+            with monkeypatch.context() as patched:
+
+                async def lost(_run_id: str) -> None:
+                    pass
+
+                patched.setattr(runs.durable, "start_run", lost)
+                (new,) = await runs.accept([order()], OWNER)
+            await runs._sweep_all()
+            run = await runs.get(new.id, OWNER)
+            assert run is not None
+            assert run.status == "queued"
+            monkeypatch.setattr("gateway.runs.runs.SWEEP_SECONDS", 0)
+            await runs._sweep_all()
+            assert (await runs.wait(new.id, OWNER)).status == "success"
+
+    asyncio.run(test())
+
+
 def test_the_loop_keeps_its_threads_when_runs_are_put_down(tmp_path: Path) -> None:
     async def test() -> str:
         async with opened(tmp_path, None) as runs:

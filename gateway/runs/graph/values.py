@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog import EndpointCard
-from gateway.job import AdapterUse
+from gateway.job import AdapterUse, Matting
 
 MAX_IMAGES = 64
 """Pictures of one batch: each is held in memory until the run's end."""
@@ -190,6 +190,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     mask: Mask | None = None
     fits: bool = False
     strength: float | None = None
+    matting: Matting | None = None
     scheduler: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
