@@ -2,11 +2,13 @@
 
 from io import BytesIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 from gateway.errors import InvalidRequest, TooLarge
 from gateway.job import Pixels
-from gateway.runs.graph.values import Invert, Mask, Resize
+from gateway.runs.graph.values import Change, Crop, Invert, Mask, Pad, Resize
 
 MAX_PIXELS = 64_000_000
 _METHODS = {
@@ -53,10 +55,18 @@ def flat(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def changed(picture: Image.Image, changes: tuple[Resize | Invert, ...]) -> Image.Image:
+def changed(picture: Image.Image, changes: tuple[Change, ...]) -> Image.Image:
     """A picture after what a graph does to it."""
     for change in changes:
-        picture = _resized(picture, change) if isinstance(change, Resize) else _inverted(picture)
+        match change:
+            case Resize():
+                picture = _resized(picture, change)
+            case Invert():
+                picture = _inverted(picture)
+            case Crop():
+                picture = _cut(picture, change)
+            case Pad():
+                picture = _padded(picture, change)
     return picture
 
 
@@ -78,10 +88,44 @@ def _inverted(picture: Image.Image) -> Image.Image:
     return ImageChops.invert(flat(picture))
 
 
-def _resized(picture: Image.Image, change: Resize) -> Image.Image:
+def _cut(picture: Image.Image, change: Crop) -> Image.Image:
     width, height = change.target(*picture.size)
+    left, top = min(change.x, picture.width - 1), min(change.y, picture.height - 1)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _padded(picture: Image.Image, change: Pad) -> Image.Image:
+    width, height = change.target(*picture.size)
+    _check_pixels(width, height)
+    found = Image.new("RGBA", (width, height), (128, 128, 128, 0))
+    kept = flat(picture)
+    kept.putalpha(Image.fromarray(_kept(picture.size, change)))
+    found.paste(kept, (change.left, change.top))
+    return found
+
+
+def _kept(size: tuple[int, int], change: Pad) -> NDArray[np.uint8]:
+    """How much of each pixel is kept, `[height, width]`: less towards a padded edge."""
+    width, height = size
+    across, down = np.arange(width), np.arange(height)
+    far = np.float64(np.inf)
+    x = np.minimum(across if change.left else far, width - 1 - across if change.right else far)
+    y = np.minimum(down if change.top else far, height - 1 - down if change.bottom else far)
+    near = np.minimum(np.broadcast_to(x, (width,)), np.broadcast_to(y, (height,))[:, None])
+    feather = change.feather if change.feather * 2 < min(size) else 0
+    open_part = np.clip((feather - near) / max(feather, 1), 0, 1) ** 2
+    kept: NDArray[np.uint8] = (255 * (1 - open_part)).round().astype(np.uint8)
+    return kept
+
+
+def _check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise TooLarge(f"{width}x{height} is over {MAX_PIXELS} pixels.")
+
+
+def _resized(picture: Image.Image, change: Resize) -> Image.Image:
+    width, height = change.target(*picture.size)
+    _check_pixels(width, height)
     if change.crop:
         picture = _cropped(picture, width / height)
     return picture.resize((width, height), _METHODS[change.method])

@@ -9,6 +9,7 @@ from gateway.runs.graph.names import is_flow, is_xl
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.samplers import (
     FLOW_SAMPLERS,
+    NEAREST,
     SAMPLERS,
     Choice,
     choose,
@@ -51,6 +52,8 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     references = _references(node, wanted)
     strength = _strength(node, wanted)
     scheduler = _scheduler(node, wanted)
+    if wanted.sampler in NEAREST:
+        scope.note(node, f"{NEAREST[wanted.sampler]} stands in for {wanted.sampler}")
     latent = wanted.latent
     _check_size(card, latent)
     _check_count(latent)

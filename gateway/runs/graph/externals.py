@@ -14,6 +14,8 @@ from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import Loaded, Picture
 
 PREFIX = "ComfyUIDeployExternal"
+LIVE = "ComfyDeployWebscoketImageInput"
+"""What an editor fills over its websocket (upstream spells it so); here requests do, by URL."""
 
 FIELDS = {
     f"{PREFIX}Lora": "lora_url",
@@ -21,6 +23,7 @@ FIELDS = {
     f"{PREFIX}ImageAlpha": "default_value_url",
     f"{PREFIX}ImageBatch": "images",
     f"{PREFIX}File": "file_url",
+    LIVE: "default_value_url",
 }
 """Where a request's value goes, for the classes where it is not `default_value`."""
 
@@ -50,7 +53,7 @@ def external_nodes(graph: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[st
     """The nodes a request may fill: node id, input id, node."""
     for id, node in graph.items():
         kind = node.get("class_type") if isinstance(node, dict) else None
-        if isinstance(kind, str) and kind.startswith(PREFIX):
+        if isinstance(kind, str) and (kind.startswith(PREFIX) or kind == LIVE):
             given = node.get("inputs") or {}
             yield id, str(given.get("input_id") or DEFAULT_IDS.get(kind, "input_text")), node
 
@@ -170,14 +173,6 @@ def images(node: Node, scope: Scope) -> tuple[Picture]:
     return (default,)
 
 
-def sent_live(node: Node, scope: Scope) -> tuple[Picture]:
-    """A picture that an editor sends over its websocket; here only the one linked."""
-    default = node.get("default_value")
-    if not isinstance(default, Picture):
-        raise node.refuse("default_value", "there is no websocket here, and no picture is linked")
-    return (default,)
-
-
 def unused(node: Node, scope: Scope) -> tuple[None]:
     """An input of a kind that no picture is made from."""
     raise node.refuse("input_id", UNUSED[node.class_type])
@@ -233,6 +228,6 @@ COMPILERS: dict[str, Compile] = {
     f"{PREFIX}ImageBatch": images,
     f"{PREFIX}Color": value,
     f"{PREFIX}File": file,
-    "ComfyDeployWebscoketImageInput": sent_live,
+    LIVE: image,
     **dict.fromkeys(UNUSED, unused),
 }

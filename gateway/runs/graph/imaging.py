@@ -7,12 +7,14 @@ import msgspec
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import (
     MAX_IMAGES,
+    Crop,
     Gathered,
     Invert,
     Latent,
     Loaded,
     Mask,
     Output,
+    Pad,
     Picture,
     Resize,
 )
@@ -81,13 +83,37 @@ def gathered(node: Node, *pictures: Picture) -> Picture:
     return Picture(Gathered(pictures), num_images=count, size=pictures[0].size)
 
 
+def crop(node: Node, scope: Scope) -> tuple[Picture]:
+    """ImageCrop."""
+    change = Crop(node["x"], node["y"], node["width"], node["height"])
+    return (node["image"].then(change),)
+
+
+def pad(node: Node, scope: Scope) -> tuple[Picture, Mask]:
+    """ImagePadForOutpaint: a larger picture, and the mask of what is new in it."""
+    change = Pad(
+        left=node["left"],
+        top=node["top"],
+        right=node["right"],
+        bottom=node["bottom"],
+        feather=node["feathering"],
+    )
+    padded = node["image"].then(change)
+    return padded, Mask(padded)
+
+
+def concatenate(node: Node, scope: Scope) -> tuple[str]:
+    """StringConcatenate."""
+    return (node["delimiter"].join((node["string_a"], node["string_b"])),)
+
+
 def scale_for_kontext(node: Node, scope: Scope) -> tuple[Picture]:
     """FluxKontextImageScale: near a megapixel; the pipeline picks its own of its sizes."""
     return (node["image"].then(Resize(method="lanczos", megapixels=1.0, multiple_of=16)),)
 
 
 def empty(node: Node, scope: Scope) -> tuple[Latent]:
-    """EmptyLatentImage and EmptySD3LatentImage."""
+    """EmptyLatentImage and its kin of other families."""
     width, height, count = node["width"], node["height"], node["batch_size"]
     return (Latent(node_id=node.id, width=width, height=height, num_images=count),)
 
@@ -213,12 +239,15 @@ COMPILERS: dict[str, Compile] = {
     "ImageToMask": to_mask,
     "ImageInvert": invert,
     "ImageBatch": gather,
+    "ImageCrop": crop,
+    "ImagePadForOutpaint": pad,
     "ImageScale": scale,
     "ImageScaleBy": scale_by,
     "ImageScaleToTotalPixels": scale_to_pixels,
     "FluxKontextImageScale": scale_for_kontext,
     "EmptyLatentImage": empty,
     "EmptySD3LatentImage": empty,
+    "EmptyFlux2LatentImage": empty,
     "VAEEncode": encode,
     "VAEEncodeTiled": encode,
     "VAEEncodeForInpaint": encode_for_inpaint,
@@ -236,4 +265,5 @@ COMPILERS: dict[str, Compile] = {
     "PrimitiveString": value,
     "PrimitiveStringMultiline": value,
     "PrimitiveBoolean": value,
+    "StringConcatenate": concatenate,
 }

@@ -58,7 +58,7 @@ EXTERNALS: dict[str, Definition] = {
         "IMAGE", default_value=Input("IMAGE"), images=Input(ANY, "[]")
     ),
     "ComfyDeployWebscoketImageInput": _external(
-        "IMAGE", default_value=Input("IMAGE"), seed=whole(0), client_id=text("")
+        "IMAGE", default_value=Input("IMAGE"), default_value_url=text(""), seed=whole(0)
     ),
 }
 

@@ -54,6 +54,13 @@ FLOW_SAMPLERS: dict[str, Choice] = {
 }
 """For flow-matching models, whose own scheduler is Euler."""
 
+NEAREST = {"res_multistep": "dpmpp_2m"}
+"""Samplers that diffusers lacks, and those of the same order and kind that stand in for them."""
+
+for _lacking, _present in NEAREST.items():
+    SAMPLERS[_lacking] = SAMPLERS[_present]
+    FLOW_SAMPLERS[_lacking] = FLOW_SAMPLERS[_present]
+
 SPACINGS: dict[str, dict[str, Any]] = {
     "normal": {"timestep_spacing": "linspace"},
     "simple": {"timestep_spacing": "trailing"},

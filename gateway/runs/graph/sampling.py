@@ -104,6 +104,11 @@ def basic_scheduler(node: Node, scope: Scope) -> tuple[Sigmas]:
     return (Sigmas(node.id, node["scheduler"], node["steps"], node["denoise"]),)
 
 
+def flux2_scheduler(node: Node, scope: Scope) -> tuple[Sigmas]:
+    """Flux2Scheduler: its shift grows with the picture, as the endpoint's own scheduler's does."""
+    return (Sigmas(node.id, "simple", node["steps"]),)
+
+
 def turbo_scheduler(node: Node, scope: Scope) -> tuple[Sigmas]:
     """SDTurboScheduler: the last of ten evenly trailing timesteps."""
     denoise = node["denoise"]
@@ -129,5 +134,6 @@ COMPILERS: dict[str, Compile] = {
     "CFGGuider": cfg_guider,
     "KSamplerSelect": sampler_select,
     "BasicScheduler": basic_scheduler,
+    "Flux2Scheduler": flux2_scheduler,
     "SDTurboScheduler": turbo_scheduler,
 }

@@ -169,18 +169,18 @@ TILES = {
 }
 """How an autoencoder cuts a picture up, which its pipeline decides here."""
 
+EMPTY = {
+    "width": whole(1024, 16, 16_384),
+    "height": whole(1024, 16, 16_384),
+    "batch_size": whole(1, 1, 4096),
+}
+
 LATENTS = {
     "EmptyLatentImage": Definition(
         {"width": EDGE, "height": EDGE, "batch_size": whole(1, 1, 4096)}, ("LATENT",)
     ),
-    "EmptySD3LatentImage": Definition(
-        {
-            "width": whole(1024, 16, 16_384),
-            "height": whole(1024, 16, 16_384),
-            "batch_size": whole(1, 1, 4096),
-        },
-        ("LATENT",),
-    ),
+    "EmptySD3LatentImage": Definition(EMPTY, ("LATENT",)),
+    "EmptyFlux2LatentImage": Definition(EMPTY, ("LATENT",)),
     "LatentUpscale": Definition(
         {
             "samples": LATENT,
@@ -276,6 +276,14 @@ SAMPLING = {
     "BasicScheduler": Definition(
         {"model": MODEL, "scheduler": SCHEDULER, "steps": STEPS, "denoise": DENOISE}, ("SIGMAS",)
     ),
+    "Flux2Scheduler": Definition(
+        {
+            "steps": STEPS,
+            "width": whole(1024, 16, 16_384),
+            "height": whole(1024, 16, 16_384),
+        },
+        ("SIGMAS",),
+    ),
     "SDTurboScheduler": Definition(
         {"model": MODEL, "steps": whole(1, 1, 10), "denoise": DENOISE}, ("SIGMAS",)
     ),
@@ -291,6 +299,27 @@ PICTURES = {
     ),
     "ImageBatch": Definition({"image1": IMAGE, "image2": IMAGE}, ("IMAGE",)),
     "ImageInvert": Definition({"image": IMAGE}, ("IMAGE",)),
+    "ImageCrop": Definition(
+        {
+            "image": IMAGE,
+            "width": EDGE,
+            "height": EDGE,
+            "x": whole(0, 0, 16_384),
+            "y": whole(0, 0, 16_384),
+        },
+        ("IMAGE",),
+    ),
+    "ImagePadForOutpaint": Definition(
+        {
+            "image": IMAGE,
+            "left": whole(0, 0, 16_384),
+            "top": whole(0, 0, 16_384),
+            "right": whole(0, 0, 16_384),
+            "bottom": whole(0, 0, 16_384),
+            "feathering": whole(40, 0, 16_384),
+        },
+        ("IMAGE", "MASK"),
+    ),
     "ImageScale": Definition(
         {
             "image": IMAGE,
@@ -334,6 +363,9 @@ PRIMITIVES = {
     "PrimitiveString": Definition({"value": text()}, ("STRING",)),
     "PrimitiveStringMultiline": Definition({"value": text()}, ("STRING",)),
     "PrimitiveBoolean": Definition({"value": Input("BOOLEAN")}, ("BOOLEAN",)),
+    "StringConcatenate": Definition(
+        {"string_a": text(), "string_b": text(), "delimiter": text("")}, ("STRING",)
+    ),
 }
 
 TABLE: dict[str, Definition] = (

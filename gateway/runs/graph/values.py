@@ -79,6 +79,40 @@ class Invert(msgspec.Struct, frozen=True, tag="invert"):
     """Swap light and dark."""
 
 
+class Crop(msgspec.Struct, frozen=True, tag="crop"):
+    """The part of a picture that begins at `x`, `y`, no further than its edges."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def target(self, width: float, height: float) -> tuple[int, int]:
+        """The size of the part, of a picture of this size."""
+        left, top = min(self.x, width - 1), min(self.y, height - 1)
+        return int(min(self.width, width - left)), int(min(self.height, height - top))
+
+
+class Pad(msgspec.Struct, frozen=True, tag="pad", kw_only=True):
+    """Grey around a picture, transparent, so that it is what a mask by alpha leaves open.
+
+    Over `feather` pixels inside a padded edge the picture grows transparent.
+    """
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    feather: int
+
+    def target(self, width: float, height: float) -> tuple[int, int]:
+        """The size with what is put around."""
+        return int(width + self.left + self.right), int(height + self.top + self.bottom)
+
+
+Change = Resize | Invert | Crop | Pad
+
+
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
     """A picture from outside: an uploaded file's name, a URL or a data URL."""
 
@@ -107,14 +141,14 @@ class Picture(msgspec.Struct, frozen=True):
     """
 
     origin: Origin
-    changes: tuple[Resize | Invert, ...] = ()
+    changes: tuple[Change, ...] = ()
     num_images: int = 1
     size: tuple[int, int] | None = None
 
-    def then(self, change: Resize | Invert) -> "Picture":
+    def then(self, change: Change) -> "Picture":
         """The same pictures with one more change."""
         size = self.size
-        if size is not None and isinstance(change, Resize):
+        if size is not None and not isinstance(change, Invert):
             size = change.target(*size)
         return Picture(self.origin, (*self.changes, change), self.num_images, size)
 

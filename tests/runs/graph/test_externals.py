@@ -168,13 +168,19 @@ def test_a_batch_of_no_pictures_says_what_is_wrong(given: str) -> None:
         ("ComfyUIDeployExternalVid", "frames"),
         ("ComfyUIDeployExternalEXR", "OpenEXR"),
         ("ComfyUIDeployExternalFaceModel", "face"),
-        ("ComfyDeployWebscoketImageInput", "websocket"),
+        ("ComfyDeployWebscoketImageInput", "no picture was given"),
     ],
 )
 def test_inputs_that_make_no_picture_say_why(kind: str, reason: str) -> None:
     with pytest.raises(GraphRefused, match=reason) as raised:
         drafted(with_pictures(kind, input_id="x"))
     assert list(raised.value.node_errors) == ["40"]
+
+
+def test_a_live_picture_comes_with_the_request() -> None:
+    graph = with_pictures("ComfyDeployWebscoketImageInput", input_id="live", client_id="x")
+    draft = drafted(substitute(graph, {"live": "img_7"}))
+    assert draft.picture == Picture(Loaded("img_7"))
 
 
 def test_a_file_is_what_it_is_called() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.runs.graph.values import Gathered, Loaded, Picture, Rendered
+from gateway.runs.graph.values import Gathered, Loaded, Mask, Picture, Rendered
 from tests.runs.graph import examples
 from tests.runs.graph.compiling import compiled, faults, only
 from tests.runs.graph.examples import Graph, node
@@ -139,3 +139,46 @@ def test_tiles_are_the_pipelines_own_affair() -> None:
     graph["12"]["class_type"], graph["8"]["class_type"] = "VAEEncodeTiled", "VAEDecodeTiled"
     graph["8"]["inputs"] |= {"tile_size": 512, "overlap": 64}
     assert only(graph) == only(examples.image_to_image())
+
+
+def test_outpainting_repaints_what_is_padded() -> None:
+    graph = examples.inpaint()
+    graph["20"] = node(
+        "ImagePadForOutpaint", image=["10", 0], left=0, top=0, right=64, bottom=0, feathering=8
+    )
+    graph["12"]["inputs"] |= {"pixels": ["20", 0], "mask": ["20", 1]}
+    draft = only(graph)
+    assert draft.picture is not None
+    assert draft.mask == Mask(draft.picture, "alpha", 6)
+
+
+def test_a_part_of_a_drawn_picture_has_a_known_size() -> None:
+    graph = hires(scale_by=1)
+    graph["22"] = node("VAEDecode", samples=["3", 0], vae=["4", 2])
+    graph["23"] = node("ImageCrop", image=["22", 0], x=384, y=0, width=256, height=256)
+    graph["20"] = node("VAEEncode", pixels=["23", 0], vae=["4", 2])
+    assert faults(graph) == {"20": {("value_smaller_than_min", "width")}}
+    graph["23"]["inputs"]["x"] = 256
+    second = compiled(graph).drafts[1]
+    assert second.picture is not None
+    assert second.picture.size == (256, 256)
+
+
+def test_flux_2_and_joined_texts() -> None:
+    graph = examples.flux()
+    graph["5"] = node("EmptyFlux2LatentImage", width=1024, height=768, batch_size=1)
+    graph["17"] = node("Flux2Scheduler", steps=4, width=1024, height=768)
+    graph["40"] = node("StringConcatenate", string_a="a lake", string_b="at dawn", delimiter=", ")
+    graph["6"]["inputs"]["text"] = ["40", 0]
+    draft = only(graph)
+    assert (draft.prompt, draft.num_inference_steps, draft.scheduler) == (
+        "a lake, at dawn",
+        4,
+        None,
+    )
+
+
+def test_a_sampler_that_diffusers_lacks_is_stood_in_for_and_it_is_said() -> None:
+    plan = compiled(examples.text_to_image(sampler_name="res_multistep"))
+    assert plan.drafts[0].scheduler == "DPMSolverMultistepScheduler"
+    assert plan.notes == ("KSampler (3): dpmpp_2m stands in for res_multistep",)
