@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from subjects import fetch, rasterise, read_subjects
 
-STAGES = ("data", "autoencoder", "denoiser", "adapters", "export", "evaluate")
+STAGES = ("data", "autoencoder", "denoiser", "3d", "line", "export", "evaluate")
 
 
 def main() -> None:
@@ -36,10 +36,10 @@ def _run(stage: str, work: Path, minutes: float, device: torch.device) -> None:
             from denoiser import train_denoiser  # noqa: PLC0415
 
             train_denoiser(work, minutes, device)
-        case "adapters":
-            from adapters import train_adapters  # noqa: PLC0415
+        case "3d" | "line":
+            from adapters import train_adapter  # noqa: PLC0415
 
-            train_adapters(work, minutes, device)
+            train_adapter(stage, work, minutes, device)
         case "export":
             from export import export  # noqa: PLC0415
 

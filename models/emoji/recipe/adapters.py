@@ -15,7 +15,6 @@ from torch import Tensor
 from training import log, restore, train
 
 ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
-STYLES = ("3d", "line")
 RANK = 16
 TARGETS = [
     "to_q",
@@ -31,13 +30,8 @@ TARGETS = [
 ]
 
 
-def train_adapters(work: Path, minutes: float, device: torch.device) -> None:
-    """Train each style for the given minutes and write it as a diffusers LoRA."""
-    for style in STYLES:
-        _train_adapter(style, work, minutes, device)
-
-
-def _train_adapter(style: str, work: Path, minutes: float, device: torch.device) -> None:
+def train_adapter(style: str, work: Path, minutes: float, device: torch.device) -> None:
+    """Train a style for the given minutes and write it as a diffusers LoRA."""
     torch.manual_seed(0)
     random.seed(0)
     lessons = Lessons(work, device, style)
