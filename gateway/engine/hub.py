@@ -108,7 +108,8 @@ class Hub:
         steps = sum(sample.num_steps_done for sample in due) - steps
         is_batch = all(sample.is_batch for sample in due)
         self._shares.charge(endpoint, seconds, is_batch=is_batch)
-        self.paces.setdefault(endpoint, Pace()).note(seconds, steps, len(due))
+        pixels = sum(sample.job.width * sample.job.height for sample in due)
+        self.paces.setdefault(endpoint, Pace()).note(seconds, steps, len(due), pixels)
 
     def _can_turn(self) -> bool:
         if any(sample.parked for sample in self.running) or self._has_dead():

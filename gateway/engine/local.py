@@ -155,11 +155,19 @@ class LocalEngine:
             )
 
     def _seconds_to_finish(self, job: Job) -> float:
-        """An estimate for a new job, from measured steps: its own, after those it waits for."""
-        ahead = [sample for sample in self._open if sample.endpoint == job.endpoint]
+        """An estimate for a new job, from measured steps: its own, after those it waits for.
+
+        Batch samples keep no interactive one waiting; they double its forwards at most.
+        """
+        near = [sample for sample in self._open if sample.endpoint == job.endpoint]
+        is_batch = job.priority == "batch"
+        ahead = [sample for sample in near if is_batch or not sample.is_batch]
         num_waited_for = max(0, len(ahead) + len(job.seeds) - self._settings.max_batch)
         oldest = sorted(ahead, key=lambda sample: sample.arrival)[:num_waited_for]
-        own = job.num_inference_steps * self._pace(job.endpoint).step_seconds
+        num_together = min(self._settings.max_batch, len(ahead) + len(job.seeds))
+        num_together += min(num_together, len(near) - len(ahead))
+        pixels = num_together * job.width * job.height
+        own = job.num_inference_steps * self._pace(job.endpoint).turn_seconds(pixels)
         return self._seconds_of(oldest) + own
 
     def _seconds_of(self, samples: "list[Sample] | set[Sample]") -> float:

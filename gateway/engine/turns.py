@@ -7,6 +7,9 @@ from typing import Protocol, TypeVar
 BATCH_WEIGHT = 4.0
 """Device time of an endpoint that runs batch samples alone counts so many times."""
 
+BATCH_AT_ONCE = 16
+"""Batch samples in a forward of their own: an interactive sample that comes waits for its end."""
+
 
 class Turn(Protocol):
     """What the decision needs to know of a sample; `arrival` counts up."""
@@ -49,8 +52,15 @@ class Room:
 
 
 def next_to_advance(parked: Sequence[S], max_batch: int) -> list[S]:
-    """Of one endpoint's samples those that go on; batch ones wait where there are too many."""
-    return sorted(parked, key=lambda sample: (sample.is_batch, sample.arrival))[:max_batch]
+    """Of one endpoint's samples those that go on; batch ones wait where there are too many.
+
+    Beside interactive samples go no more batch ones than there are of them: where a forward's
+    time grows with its samples, a full one would keep people waiting for what nobody awaits.
+    """
+    inorder = sorted(parked, key=lambda sample: sample.arrival)
+    interactive = [sample for sample in inorder if not sample.is_batch]
+    batch = [sample for sample in inorder if sample.is_batch]
+    return (interactive + batch[: len(interactive) or BATCH_AT_ONCE])[:max_batch]
 
 
 class Shares:
@@ -87,13 +97,42 @@ class Pace:
         self._steps = 0.0
         self._samples = 0.0
         self._turns = 0.0
+        self._pixels = 0.0
+        self._pixels_squared = 0.0
+        self._pixel_seconds = 0.0
 
-    def note(self, seconds: float, steps: int, samples: int) -> None:
-        """A turn took so long, and brought its samples so many denoising steps in all."""
+    def note(self, seconds: float, steps: int, samples: int, pixels: int = 0) -> None:
+        """A turn took so long, and brought its samples so many denoising steps in all.
+
+        `pixels` are those of all its samples together.
+        """
         self._seconds = self._seconds * self.FADE + seconds
         self._steps = self._steps * self.FADE + steps
         self._samples = self._samples * self.FADE + samples
         self._turns = self._turns * self.FADE + 1
+        self._pixels = self._pixels * self.FADE + pixels
+        self._pixels_squared = self._pixels_squared * self.FADE + pixels**2
+        self._pixel_seconds = self._pixel_seconds * self.FADE + pixels * seconds
+
+    def turn_seconds(self, pixels: float) -> float:
+        """How long a turn of samples with so many pixels in all should take.
+
+        A line through the latest turns: what any turn costs, and what each pixel adds. Turns
+        all alike tell no such line apart; then time is taken to grow with the pixels.
+        """
+        if not self._pixels:
+            return self.step_seconds
+        spread = self._turns * self._pixels_squared - self._pixels**2
+        shared = self._turns * self._pixel_seconds - self._pixels * self._seconds
+        most = self._seconds / self._pixels
+        is_told_apart = spread > 1e-6 * self._pixels**2
+        each = min(most, max(0.0, shared / spread)) if is_told_apart else most
+        return (self._seconds - each * self._pixels) / self._turns + each * pixels
+
+    @property
+    def pixels_per_sample(self) -> float:
+        """The size of the latest samples; 0 before any."""
+        return self._pixels / self._samples if self._samples else 0.0
 
     @property
     def seconds_per_sample_step(self) -> float:

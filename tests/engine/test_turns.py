@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass
 
-from gateway.engine.turns import Pace, Room, Shares, next_to_advance, next_to_start
+from gateway.engine.turns import (
+    BATCH_AT_ONCE,
+    Pace,
+    Room,
+    Shares,
+    next_to_advance,
+    next_to_start,
+)
 
 
 @dataclass(frozen=True)
@@ -92,3 +99,29 @@ def test_pace_follows_what_changed() -> None:
     for _ in range(200):
         pace.note(1, steps=1, samples=1)
     assert pace.step_seconds < 1.1
+
+
+def test_pace_tells_a_turn_of_few_samples_from_one_of_many() -> None:
+    pace = Pace()
+    for _ in range(20):
+        pace.note(0.1 + 0.05, steps=1, samples=1, pixels=100)
+    for _ in range(40):
+        pace.note(0.1 + 64 * 0.05, steps=64, samples=64, pixels=6400)
+    assert round(pace.turn_seconds(100), 3) == 0.15
+    assert round(pace.turn_seconds(6400), 3) == 3.3
+    assert round(pace.turn_seconds(400), 3) == 0.3  # one sample of four times the size
+
+
+def test_pace_of_turns_all_alike_grows_with_their_pixels() -> None:
+    pace = Pace()
+    for _ in range(300):
+        pace.note(3.2, steps=64, samples=64, pixels=6400)
+    assert round(pace.turn_seconds(100), 3) == 0.05
+
+
+def test_batch_samples_do_not_fill_the_forwards_of_interactive_ones() -> None:
+    many = [Facts(number, is_batch=True) for number in range(64)]
+    one = Facts(99)
+    assert next_to_advance([*many, one], 64) == [one, many[0]]
+    assert len(next_to_advance(many, 64)) == BATCH_AT_ONCE
+    assert next_to_advance(many, 4) == many[:4]
