@@ -9,10 +9,11 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
+from litestar.datastructures import FormMultiDict
 
 from gateway.catalog import Catalog, Model
 from gateway.convert import decode_json
-from gateway.errors import InvalidType, InvalidValue, UnsupportedMediaType
+from gateway.errors import InvalidRequest, InvalidType, InvalidValue, UnsupportedMediaType
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
@@ -89,10 +90,12 @@ class Desk:
         """Draw a job and answer with what `respond` makes of the pictures.
 
         A client that waits long for JSON is sent signs of life, which would spoil a
-        picture's bytes; one that leaves cancels the work.
+        picture's bytes; one that leaves cancels the work. Who named a deadline waits until
+        then, and a batch waits for anything: their answers keep their status to the end.
         """
         is_json = "content-type" not in headers
-        patience = self.settings.heartbeat_seconds if is_json else None
+        is_patient = job.deadline is not None or caller.priority == "batch"
+        patience = self.settings.heartbeat_seconds if is_json and not is_patient else None
         self.log_job(request, job)
         async with AsyncExitStack() as held:
             work = await held.enter_async_context(
@@ -161,6 +164,20 @@ async def read_json(request: Asked) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidType("body", "an object", type(body).__name__)
     return body
+
+
+async def read_form(request: Asked) -> FormMultiDict:
+    """The parts of a form.
+
+    Raises:
+        InvalidRequest: a name or a text in it is not UTF-8.
+    """
+    # Read whole first: the framework keeps the bytes, and others look at them again.
+    await request.body()
+    try:
+        return await request.form()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The form has text that is not UTF-8.") from None
 
 
 def _timeout_seconds(request: Asked) -> float | None:

@@ -21,7 +21,7 @@ from gateway.web.openai_files import runs_of
 from gateway.web.openai_stream import stream_images
 from gateway.web.openai_wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
 from gateway.web.schema import documented
-from gateway.web.uploads import Sources, Upload, decoded, read_upload
+from gateway.web.uploads import Sources, Upload, check_size, decoded, read_upload
 
 FAITHFUL_STRENGTH = 0.5
 """What `input_fidelity: high` means to a pipeline that redraws by strength."""
@@ -49,6 +49,7 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
         async def read_file(file_id: str) -> bytes:
             batches = runs_of(request).batches
             file = await batches.file(file_id, caller.id)
+            check_size(file.size_bytes, "file_id")
             return b"".join([piece async for piece in await batches.content(file)])
 
         return await read_upload(request, Sources(client, desk.settings.fetch_urls, read_file))
@@ -77,7 +78,8 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
         """Draw a picture again, a little differently."""
         caller = desk.admit(request)
         upload = await read(request, caller)
-        fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **upload.fields}
+        given = {name: value for name, value in upload.fields.items() if value is not None}
+        fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **given}
         varied = msgspec.structs.replace(upload, fields=fields)
         return await _answer_openai(desk, request, caller, varied, needs_prompt=False)
 

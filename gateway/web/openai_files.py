@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from gateway.errors import InvalidType, InvalidValue, MissingParameter, OutOfRange, TooLarge
 from gateway.runs.batches.records import KeptFile
 from gateway.runs.runs import Runs
-from gateway.web.desk import Desk
+from gateway.web.desk import Desk, read_form
 from gateway.web.schema import documented_form, refusals
 
 AnyRequest = Request[Any, Any, Any]
@@ -90,7 +90,7 @@ def routes(desk: Desk) -> list[Any]:
     async def upload_file(request: AnyRequest) -> FileObject:
         """Keep a file; `purpose` batch for the requests of a batch, as JSON lines."""
         caller = desk.admit(request)
-        form = await request.form()
+        form = await read_form(request)
         part, purpose = form.get("file"), form.get("purpose")
         if part is None:
             raise MissingParameter("file")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gateway.convert import decode_json
 from gateway.errors import (
+    GatewayError,
     InvalidRequest,
     InvalidType,
     MissingParameter,
@@ -20,11 +21,12 @@ from gateway.errors import (
 )
 from gateway.guard import fetch
 from gateway.images.decode import decode, from_base64
-from gateway.web.desk import Asked, read_json
+from gateway.web.desk import Asked, read_form, read_json
 
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 50 * 2**20
 _PICTURES = {"image": "image", "images": "image", "mask": "mask"}
+_INDEX = re.compile(r"\[(\d{1,4})\]$")
 _LORA_KEY = re.compile(r"loras?\[(?P<index>\d*)\]\[(?P<key>\w+)\]")
 
 
@@ -52,7 +54,7 @@ async def read_upload(request: Asked, sources: Sources) -> Upload:
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        upload = await _read_multipart(request)
+        upload = await _read_multipart(request, sources)
     elif kind in ("application/json", ""):
         upload = await _read_json(request, sources)
     else:
@@ -82,42 +84,63 @@ def decoded(upload: Upload) -> tuple[list[Image.Image], Image.Image | None]:
     return images, decode(upload.mask, "mask") if upload.mask is not None else None
 
 
-async def _read_multipart(request: Asked) -> Upload:
-    # Read whole first: the framework keeps the bytes, and others look at them again.
-    await request.body()
-    form = await request.form()
+async def _read_multipart(request: Asked, sources: Sources) -> Upload:
     fields: dict[str, Any] = {}
-    pictures: dict[str, list[bytes]] = {"image": [], "mask": []}
+    pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
     loras: list[tuple[str, str, str]] = []
-    for name, value in form.multi_items():
+    for name, value in (await read_form(request)).multi_items():
         if role := _PICTURES.get(name.partition("[")[0]):
-            pictures[role].append(await _bytes(name, value))
+            index = _INDEX.search(name)
+            place = int(index[1]) if index else len(pictures[role])
+            pictures[role].append((place, await _bytes(name, value, sources)))
         elif lora := _LORA_KEY.fullmatch(name):
             loras.append((lora["index"], lora["key"], str(value)))
-        elif not isinstance(value, UploadFile):
-            fields[name] = str(value)
+        elif (text := await _text(name, value)) is not None:
+            fields[name] = text
     if "loras" in fields or "lora" in fields:
         name = "loras" if "loras" in fields else "lora"
         fields["loras"] = _json_text(name, fields.pop(name))
     if loras:
         fields["loras"] = _regrouped(loras)
-    return Upload(fields, pictures["image"], next(iter(pictures["mask"]), None))
+    images, masks = (
+        [data for _, data in sorted(pictures[role], key=lambda part: part[0])]
+        for role in ("image", "mask")
+    )
+    return Upload(fields, images, next(iter(masks), None))
 
 
-async def _bytes(name: str, value: Any) -> bytes:
-    if isinstance(value, UploadFile):
-        data = await value.read()
-    elif isinstance(value, str):
-        data = from_base64(value, name)
-    else:
-        raise InvalidType(name, "a file", type(value).__name__)
-    if len(data) > MAX_IMAGE_BYTES:
+async def _text(name: str, value: Any) -> str | None:
+    """A part as text, also where it came as a typed blob; None for any other file."""
+    if not isinstance(value, UploadFile):
+        return str(value)
+    if not value.content_type.startswith(("text/", "application/json")):
+        return None
+    try:
+        return (await value.read()).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"'{name}' is not UTF-8 text.", param=name) from None
+
+
+async def _bytes(name: str, value: Any, sources: Sources) -> bytes:
+    if not isinstance(value, UploadFile):
+        return await _named_picture(value, name, sources)
+    data = await value.read()
+    check_size(len(data), name)
+    return data
+
+
+def check_size(size_bytes: int, param: str) -> None:
+    """Refuse a picture of too many bytes.
+
+    Raises:
+        InvalidRequest: naming the bound.
+    """
+    if size_bytes > MAX_IMAGE_BYTES:
         raise InvalidRequest(
-            f"Invalid image '{name}': over {MAX_IMAGE_BYTES >> 20} MiB.",
-            param=name,
+            f"Invalid image '{param}': over {MAX_IMAGE_BYTES >> 20} MiB.",
+            param=param,
             code="image_too_large",
         )
-    return data
 
 
 def _json_text(name: str, text: str) -> Any:
@@ -168,6 +191,16 @@ async def _read_json(request: Asked, sources: Sources) -> Upload:
 
 async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
     """The picture of `{image_url}`, `{file_id}`, `{image}`, `{b64_json}` or a bare string."""
+    try:
+        data = await _found_picture(entry, param, sources)
+    except GatewayError as error:
+        error.param = param
+        raise
+    check_size(len(data), param)
+    return data
+
+
+async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
     if isinstance(entry, dict):
         if isinstance(file_id := entry.get("file_id"), str):
             return await sources.read_file(file_id)
@@ -176,7 +209,7 @@ async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
             entry = entry.get("url")
     if not isinstance(entry, str) or not entry:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
-    if not entry.startswith(("http://", "https://")):
+    if not entry[:8].lower().startswith(("http://", "https://")):
         return from_base64(entry, param)
     if not sources.fetches:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)

@@ -176,4 +176,55 @@ def test_an_image_by_the_id_of_an_uploaded_file(client: Client, engine: TestEngi
     assert (engine.jobs[-1].images[0].width, engine.jobs[-1].images[0].height) == (96, 64)
     assert engine.jobs[-1].mask
     unknown = client.post(EDITS, json={"prompt": "a dog", "images": [{"file_id": "file-none"}]})
-    refused(unknown, 404, None, "id")
+    refused(unknown, 404, None, "images[0]")
+
+
+def test_texts_of_a_form_may_be_typed_blobs(client: Client, engine: TestEngine) -> None:
+    files = {"image": PNG, "prompt": ("blob", b"a blob's prompt", "text/plain")}
+    assert client.post(EDITS, files=files).status_code == 200
+    assert engine.jobs[-1].prompt == "a blob's prompt"
+
+
+@pytest.mark.parametrize("part", [b'name="prompt"', b'name="prompt"; filename="b"'])
+def test_a_form_that_is_not_utf8_is_refused(client: Client, part: bytes) -> None:
+    end = b"\r\n"
+    kind = b"Content-Type: text/plain" + end if b"filename" in part else b""
+    head = b"--x" + end + b"Content-Disposition: form-data; "
+    text = head + part + end + kind + end + b"\xff\xfe" + end
+    image = head + b'name="image"; filename="i"' + end + end + PNG + end + b"--x--" + end
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = client.post(EDITS, content=text + image, headers=headers)
+    assert answer.status_code == 400, answer.text
+    assert "UTF-8" in answer.json()["error"]["message"]
+
+
+def test_numbered_images_keep_their_order(client: Client, engine: TestEngine) -> None:
+    files = [("image[1]", saved(RED.resize((32, 64)), "PNG")), ("image[0]", PNG)]
+    assert edit(client, files, model="many").status_code == 200
+    assert [image.width for image in engine.jobs[-1].images] == [96, 32]
+
+
+def test_a_text_part_may_name_a_picture_by_url(client: Client) -> None:
+    answer = client.post(EDITS, data={"prompt": "x"}, files={"image": (None, "http://127.0.0.1/x")})
+    message = refused(answer, 400, "invalid_url", "image")
+    assert "not a public address" in message
+
+
+def test_a_url_at_fault_is_named(client: Client) -> None:
+    body = {"prompt": "x", "images": [{"image_url": "HTTPS://127.0.0.1/x"}]}
+    refused(client.post(EDITS, json=body), 400, "invalid_url", "images[0]")
+
+
+def test_a_null_prompt_of_a_variation_is_none(client: Client) -> None:
+    body = {"image": URL, "prompt": None, "strength": None}
+    assert client.post("/v1/images/variations", json=body).status_code == 200
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.web.uploads.MAX_IMAGE_BYTES", 10)
+    form = {"purpose": "vision"}
+    kept = client.post("/v1/files", files={"file": ("x.png", PNG)}, data=form).json()
+    body = {"prompt": "x", "images": [{"file_id": kept["id"]}]}
+    refused(client.post(EDITS, json=body), 400, "image_too_large", "images[0]")
