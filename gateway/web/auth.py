@@ -10,7 +10,7 @@ import msgspec
 from litestar.connection import ASGIConnection
 
 from gateway.catalog import Model
-from gateway.errors import Forbidden, RateLimited, Unauthorized
+from gateway.errors import Forbidden, OutOfRange, RateLimited, Unauthorized
 from gateway.job import Priority
 from gateway.keys import Key, KeyStore
 from gateway.settings import Settings
@@ -55,7 +55,7 @@ class Doorkeeper:
         self._is_open = settings.no_auth
         self._keys = keys
         self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._samples: Counter[str] = Counter()
+        self._samples: Counter[tuple[str, Priority]] = Counter()
 
     def admit(self, connection: Connection) -> Caller:
         """Who asks; the request counts towards the key's minute.
@@ -101,22 +101,30 @@ class Doorkeeper:
 
     @contextmanager
     def permit(self, caller: Caller, num_samples: int) -> Iterator[None]:
-        """Hold a key's samples while they are drawn.
+        """Hold a key's samples while they are drawn; its batches take no room from the rest.
 
         Raises:
+            OutOfRange: more at once than the key may ever have.
             RateLimited: the key has too many in progress.
         """
         limit = caller.key.concurrent_samples if caller.key else None
-        if limit is not None and self._samples[caller.id] + num_samples > limit:
+        if limit is not None and num_samples > limit:
+            raise OutOfRange("n", "integer", limit, num_samples, above=True)
+        if limit is not None and self._held(caller) + num_samples > limit:
             raise RateLimited(
                 f"Rate limit reached for concurrent images: limit {limit}.",
                 retry_after_seconds=1,
             )
-        self._samples[caller.id] += num_samples
+        self._samples[caller.id, caller.priority] += num_samples
         try:
             yield
         finally:
-            self._samples[caller.id] -= num_samples
+            self._samples[caller.id, caller.priority] -= num_samples
+
+    def _held(self, caller: Caller) -> int:
+        """A key's samples in progress that count against a new one."""
+        held = self._samples[caller.id, "interactive"]
+        return held + self._samples[caller.id, "batch"] if caller.priority == "batch" else held
 
     def _count(self, key: Key, limit: int) -> None:
         now, asked = time.monotonic(), self._asked[key.id]

@@ -14,6 +14,9 @@ from gateway.web.auth import BATCH_OWNER
 IN_LINE = {"response_format": "b64_json"}
 """Unless a line says otherwise: URLs may have expired when its answer is read."""
 
+NOT_IN_LINE = ("timeout", "timeout_seconds")
+"""Nobody waits for a line; one that could not be in time would be asked again for a day."""
+
 
 def ask_inside(app: ASGIApp) -> Ask:
     """A function that puts a batch's line to the application."""
@@ -32,7 +35,7 @@ def ask_inside(app: ASGIApp) -> Ask:
         ) as client:
             answer = await client.post(
                 batch.endpoint,
-                content=msgspec.json.encode(IN_LINE | line.body),
+                content=msgspec.json.encode(_asked(line)),
                 headers={"content-type": "application/json"},
             )
         retry_after = answer.headers.get("retry-after")
@@ -44,3 +47,8 @@ def ask_inside(app: ASGIApp) -> Ask:
         )
 
     return ask
+
+
+def _asked(line: Line) -> dict[str, Any]:
+    kept = {name: value for name, value in line.body.items() if name not in NOT_IN_LINE}
+    return IN_LINE | kept

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import RateLimited
+from gateway.errors import OutOfRange, RateLimited
 from gateway.keys import KeyStore
 from gateway.settings import Settings
 from gateway.web.auth import Caller, Doorkeeper
@@ -48,3 +48,21 @@ def test_one_keys_samples_are_not_anothers(tmp_path: Path) -> None:
     other, _ = KeyStore(tmp_path).create("other", concurrent_samples=1)
     with door.permit(caller, 1), door.permit(Caller(other), 1):
         pass
+
+
+def test_a_keys_batches_take_no_room_from_its_people(tmp_path: Path) -> None:
+    door, caller = door_and_caller(tmp_path, 4)
+    batch = Caller(caller.key, "batch")
+    with door.permit(batch, 4), door.permit(caller, 4):
+        pass
+    with door.permit(batch, 4), pytest.raises(RateLimited), door.permit(batch, 1):
+        pytest.fail("batches went over the limit")
+    with door.permit(caller, 3), pytest.raises(RateLimited), door.permit(batch, 2):
+        pytest.fail("a batch took what people hold")
+
+
+def test_what_can_never_fit_is_not_worth_another_try(tmp_path: Path) -> None:
+    door, caller = door_and_caller(tmp_path, 4)
+    with pytest.raises(OutOfRange) as refused, door.permit(caller, 5):
+        pytest.fail("five of four were let in")
+    assert (refused.value.status, refused.value.param) == (400, "n")

@@ -4,6 +4,7 @@ import base64
 import time
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from PIL import Image
 from gateway.app import create_app
 from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.runs.drawing import TestEngine, small_catalog
 
 PATH = "/v1/images/generations"
 Client = TestClient[Litestar]
@@ -396,3 +397,10 @@ def test_a_timeout_header_is_the_jobs_deadline(client: Client, engine: TestEngin
     own = {"prompt": "a cat", "timeout": 60}
     client.post(PATH, json=own, headers={"x-request-timeout": "30"})
     assert (engine.jobs[-1].deadline or 0) > before + 50
+
+
+def test_who_names_a_deadline_gets_its_status(tmp_path: Path) -> None:
+    settings = Settings(endpoints=("tiny",), data=tmp_path, heartbeat_seconds=0.05)
+    with TestClient(create_app(settings, TestEngine(), small_catalog())) as client:
+        body = {"prompt": "slow fail", "num_inference_steps": 4, "timeout": 30}
+        refused(client.post(PATH, json=body), 500, "generation_failed", None)

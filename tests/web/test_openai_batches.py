@@ -325,3 +325,30 @@ def test_lines_of_a_revoked_key_are_not_drawn(engine: TestEngine, tmp_path: Path
             time.sleep(0.05)
         batch = runs.batches.store.get(batch_id)
     assert (batch.num_completed, batch.num_failed) == (16, 4)
+
+
+def test_a_line_waits_as_long_as_it_takes(client: Client, engine: TestEngine) -> None:
+    batch = ended(client, begun(client, line("late", timeout=0.001)))
+    assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+    assert engine.jobs[-1].deadline is None
+
+
+def test_a_line_that_fails_late_fails_alone(tmp_path: Path) -> None:
+    settings = Settings(endpoints=("tiny",), data=tmp_path, heartbeat_seconds=0.05)
+    with TestClient(create_app(settings, TestEngine(), small_catalog())) as client:
+        late = line("late", prompt="slow fail", num_inference_steps=4)
+        batch = ended(client, begun(client, late, line("fine")))
+        assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+        (entry,) = content(client, batch["error_file_id"])
+    assert entry["response"]["status_code"] == 500
+
+
+def test_a_line_above_its_keys_limit_ends_the_wait(tmp_path: Path) -> None:
+    _, secret = KeyStore(tmp_path).create("shop", concurrent_samples=2)
+    settings = Settings(endpoints=("tiny",), data=tmp_path)
+    with TestClient(create_app(settings, TestEngine(), small_catalog())) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        batch = ended(client, begun(client, line("ten", n=10), line("two", n=2)))
+        assert batch["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+        (entry,) = content(client, batch["error_file_id"])
+    assert entry["response"]["body"]["error"]["param"] == "n"

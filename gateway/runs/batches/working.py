@@ -122,17 +122,20 @@ class BatchWork:
 
     async def _work(self, batch: Batch, left: Iterator[tuple[int, Line]]) -> None:
         for number, line in left:
-            async with self._places:
-                answer = await self._answer(batch, line)
+            answer = await self._answer(batch, line)
             failed = answer.status >= 400
             text = _answered(batch, number, line, answer)
             await self.files.put(batch.answer_key(number, failed=failed), text)
             await self.in_thread(self.store.note_answer, batch.id, number, failed=failed)
 
     async def _answer(self, batch: Batch, line: Line) -> Answer:
-        """The answer to a line, asked again for as long as there is no room for it."""
+        """The answer to a line, asked again for as long as there is no room for it.
+
+        It waits without a place: a key at its limit must not hold up the others' batches.
+        """
         while True:
-            answer = await self._ask(batch, line)
+            async with self._places:
+                answer = await self._ask(batch, line)
             if answer.status not in TRY_AGAIN:
                 return answer
             await asyncio.sleep(min(MAX_WAIT_SECONDS, answer.retry_after_seconds or 1.0))
