@@ -95,7 +95,7 @@ async def _read_multipart(request: Asked, sources: Sources) -> Upload:
             pictures[role].append((place, await _bytes(name, value, sources)))
         elif lora := _LORA_KEY.fullmatch(name):
             loras.append((lora["index"], lora["key"], str(value)))
-        elif (text := await _text(name, value)) is not None:
+        elif text := await _text(name, value):  # a field left empty is one left out
             fields[name] = text
     if "loras" in fields or "lora" in fields:
         name = "loras" if "loras" in fields else "lora"

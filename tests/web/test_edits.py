@@ -228,3 +228,9 @@ def test_a_file_too_large_for_a_picture_is_not_read(
     kept = client.post("/v1/files", files={"file": ("x.png", PNG)}, data=form).json()
     body = {"prompt": "x", "images": [{"file_id": kept["id"]}]}
     refused(client.post(EDITS, json=body), 400, "image_too_large", "images[0]")
+
+
+def test_a_field_left_empty_is_one_left_out(client: Client, engine: TestEngine) -> None:
+    answer = edit(client, {"image": PNG}, n="", seed="", negative_prompt="", size="")
+    assert answer.status_code == 200, answer.text
+    assert len(engine.jobs[-1].seeds) == 1
