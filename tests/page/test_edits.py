@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.browsing import generate, lock_seed, pixels, set_field, wait_until
 
@@ -98,3 +98,27 @@ def test_a_file_that_is_no_picture_is_refused_in_words(page: Page, tmp_path: Pat
     expect(page.get_by_role("alert")).to_have_text(
         "This file is not a picture the browser can read."
     )
+
+
+def test_an_endpoint_that_takes_no_pictures_is_sent_none(page: Page) -> None:
+    def blind(route: Route) -> None:
+        answer = route.fetch()
+        models = answer.json()
+        for model in models["data"]:
+            model["edits"] = False
+        route.fulfill(response=answer, json=models)
+
+    page.route("**/v1/models", blind)
+    page.reload()
+    page.locator("#endpoint option").first.wait_for(state="attached")
+    generate(page, "a red apple", Steps="1")
+    expect(page.get_by_role("button", name="Again")).to_be_visible()
+    expect(page.get_by_role("button", name="Use as input")).to_be_hidden()
+    expect(page.locator("#shown").get_by_role("button", name="Paint a mask")).to_be_hidden()
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(data, "PNG")
+    page.locator("#file").set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": data.getvalue()}
+    )
+    expect(page.get_by_role("alert")).to_contain_text("takes no picture")
+    generate(page, "a green apple", Steps="1")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gateway.keys import KeyStore
-from tests.page.browsing import generate, open_page
+from tests.page.browsing import generate, open_page, wait_until
 
 
 @pytest.fixture
@@ -103,3 +103,14 @@ def test_a_key_for_one_adapter_is_offered_that_alone(
             expect(page.locator("#adapters")).to_be_hidden()
     finally:
         keys.revoke(key.id)
+
+
+def test_who_declined_is_asked_again_when_it_matters(
+    browser: Browser, gateway: str, secret: str
+) -> None:
+    with open_page(browser, f"{gateway}/", refused=True) as page:
+        page.get_by_role("button", name="Not now").click()
+        page.get_by_label("What should the picture show?").fill("a red apple")
+        page.get_by_role("button", name="Generate").click()
+        give(page, secret)
+        wait_until(page, "done")

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.clients.environments import run_node
-from tests.page.browsing import decoded, generate, pixels, set_field
+from tests.page.browsing import decoded, generate, open_page, pixels, set_field
 
 PROMPT = 'it\'s a "red" apple, 100 % $HOME \\ ü 🍎'
 """Everything that a shell or a string literal could take for something else."""
@@ -65,3 +65,18 @@ def test_an_edit_as_curl(page: Page, tmp_path: Path) -> None:
     generate(page, "a green apple", Steps="3")
     run(["bash", "-c", source(page, "curl")], tmp_path)
     assert np.array_equal(decoded((tmp_path / "picture.png").read_bytes()), pixels(page))
+
+
+def test_copying_where_a_page_has_no_clipboard(browser: Browser, gateway: str) -> None:
+    with open_page(browser, f"{gateway}/") as page:
+        # As on every page over plain http but localhost's.
+        page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        generate(page, "a red apple", Steps="1")
+        page.get_by_role("button", name="Copy as…").click()
+        page.get_by_role("button", name="Copy", exact=True).click()
+        page.get_by_role("button", name="Copied").wait_for()
+        page.get_by_role("button", name="Close").click()
+        prompt = page.get_by_label("What should the picture show?")
+        prompt.fill("")
+        prompt.press("Control+V")
+        assert prompt.input_value().startswith(f"curl '{gateway}/v1/images/generations'")

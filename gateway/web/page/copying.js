@@ -27,7 +27,17 @@ for (const choice of document.querySelectorAll('input[name=language]')) {
 }
 
 byId('copy').addEventListener('click', async () => {
-  await navigator.clipboard.writeText(byId('snippet').textContent);
+  await copy(byId('snippet'));
   byId('copy').textContent = 'Copied';
   announce('Copied');
 });
+
+/** Put an element's text into the clipboard; pages over plain http from afar are given none. */
+async function copy(source) {
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    getSelection().selectAllChildren(source);
+    document.execCommand('copy');
+  }
+}

@@ -10,6 +10,7 @@ const MAX_EDGE = 2048; // pixels; larger pictures are reduced before they are se
 export class Input {
   bitmap = null;
   strokes = [];
+  isOffered = true;
 
   /** `tell` shows a fault; a file chosen, dropped or pasted becomes the input. */
   constructor(tell) {
@@ -25,8 +26,9 @@ export class Input {
     });
   }
 
-  /** Start from a picture. Throws a Refusal for a file the browser cannot read. */
+  /** Start from a picture. Throws a Refusal for a file that nobody here can read. */
   async set(blob) {
+    if (!this.isOffered) throw new Refusal('This endpoint draws from words alone; it takes no picture.');
     this.bitmap = await readBitmap(blob);
     this.strokes = [];
     this.render();
@@ -53,6 +55,7 @@ export class Input {
 
   /** Hide the whole field where the endpoint cannot edit. */
   offer(isOffered) {
+    this.isOffered = isOffered;
     byId('input').hidden = !isOffered;
     if (!isOffered) this.clear();
   }

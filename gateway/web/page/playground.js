@@ -17,18 +17,18 @@ const composer = byId('composer');
 const running = new Set();
 const input = new Input(tellProblem);
 const gallery = new Gallery(look);
-const viewer = new Viewer({
+const acts = {
   again: (picture) => run(requestAgain(picture)),
   vary,
   input: (picture) => startFrom(picture),
   mask: async (picture) => { await startFrom(picture); await input.paint(); },
   copy: (picture) => showSource(requestAgain(picture)),
   remove: (picture) => look(gallery.remove(picture)),
-});
+};
+const viewer = new Viewer(acts, (picture) => form.endpointOf(picture.request.fields.model).edits);
 let form = null;
 
 async function open() {
-  fitWidth();
   try {
     form = new SettingsForm(await loadEndpoints());
   } catch (error) {
@@ -41,6 +41,7 @@ async function open() {
 }
 
 async function generate() {
+  if (!form) await open(); // no key was given, or the gateway was away
   if (!form || !composer.reportValidity()) return;
   const settings = form.settings();
   run(requestOf(settings, await input.files()));
@@ -131,4 +132,5 @@ byId('examples').addEventListener('click', ({ target }) => {
   byId('prompt').value = target.textContent;
   generate();
 });
+fitWidth();
 open();

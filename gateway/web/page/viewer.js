@@ -3,11 +3,15 @@
 import { announce, byId } from './dom.js';
 import { receiptRows } from './receipt.js';
 
-/** Shows one picture at a time; `acts` maps an action's name to what it does with it. */
+/**
+ * Shows one picture at a time; `acts` maps an action's name to what it does with it,
+ * `canEdit` tells whether a picture's endpoint takes pictures.
+ */
 export class Viewer {
   picture = null;
 
-  constructor(acts) {
+  constructor(acts, canEdit) {
+    this.canEdit = canEdit;
     this.figure = byId('shown');
     this.render = this.render.bind(this);
     for (const button of this.figure.querySelectorAll('button[data-act]')) {
@@ -43,7 +47,8 @@ export class Viewer {
     for (const control of figure.querySelectorAll('[data-act]')) {
       const { act } = control.dataset;
       const needsPixels = !['again', 'copy', 'remove'].includes(act);
-      control.hidden = needsPixels && picture.state !== 'done';
+      const needsEdits = ['input', 'mask'].includes(act);
+      control.hidden = (needsPixels && picture.state !== 'done') || (needsEdits && !this.canEdit(picture));
       if (act === 'download' && picture.url) {
         control.href = picture.url;
         control.download = `${fileName(picture.prompt)}-${picture.seed}.${picture.blob.type.split('/')[1]}`;
