@@ -106,3 +106,21 @@ async def test_old_batches_and_expired_files_are_forgotten(
             assert await runs.batches.sweep(time.time() + 1) == 0
         else:
             raise AssertionError("the batch is still there")
+
+
+async def test_a_batch_outlives_its_input_file(tmp_path: Path, database: str | None) -> None:
+    async with opened(tmp_path, database) as runs:
+        batch = await begun(runs, "a cat", "never")
+
+        async def one_is_answered() -> bool:
+            return (await runs.batches.get(batch.id, "ann")).num_completed == 1
+
+        await until(one_is_answered)
+        await runs.batches.delete_file(await runs.batches.file(batch.input_file_id, "ann"))
+    async with opened(tmp_path, database) as runs:
+        await runs.batches.cancel(batch.id, "ann")
+        cancelled = await ended(runs, batch)
+        assert cancelled.status == "cancelled"
+        (one,) = await content(runs, cancelled.output_file_id)
+        assert one["custom_id"] == "0"
+        assert await runs.batches.files.get(batch.input_key) is None

@@ -88,9 +88,19 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing more will happen to it."""
         return self.status in ENDED
 
+    @property
+    def folder(self) -> str:
+        """What the store keeps for it until it ends."""
+        return f"batches/{self.id}/"
+
+    @property
+    def input_key(self) -> str:
+        """Where the store keeps its requests, should their file be deleted before its end."""
+        return f"{self.folder}input.jsonl"
+
     def answer_key(self, number: int, *, failed: bool) -> str:
         """Where the store keeps the answer to a line until the batch ends."""
-        return f"batches/{self.id}/{'failed' if failed else 'completed'}/{number:06d}"
+        return f"{self.folder}{'failed' if failed else 'completed'}/{number:06d}"
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -59,6 +59,7 @@ class BatchWork:
             log.error("batch failed", batch_id=batch_id, exc_info=error)
             fault = Fault("internal_error", "The gateway had an error with this batch.")
             await self._change(batch, status="failed", failed_at=time.time(), faults=(fault,))
+        await self.files.delete(batch.folder)
 
     async def _work_through(self, batch: Batch) -> None:
         lines, faults = await self._lines(batch)
@@ -90,10 +91,13 @@ class BatchWork:
         return await self.in_thread(self.store.change, batch.id, **values)
 
     async def _lines(self, batch: Batch) -> tuple[list[Line], list[Fault]]:
-        file = await self.in_thread(self.store.file, batch.input_file_id, batch.owner)
-        data = await self.files.get(file.key) if file else None
+        data = await self.files.get(batch.input_key)
         if data is None:
-            return [], [Fault("input_file_gone", "The input file has been deleted.")]
+            file = await self.in_thread(self.store.file, batch.input_file_id, batch.owner)
+            data = await self.files.get(file.key) if file else None
+            if data is None:
+                return [], [Fault("input_file_gone", "The input file has been deleted.")]
+            await self.files.put(batch.input_key, data)
         return await self.in_thread(read_lines, data, batch.endpoint)
 
     async def _answer_all(self, batch: Batch, lines: list[Line]) -> str:
@@ -108,6 +112,7 @@ class BatchWork:
             seconds = max(0.0, batch.expires_at - time.time())
             await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if cancelling.done():
+                cancelling.result()
                 return "cancelled"
             if working.done():
                 working.result()
@@ -177,7 +182,6 @@ class BatchWork:
             output_file_id=output,
             error_file_id=errors,
         )
-        await self.files.delete(f"batches/{batch.id}/")
 
     async def _write(
         self, batch: Batch, kind: str, numbers: list[int], more: list[bytes], *, failed: bool
