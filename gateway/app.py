@@ -25,26 +25,16 @@ from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
-from gateway.web import (
-    comfydeploy_files,
-    edits,
-    faults,
-    files,
-    friendli,
-    health,
-    models,
-    openai,
-    openai_batches,
-    openai_files,
-    page,
-    status,
-)
+from gateway.web import edits, faults, files, friendli, health, models, page, status
 from gateway.web.auth import Doorkeeper
-from gateway.web.comfydeploy import asker_of, comfydeploy_router
+from gateway.web.comfydeploy import files as comfydeploy_files
+from gateway.web.comfydeploy.router import asker_of, comfydeploy_router
 from gateway.web.desk import Desk
 from gateway.web.heads import Heads
 from gateway.web.inside import ask_inside
 from gateway.web.ledger import Ledger
+from gateway.web.openai import batches, generations
+from gateway.web.openai import files as openai_files
 from gateway.web.recent import RecentRequests
 from gateway.web.schema import openapi_config
 
@@ -93,11 +83,11 @@ def create_app(
 
     app = Litestar(
         route_handlers=[
-            *openai.routes(desk),
+            *generations.routes(desk),
             *friendli.routes(desk),
             *edits.routes(desk, fetcher),
             *openai_files.routes(desk),
-            *openai_batches.routes(desk),
+            *batches.routes(desk),
             *models.routes(desk),
             *files.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,

@@ -16,10 +16,10 @@ from gateway.job import Job
 from gateway.web import friendli
 from gateway.web.auth import Caller
 from gateway.web.desk import Desk
-from gateway.web.openai import answer_images
-from gateway.web.openai_files import runs_of
-from gateway.web.openai_stream import stream_images
-from gateway.web.openai_wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
+from gateway.web.openai.files import runs_of
+from gateway.web.openai.generations import answer_images
+from gateway.web.openai.stream import stream_images
+from gateway.web.openai.wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
 from gateway.web.schema import documented
 from gateway.web.uploads import Sources, Upload, check_size, decoded, read_upload
 

@@ -14,7 +14,7 @@ from litestar.exceptions import (
 )
 
 from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
-from gateway.web import comfydeploy_faults
+from gateway.web.comfydeploy import faults as comfydeploy_faults
 
 MAX_RETRY_AFTER_SECONDS = 60
 """Longer waits make the SDKs fall back to their own backoff or give up."""

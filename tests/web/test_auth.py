@@ -8,7 +8,7 @@ from gateway.app import create_app
 from gateway.keys import KeyStore
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import PATH, post, refused, two_endpoints
+from tests.web.openai.asking import PATH, post, refused, two_endpoints
 
 
 def test_keys_guard_every_route_that_draws(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gateway.catalog import Catalog, EndpointCard, Sizes
 from gateway.settings import Settings
 from tests.images.test_decode import RED, bomb, saved
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import picture, refused
+from tests.web.openai.asking import picture, refused
 
 EDITS = "/v1/images/edits"
 PNG = saved(RED.resize((96, 64)), "PNG")
@@ -180,7 +180,9 @@ def test_an_image_by_the_id_of_an_uploaded_file(client: Client, engine: TestEngi
 
 
 def test_texts_of_a_form_may_be_typed_blobs(client: Client, engine: TestEngine) -> None:
-    files = {"image": PNG, "prompt": ("blob", b"a blob's prompt", "text/plain")}
+    files: dict[str, Any] = {
+        "image": PNG, "prompt": ("blob", b"a blob's prompt", "text/plain"),
+    }  # fmt: skip
     assert client.post(EDITS, files=files).status_code == 200
     assert engine.jobs[-1].prompt == "a blob's prompt"
 

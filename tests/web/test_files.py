@@ -13,7 +13,7 @@ from gateway.images.encode import Format
 from gateway.images.store import PictureStore
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import two_endpoints
+from tests.web.openai.asking import two_endpoints
 
 PICTURES: dict[Format, bytes] = {
     "png": b"\x89PNG picture",

@@ -11,7 +11,7 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import picture, refused, two_endpoints
+from tests.web.openai.asking import picture, refused, two_endpoints
 
 DEDICATED = "/dedicated/v1/images/generations"
 AGENT = "speakeasy-sdk/python 0.16.3 2.950.2 0.1.0 friendli-core"

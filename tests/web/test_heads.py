@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import two_endpoints
+from tests.web.openai.asking import two_endpoints
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from gateway.engine.protocol import EngineStatus
 from gateway.keys import KeyStore
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
-from tests.web.test_openai import two_endpoints
+from tests.web.openai.asking import two_endpoints
 
 
 class LoadingEngine(TestEngine):

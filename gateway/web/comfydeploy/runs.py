@@ -14,8 +14,8 @@ from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
-from gateway.web.comfydeploy_stream import stream_of
-from gateway.web.comfydeploy_wire import Asker, Asking, House, RunBody, run_body
+from gateway.web.comfydeploy.stream import stream_of
+from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
 from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]

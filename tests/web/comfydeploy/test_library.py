@@ -11,8 +11,8 @@ from PIL import Image
 
 from gateway.runs.pictures import decode
 from tests.runs.graph.examples import node
-from tests.web.comfy_app import Client, served
-from tests.web.test_comfydeploy import deployed_graph, ended, tiny_graph
+from tests.web.comfydeploy.app import Client, served
+from tests.web.comfydeploy.test_router import deployed_graph, ended, tiny_graph
 
 BOB = {"Authorization": "Bearer bob"}
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.runs.drawing import TestEngine
-from tests.web.comfy_app import served
-from tests.web.test_comfydeploy import MODEL, ended, tiny_graph
+from tests.web.comfydeploy.app import served
+from tests.web.comfydeploy.test_router import MODEL, ended, tiny_graph
 
 
 def frames(text: str) -> list[tuple[str, Any]]:

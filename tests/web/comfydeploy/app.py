@@ -14,9 +14,9 @@ from gateway.keys import KeyStore
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
-from gateway.web.comfydeploy import comfydeploy_router
-from gateway.web.comfydeploy_files import PUBLIC_ROUTES
-from gateway.web.comfydeploy_wire import Asker
+from gateway.web.comfydeploy.files import PUBLIC_ROUTES
+from gateway.web.comfydeploy.router import comfydeploy_router
+from gateway.web.comfydeploy.wire import Asker
 from gateway.web.faults import answer_bug, answer_gateway_error, answer_http_exception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import refuse

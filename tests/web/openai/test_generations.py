@@ -2,79 +2,17 @@
 
 import base64
 import time
-from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from litestar import Litestar
 from litestar.testing import TestClient
-from PIL import Image
 
 from gateway.app import create_app
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine, small_catalog
-
-PATH = "/v1/images/generations"
-Client = TestClient[Litestar]
-
-
-def two_endpoints() -> Catalog:
-    """`tiny` draws 64 pixels at sizes of its own, `resampled` answers any size."""
-    tiny = EndpointCard(id="tiny", sizes=Sizes(native=(64, 64), min=32, max=256, multiple_of=8))
-    sizes = Sizes(native=(64, 64), min=16, max=2048, multiple_of=8, resample=True)
-    resampled = EndpointCard(id="resampled", sizes=sizes)
-    keyed = EndpointCard(id="keyed", sizes=Sizes(native=(64, 64), min=32), matting="border")
-    style = AdapterCard(
-        endpoint="tiny", route="style", source="style.safetensors", scale_range=(0.0, 2.0)
-    )
-    return Catalog(
-        {"tiny": tiny, "resampled": resampled, "keyed": keyed},
-        {("tiny", "style"): style},
-        {"dall-e-3": "tiny"},
-    )
-
-
-@pytest.fixture(scope="module")
-def engine() -> TestEngine:
-    return TestEngine()
-
-
-@pytest.fixture(scope="module")
-def client(engine: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    settings = Settings(
-        endpoints=("tiny",),
-        data=tmp_path_factory.mktemp("data"),
-        max_body_mib=0.1,
-        heartbeat_seconds=0.2,
-        max_prompt_characters=1000,
-    )
-    with TestClient(create_app(settings, engine, two_endpoints())) as client:
-        yield client
-
-
-def post(client: Client, **body: Any) -> Any:
-    return client.post(PATH, json={"prompt": "a cat", **body})
-
-
-def picture(data: bytes) -> Image.Image:
-    image = Image.open(BytesIO(data))
-    image.load()
-    return image
-
-
-def refused(answer: Any, status: int, code: str | None, param: str | None) -> str:
-    """Check an error envelope and return its message."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("application/json")
-    error = answer.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert (error["code"], error["param"]) == (code, param)
-    assert "Traceback" not in error["message"]
-    return str(error["message"])
+from tests.web.openai.asking import PATH, Client, picture, post, refused
 
 
 def test_unspecified_format_answers_url_and_data_of_one_picture(client: Client) -> None:
@@ -269,34 +207,6 @@ def test_every_answer_has_an_id_and_a_time(client: Client) -> None:
     made = client.post(PATH, content=b"{")
     assert made.headers["x-request-id"].startswith("req_")
     assert int(made.headers["openai-processing-ms"]) >= 0
-
-
-def test_streaming_sends_previews_then_the_picture(client: Client) -> None:
-    answer = post(client, stream=True, partial_images=2, seed=9)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    frames = [frame for frame in answer.text.split("\n\n") if frame.startswith("event:")]
-    names = [frame.split("\n")[0].removeprefix("event: ") for frame in frames]
-    assert names[-1] == "image_generation.completed"
-    last = msgspec.json.decode(frames[-1].split("\ndata: ")[1])
-    assert last["type"] == names[-1]
-    assert {
-        "b64_json",
-        "created_at",
-        "size",
-        "quality",
-        "background",
-        "output_format",
-        "usage",
-    } <= (set(last))
-    assert picture(base64.b64decode(last["b64_json"])).size == (64, 64)
-    assert answer.text.endswith("\n\n")
-
-
-def test_failure_inside_a_stream_carries_an_error_object(client: Client) -> None:
-    answer = post(client, stream=True, prompt="fail")
-    frame = next(frame for frame in answer.text.split("\n\n") if frame.startswith("event: error"))
-    error = msgspec.json.decode(frame.split("\ndata: ")[1])["error"]
-    assert error["code"] == "generation_failed"
 
 
 def test_failure_of_ours_is_500_and_not_worth_retrying(client: Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.runs.pictures import decode
 from tests.runs.graph import examples
-from tests.web.comfy_app import Client, served
+from tests.web.comfydeploy.app import Client, served
 
 NON_NULL = {
     "id", "workflow_id", "origin", "status", "created_at", "updated_at", "progress", "number",
@@ -338,7 +338,7 @@ def test_a_fault_of_ours_keeps_its_cause_to_itself(
     def broken(_graph: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("gateway.web.comfydeploy_runs.run_body", broken)
+    monkeypatch.setattr("gateway.web.comfydeploy.runs.run_body", broken)
     with served(tmp_path) as (client, _):
         answer = client.post("/api/run/queue", json=MODEL)
         assert answer.status_code == 500

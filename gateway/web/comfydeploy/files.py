@@ -13,7 +13,7 @@ from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
 from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import new_file
-from gateway.web.comfydeploy_wire import Asking, House
+from gateway.web.comfydeploy.wire import Asking, House
 from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]

@@ -10,11 +10,12 @@ from litestar.types import ControllerRouterHandler
 from gateway.errors import NotFound, NotOffered
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
-from gateway.web import comfydeploy_files, comfydeploy_library, comfydeploy_runs
 from gateway.web.addresses import public_base
 from gateway.web.auth import Doorkeeper
-from gateway.web.comfydeploy_faults import PREFIX
-from gateway.web.comfydeploy_wire import Asker
+from gateway.web.comfydeploy import files, library
+from gateway.web.comfydeploy import runs as run_routes
+from gateway.web.comfydeploy.faults import PREFIX
+from gateway.web.comfydeploy.wire import Asker
 
 AnyRequest = Request[Any, Any, Any]
 ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
@@ -55,9 +56,9 @@ async def unknown(request: AnyRequest) -> None:
 def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
     """The routes under `/api`; the application keeps its `Runs` in `state.runs`."""
     handlers: list[ControllerRouterHandler] = [
-        *comfydeploy_runs.ROUTES,
-        *comfydeploy_library.ROUTES,
-        *comfydeploy_files.ROUTES,
+        *run_routes.ROUTES,
+        *library.ROUTES,
+        *files.ROUTES,
         not_offered,
         unknown,
     ]

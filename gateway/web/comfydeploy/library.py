@@ -18,8 +18,8 @@ from gateway.runs.ordering import json_object
 from gateway.runs.pools import pools
 from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
-from gateway.web.comfydeploy_models import model_inputs, model_object
-from gateway.web.comfydeploy_wire import Asker, Asking, House
+from gateway.web.comfydeploy.models import model_inputs, model_object
+from gateway.web.comfydeploy.wire import Asker, Asking, House
 from gateway.web.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]

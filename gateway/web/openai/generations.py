@@ -14,8 +14,8 @@ from gateway.studio import Picture
 from gateway.web.auth import Caller
 from gateway.web.desk import Asked, Desk, read_json
 from gateway.web.friendli import answer_container, is_container_client
-from gateway.web.openai_stream import stream_images
-from gateway.web.openai_wire import (
+from gateway.web.openai.stream import stream_images
+from gateway.web.openai.wire import (
     ImageGenerationBody,
     ImageItem,
     ImagesResponse,

@@ -16,7 +16,7 @@ from gateway.studio import Picture, PreviewPicture, Rendering
 from gateway.web.auth import Caller
 from gateway.web.desk import Asked, Desk
 from gateway.web.faults import envelope
-from gateway.web.openai_wire import Usage, Wanted, background_of, base64_text, resample_headers
+from gateway.web.openai.wire import Usage, Wanted, background_of, base64_text, resample_headers
 
 PING = b": ping\n\n"
 

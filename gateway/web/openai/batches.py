@@ -13,7 +13,7 @@ from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Batch, Status
 from gateway.web.addresses import public_base
 from gateway.web.desk import Desk, read_json
-from gateway.web.openai_files import ends, page_size, runs_of
+from gateway.web.openai.files import ends, page_size, runs_of
 from gateway.web.schema import documented, refusals
 
 AnyRequest = Request[Any, Any, Any]
