@@ -130,11 +130,6 @@ class Pace:
         return (self._seconds - each * self._pixels) / self._turns + each * pixels
 
     @property
-    def pixels_per_sample(self) -> float:
-        """The size of the latest samples; 0 before any."""
-        return self._pixels / self._samples if self._samples else 0.0
-
-    @property
     def seconds_per_sample_step(self) -> float:
         """Device time of one step of one sample, its share of what was batched."""
         return self._seconds / self._steps if self._steps > 0 else 0.0

@@ -65,10 +65,9 @@ class Doorkeeper:
             RateLimited: the key has had its requests of this minute.
         """
         caller = self.identify(connection)
-        if caller.priority == "batch":
-            return caller
-        if caller.key and caller.key.requests_per_minute is not None:
-            self._count(caller.key, caller.key.requests_per_minute)
+        limit = caller.key.requests_per_minute if caller.key else None
+        if caller.key and limit is not None and caller.priority != "batch":
+            self._count(caller.key, limit)
         return caller
 
     def identify(self, connection: Connection) -> Caller:

@@ -1,6 +1,5 @@
 """Friendli's dialect: the dedicated endpoints, and the container on its own or the shared path."""
 
-import base64
 import time
 from typing import Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from gateway.receipt import Receipt
 from gateway.studio import Format, Picture, Rendering
 from gateway.web.auth import Caller
 from gateway.web.desk import Asked, Desk, read_json
+from gateway.web.openai.wire import base64_text
 from gateway.web.schema import documented
 
 FORMATS: dict[str, Format] = {
@@ -183,7 +183,7 @@ async def answer_container_job(
         first = pictures[0]
         return msgspec.json.encode(
             ContainerImage(
-                image=base64.b64encode(first.data).decode(),
+                image=base64_text(first.data),
                 seed=first.seed,
                 response_format=form,
                 width=first.width,
@@ -221,7 +221,7 @@ def _headers(job: Job, asked: GenerationRequest) -> dict[str, str]:
 
 async def _item(desk: Desk, request: Asked, picture: Picture, form: str) -> DedicatedItem:
     raw = picture.format == "raw"
-    data = base64.b64encode(picture.data).decode() if form != "url" else UNSET
+    data = base64_text(picture.data) if form != "url" else UNSET
     return DedicatedItem(
         seed=picture.seed,
         response_format=form,

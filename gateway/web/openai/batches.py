@@ -10,7 +10,7 @@ from msgspec import Meta
 from gateway.convert import convert
 from gateway.errors import InvalidValue
 from gateway.runs.batches.batches import new_batch
-from gateway.runs.batches.records import Batch, Status
+from gateway.runs.batches.records import Batch, Fault, Status
 from gateway.web.addresses import public_base
 from gateway.web.desk import Desk, read_json
 from gateway.web.openai.files import ends, page_size, runs_of
@@ -31,19 +31,10 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Annotated[Metadata, Meta(max_length=16)] | None = None
 
 
-class BatchFault(msgspec.Struct, frozen=True):
-    """What is wrong with the input file; `line` counts from 1."""
-
-    code: str
-    message: str
-    line: int | None
-    param: str | None
-
-
 class BatchFaults(msgspec.Struct, frozen=True):
     """Everything that is wrong with the input file."""
 
-    data: list[BatchFault]
+    data: tuple[Fault, ...]
     object: Literal["list"] = "list"
 
 
@@ -83,9 +74,6 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, batch: Batch) -> "BatchObject":
         """The wire form of a batch."""
         facts = msgspec.structs.asdict(batch)
-        faults = [
-            BatchFault(fault.code, fault.message, fault.line, fault.param) for fault in batch.faults
-        ]
         named = {name: facts[name] for name in cls.__struct_fields__ if name in facts}
         times = {
             name: None if value is None else int(value)
@@ -94,7 +82,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
         }
         return cls(
             **named | times,
-            errors=BatchFaults(faults) if faults else None,
+            errors=BatchFaults(batch.faults) if batch.faults else None,
             request_counts=RequestCounts(batch.num_lines, batch.num_completed, batch.num_failed),
         )
 
