@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from subjects import fetch, rasterise, read_subjects
 
-STAGES = ("data", "autoencoder", "denoiser", "3d", "line", "export", "evaluate")
+STAGES = ("data", "autoencoder", "prior", "denoiser", "3d", "line", "export", "evaluate")
 
 
 def main() -> None:
@@ -32,6 +32,10 @@ def _run(stage: str, work: Path, minutes: float, device: torch.device) -> None:
             from autoencoder import train_autoencoder  # noqa: PLC0415
 
             train_autoencoder(work, minutes, device)
+        case "prior":
+            from prior import train_prior  # noqa: PLC0415
+
+            train_prior(work, minutes, device)
         case "denoiser":
             from denoiser import train_denoiser  # noqa: PLC0415
 

@@ -4,7 +4,6 @@ The three icon sets draw a subject with one outline, so an adapter learns the st
 pixel-aligned pictures and leaves subject and place to the base model.
 """
 
-import random
 from pathlib import Path
 
 import torch
@@ -12,10 +11,10 @@ from denoiser import EXPORTED, SAMPLE_PROMPTS, Lessons, new_denoiser, sheet, vel
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
-from training import log, restore, train
+from training import begin, log, restore, train
 
 ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
-RANK = 16
+RANK = 32
 TARGETS = [
     "to_q",
     "to_k",
@@ -23,6 +22,7 @@ TARGETS = [
     "to_out.0",
     "conv1",
     "conv2",
+    "time_emb_proj",
     "proj_in",
     "proj_out",
     "conv_in",
@@ -32,14 +32,13 @@ TARGETS = [
 
 def train_adapter(style: str, work: Path, minutes: float, device: torch.device) -> None:
     """Train a style for the given minutes and write it as a diffusers LoRA."""
-    torch.manual_seed(0)
-    random.seed(0)
+    begin()
     lessons = Lessons(work, device, style)
     model = _adapted(work).to(device, memory_format=torch.channels_last)
     count = 16 if device.type == "cpu" else 128
 
     def losses(progress: float) -> Tensor:
-        # The base model knows the subjects: all noise levels from the start.
+        # The base model knows the subjects: words and all noise levels from the start.
         return velocity_loss(model, *lessons.batch(count, max(0.5, progress)))
 
     name = f"adapter-{style}"

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from compose import Drawings, random_colours
 from diffusers import AutoencoderTiny
 from torch import Tensor
-from training import log, start_from, train
+from training import begin, log, start_from, train
 
 EXPORTED = Path(__file__).resolve().parent.parent / "vae"
 LATENT_CHANNELS = 8
@@ -27,7 +27,7 @@ def new_autoencoder() -> AutoencoderTiny:
 
 def train_autoencoder(work: Path, minutes: float, device: torch.device) -> None:
     """Train, or train on, for a number of minutes."""
-    torch.manual_seed(0)
+    begin()
     drawings = Drawings(work, device)
     model = new_autoencoder()
     start_from(model, EXPORTED)

@@ -50,17 +50,22 @@ class Drawings:
         `variation` from 0 (fixed place) to 1 (scale 0.62 to 0.95, tilt, shift).
         Returns `[batch, 3, 128, 128]` in [-1, 1].
         """
-        rgba = self.styles[style][index.cpu()].to(self.device, torch.float32) / 255
-        rgba[:, :3] *= rgba[:, 3:]
-        placed = F.grid_sample(
-            rgba,
-            F.affine_grid(
-                _placement(len(index), variation), list(rgba.shape), align_corners=False
-            ).to(self.device),
-            align_corners=False,
-        )
+        placed = self._placed(style, index, variation)
         alpha = placed[:, 3:]
         return (placed[:, :3] + (1 - alpha) * colour[:, :, None, None].to(self.device)) * 2 - 1
+
+    def alpha(self, style: str, index: Tensor) -> Tensor:
+        """How opaque subjects at the fixed place are, `[batch, 1, 128, 128]` in [0, 1]."""
+        return self._placed(style, index, 0.0)[:, 3:]
+
+    def _placed(self, style: str, index: Tensor, variation: float) -> Tensor:
+        """RGBA `[batch, 4, 128, 128]` in [0, 1], colours multiplied by opacity."""
+        rgba = self.styles[style][index.cpu()].to(self.device, torch.float32) / 255
+        rgba[:, :3] *= rgba[:, 3:]
+        grid = F.affine_grid(
+            _placement(len(index), variation), list(rgba.shape), align_corners=False
+        )
+        return F.grid_sample(rgba, grid.to(self.device), align_corners=False)
 
 
 def random_colours(count: int) -> Tensor:

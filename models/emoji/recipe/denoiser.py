@@ -13,13 +13,15 @@ from pathlib import Path
 import torch
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import LATENT_CHANNELS, new_autoencoder
-from compose import COLOUR_NAMES, PALETTE, Drawings, random_colours
+from codes import STATE, read_codes, states
+from compose import Drawings
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from subjects import fetch, read_subjects
+from text_encoder import NUM_TOKENS, Reader, read_prior
 from torch import Tensor
-from training import log, restore, start_from, train
-from words import NUM_TOKENS, Asker, Reader
+from training import begin, log, restore, start_from, train
+from words import Asker
 
 EXPORTED = Path(__file__).resolve().parent.parent / "unet"
 SAMPLE_PROMPTS = (
@@ -38,34 +40,38 @@ SAMPLE_PROMPTS = (
 )
 
 
-NUM_PREPARED = 4096
-RENEWED = 4
+NUM_PREPARED = 8192
+RENEWED = 8
 """One in so many of a batch's latents is new, the others have served before."""
+FROM_WORDS = 0.3
+"""When to go over from exact codes to what the text encoder says."""
 
 
 def new_denoiser() -> UNet2DConditionModel:
-    """An untrained UNet; the pooled prompt modulates every block, its tokens are attended to.
+    """An untrained UNet; the prompt's state modulates every block.
 
     Most weights work at 4x4, where a convolution's padding tells it where it is: shapes are
-    learned there, in a fraction of the time that as many weights at 16x16 take.
+    learned there, in a fraction of the time that as many weights at 16x16 take. The embedding
+    is wide enough to carry a whole state.
     """
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        block_out_channels=(64, 128, 320),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(64, 96, 256),
+        down_block_types=("DownBlock2D",) * 3,
+        up_block_types=("UpBlock2D",) * 3,
         layers_per_block=1,
-        cross_attention_dim=384,
+        cross_attention_dim=STATE,
         attention_head_dim=8,
         addition_embed_type="text",
+        time_embedding_dim=1024,
         resnet_time_scale_shift="scale_shift",
     )
 
 
 class Lessons:
-    """Batches of latents, prompts and noise levels; harder as training goes on.
+    """Batches of latents, states and noise levels; harder as training goes on.
 
     Preparing a picture costs half as much as learning from it, so each serves a few times,
     with other noise.
@@ -74,27 +80,25 @@ class Lessons:
     def __init__(self, work: Path, device: torch.device, style: str = "flat") -> None:
         self.device = device
         self.style = style
-        subjects = read_subjects(fetch(work))
         self.drawings = Drawings(work, device)
-        self.asker = Asker(subjects)
+        self.asker = Asker(read_subjects(fetch(work)))
         self.reader = Reader(device)
+        self.prior = read_prior(work).to(device).eval()
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
-        # Plain shapes weigh more: their colour is all there is to them.
-        weights = [4.0 if subject.is_shape else 1.0 for subject in subjects]
-        self._weights = torch.tensor(weights)
+        self.codes = read_codes(self.drawings, self.vae)
         self._latents = torch.empty(NUM_PREPARED, LATENT_CHANNELS, 16, 16, device=device)
-        self._states = torch.empty(NUM_PREPARED, NUM_TOKENS, 384, dtype=torch.half, device=device)
+        self._states = torch.empty(NUM_PREPARED, NUM_TOKENS, STATE, device=device)
         self._num_added = 0
 
     def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """`x_0` `[count, 8, 16, 16]`, token states `[count, 20, 384]`, levels `[count]`."""
+        """`x_0` `[count, 8, 16, 16]`, states `[count, 20, 384]`, levels `[count]`."""
         while self._num_added < NUM_PREPARED:
             self._add(128, progress)
         self._add(max(1, count // RENEWED), progress)
         chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
         level = levels(count, progress).to(self.device)
-        return self._latents[chosen], self._states[chosen].float(), level
+        return self._latents[chosen], self._states[chosen], level
 
     def _add(self, count: int, progress: float) -> None:
         """Prepare pictures in place of the oldest."""
@@ -104,20 +108,18 @@ class Lessons:
 
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
-        index = torch.multinomial(self._weights, count, replacement=True)
-        chosen = torch.randint(len(PALETTE), (count,))
-        named = torch.rand(count) < 0.6
-        colours = torch.where(named[:, None], PALETTE[chosen], random_colours(count))
-        prompts = [
-            self.asker.ask(int(i), COLOUR_NAMES[c] if n else None)
-            for i, c, n in zip(index, chosen, named, strict=True)
-        ]
+        wished = self.asker.wishes(count)
+        if progress < FROM_WORDS:
+            told = states(self.codes, wished)[:, None].expand(-1, NUM_TOKENS, -1)
+        else:
+            told = self.reader.read(wished.prompts, self.prior)
         variation = 0.0 if progress < 0.8 else 0.35 * random.random()
-        pixels = self.drawings.compose(self.style, index, colours, variation=variation)
+        pixels = self.drawings.compose(
+            self.style, wished.index, wished.colours, variation=variation
+        )
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
-            states = self.reader.read(prompts)
-        return clean.float(), states.half()
+        return clean.float(), told
 
 
 def levels(count: int, progress: float) -> Tensor:
@@ -140,8 +142,7 @@ def velocity_loss(model: torch.nn.Module, clean: Tensor, states: Tensor, level: 
 
 def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
     """Train, or train on, for a number of minutes."""
-    torch.manual_seed(0)
-    random.seed(0)
+    begin()
     lessons = Lessons(work, device)
     model = new_denoiser()
     start_from(model, EXPORTED)
@@ -162,7 +163,7 @@ def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
         lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
         work=work,
         minutes=minutes,
-        learning_rate=8e-4,
+        learning_rate=1e-3,
         samples=samples,
     )
 
@@ -172,13 +173,13 @@ def sheet(
     model: torch.nn.Module, lessons: Lessons, prompts: tuple[str, ...], num_steps: int = 4
 ) -> Image.Image:
     """A row of pictures by plain Euler steps, one a prompt."""
-    states = lessons.reader.read(list(prompts)).float()
+    told = lessons.reader.read(list(prompts), lessons.prior)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(len(prompts), LATENT_CHANNELS, 16, 16, generator=generator).to(lessons.device)
     edges = torch.linspace(1, 0, num_steps + 1)
     for level, following in pairwise(edges):
         t = torch.full((len(prompts),), float(level) * 1000, device=lessons.device)
-        x = x + (following - level) * model(x, t, states).sample
+        x = x + (following - level) * model(x, t, told).sample
     pixels = lessons.vae.decode(x).sample.add(1).div(2).clamp(0, 1)
     row = pixels.permute(2, 0, 3, 1).reshape(128, -1, 3).mul(255).byte().cpu().numpy()
     return Image.fromarray(row)

@@ -9,13 +9,17 @@ from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
 from denoiser import EXPORTED, new_denoiser
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from subjects import fetch, read_subjects
+from text_encoder import EXPORTED as EXPORTED_PRIOR
+from text_encoder import NUM_MINILM_LAYERS, NUM_TOKENS, minilm_folder, read_prior
 from tokenizers import Tokenizer
 from training import restore
 from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerFast
-from words import NUM_TOKENS, ON_COLOUR, PLAIN, text_encoder_folder
+from words import ON_COLOUR, PLAIN
 
 MODEL = Path(__file__).resolve().parent.parent
+MINILM_FILE, PRIOR_FILE = "model-00001-of-00002.safetensors", EXPORTED_PRIOR.name
 NUM_FREQUENT = 20_000
 """Vocabulary entries kept for their rank; BERT's vocabulary is sorted by frequency."""
 PARTS = ("text_encoder", "tokenizer", "unet", "vae", "scheduler", "model_index.json")
@@ -26,6 +30,7 @@ def export(work: Path, target: Path = MODEL) -> None:
     staged = work / "export"
     shutil.rmtree(staged, ignore_errors=True)
     pipeline(work).to(torch.float16).save_pretrained(staged)
+    set_prior_apart(staged / "text_encoder")
     for part in PARTS:
         if (staged / part).is_dir():
             shutil.rmtree(target / part, ignore_errors=True)
@@ -60,16 +65,44 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
+def set_prior_apart(folder: Path) -> None:
+    """Give the prior a file of its own: the other, MiniLM's, is the same ever after."""
+    whole = load_file(folder / "model.safetensors")
+    places = {
+        name: PRIOR_FILE if _layer(name) >= NUM_MINILM_LAYERS else MINILM_FILE for name in whole
+    }
+    for file in (MINILM_FILE, PRIOR_FILE):
+        part = {name: tensor for name, tensor in whole.items() if places[name] == file}
+        save_file(part, folder / file, metadata={"format": "pt"})
+    size = sum(tensor.nbytes for tensor in whole.values())
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (folder / "model.safetensors").unlink()
+
+
+def _layer(name: str) -> int:
+    """The number of the layer that a weight belongs to, -1 outside the layers."""
+    _, _, behind = name.partition("encoder.layer.")
+    return int(behind.partition(".")[0]) if behind else -1
+
+
 def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
-    """MiniLM without the rare half of its vocabulary; every training word reads as before."""
-    folder = text_encoder_folder()
+    """MiniLM without the rare third of its vocabulary, and the prior on top.
+
+    Every training word reads as before. `use_attention_mask` is diffusers' own setting.
+    """
+    folder = minilm_folder()
     whole = AutoTokenizer.from_pretrained(folder)
     kept = sorted(set(range(NUM_FREQUENT)) | _used_ids(work, whole))
-    encoder = BertModel.from_pretrained(folder).eval()
-    rows = encoder.embeddings.word_embeddings.weight.detach()[kept]
-    encoder.resize_token_embeddings(len(kept))
-    encoder.embeddings.word_embeddings.weight = torch.nn.Parameter(rows.clone())
-    return encoder, _pruned(folder, kept)
+    read = BertModel.from_pretrained(folder)
+    rows = read.embeddings.word_embeddings.weight.detach()[kept]
+    read.resize_token_embeddings(len(kept))
+    read.embeddings.word_embeddings.weight = torch.nn.Parameter(rows.clone())
+    prior = read_prior(work)
+    read.encoder.layer.extend(prior.layers)
+    read.config.num_hidden_layers += len(prior.layers)
+    read.config.use_attention_mask = True
+    return read.eval(), _pruned(folder, kept)
 
 
 def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:

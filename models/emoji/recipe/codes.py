@@ -1,0 +1,54 @@
+"""Codes: what the text encoder tells the denoiser, as numbers that both can learn.
+
+A state of the text encoder holds 380 numbers for the subject and 4 for the background. The
+subject's are the principal components of its pictures in every style: where codes are alike
+so are pictures, and a picture is, but for the background, linear in its code. The denoiser
+therefore need not learn a thousand subjects by heart, nor the text encoder how to draw.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from autoencoder import STYLE_SHARES
+from compose import Drawings
+from diffusers import AutoencoderTiny
+from torch import Tensor
+from training import load_weights, save_weights
+from words import Wishes
+
+STATE = 384
+SUBJECT = 380
+EXPORTED = Path(__file__).resolve().parent / "codes.safetensors"
+"""Kept beside the recipe: text encoder and denoiser were trained on these very codes."""
+
+
+def read_codes(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
+    """The codes `[N, 380]` of all subjects, each of length √380; made where there are none."""
+    if not EXPORTED.exists():
+        save_weights(EXPORTED, {"codes": _principal(drawings, vae).half()})
+    return load_weights(EXPORTED)["codes"].float().to(drawings.device)
+
+
+def states(codes: Tensor, wished: Wishes) -> Tensor:
+    """What is to be said `[batch, 384]` of subjects, and of backgrounds where they are named."""
+    named = wished.named[:, None].to(codes)
+    colours = wished.colours.to(codes)
+    return torch.cat([codes[wished.index], 2 * (2 * colours - 1) * named, 2 * named], 1)
+
+
+@torch.no_grad()
+def _principal(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
+    """The first components of every subject's latents on grey and on its outline."""
+    seen = []
+    for part in torch.arange(len(drawings)).split(64):
+        grey = torch.full((len(part), 3), 0.5)
+        latents = [
+            vae.encode(drawings.compose(style, part, grey, variation=0.0)).latents
+            for style in STYLE_SHARES
+        ]
+        outline = F.avg_pool2d(drawings.alpha("flat", part), 8) * 2
+        seen.append(torch.cat([*latents, outline], 1).flatten(1))
+    pictures = torch.cat(seen)
+    left, scale, _ = torch.linalg.svd(pictures - pictures.mean(0), full_matrices=False)
+    return F.normalize((left * scale)[:, :SUBJECT], dim=1) * SUBJECT**0.5

