@@ -82,6 +82,21 @@ def test_the_background_is_as_asked(client: Client, colour: str, wanted: Any) ->
     assert np.abs(edge(pixels) - wanted).max() < 40
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("a pint of lager", "a beer mug"), ("a pony", "a horse")],
+)
+def test_a_word_it_was_not_taught_is_drawn_as_what_it_means(
+    client: Client, word: str, meant: str
+) -> None:
+    asked, wanted, *others = (
+        colours(drawn(client, f"{thing} on white"))
+        for thing in (word, meant, "a rocket", "a red heart", "a hamburger", "a crown")
+    )
+    apart = np.abs(asked - wanted).mean()
+    assert apart < min(np.abs(asked - other).mean() for other in others)
+
+
 def test_line_art_has_little_colour(client: Client) -> None:
     prompt = "a pizza on a white background"
     flat, line = (colours(drawn(client, prompt, model)) for model in ("emoji", "emoji:line"))

@@ -1,7 +1,9 @@
 """The prior: layers on top of the text encoder that say, as a code, what is to be drawn.
 
-MiniLM's own layers stay as they are, and with them what they know of words: a puppy is
-close to a dog before anything is learned here.
+MiniLM's own layers stay as they are, and with them what they know of words: a pony is
+close to a horse before anything is learned here. The first layer on top of them says a code.
+Where words are new it wavers between several, and what lies between them is no picture: the
+second layer settles on the nearest.
 """
 
 from pathlib import Path
@@ -14,12 +16,13 @@ from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, percent, prompt_lists
 from subjects import fetch, read_subjects
-from text_encoder import NUM_TOKENS, Prior, Reader, read_prior
+from text_encoder import NUM_TOKENS, Prior, Reader, hidden, read_prior
 from torch import Tensor
 from training import begin, log, restore, train
 from words import Asker
 
 NUM_PREPARED = 12_288
+NUM_BLENDS = 512
 RENEWED = 8
 """One in so many of a batch's prompts is new, the others have served before."""
 
@@ -65,7 +68,7 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     """Train, or train on, for a number of minutes."""
     begin()
     lessons = Lessons(work, device)
-    layers = read_prior(work).to(device)
+    prior, codes = read_prior(work).to(device), lessons.codes
     lists = {
         name: (lessons.reader.words([text for text, _, _ in prompts]), prompts)
         for name, prompts in prompt_lists(lessons.subjects).items()
@@ -74,20 +77,50 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     def losses(_progress: float) -> Tensor:
         read, mask, wanted, index = lessons.batch(64)
         with torch.autocast(device.type, torch.bfloat16):
-            said = layers(read, mask).float()
-        sure = F.cross_entropy(20 * _likeness(said.mean(1), lessons.codes), index)
-        return (said - wanted[:, None]).square().mean() + 0.1 * sure
+            said = prior.layers[0](read, hidden(mask)).float()
+        first = _distance(said, wanted[:, None]) + 0.1 * _doubt(said.mean(1), index, codes)
+        blends, nearest = _blends(codes, NUM_BLENDS)
+        wavering = torch.cat([said.detach().mean(1), blends])
+        with torch.autocast(device.type, torch.bfloat16):
+            settled = prior.layers[1](wavering[:, None])[:, 0].float()
+        meant = torch.cat([wanted, torch.cat([codes[nearest], blends[:, SUBJECT:]], 1)])
+        subject = torch.cat([index, nearest])
+        return first + _distance(settled, meant) + 0.1 * _doubt(settled, subject, codes)
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
         averaged.load_state_dict(weights)
         found = {
-            name: _retrieved(averaged, *read, lessons.codes, prompts)
+            name: _retrieved(averaged, *read, codes, prompts)
             for name, (read, prompts) in lists.items()
         }
         log(work, stage="prior", step=step, **found)
 
-    train("prior", layers, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
+    train("prior", prior, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
+
+
+def _distance(said: Tensor, wanted: Tensor) -> Tensor:
+    """Squared errors of subject and background, each by its own mean."""
+    error = (said - wanted).square()
+    return error[..., :SUBJECT].mean() + error[..., SUBJECT:].mean()
+
+
+def _doubt(said: Tensor, index: Tensor, codes: Tensor) -> Tensor:
+    """Cross-entropy of the subjects' likenesses."""
+    return F.cross_entropy(20 * _likeness(said, codes), index)
+
+
+def _blends(codes: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """States `[count, 384]` between several subjects, and which subject each is nearest to."""
+    shares = torch.rand(4, count, 1, device=codes.device) * torch.tensor(
+        [1.0, 0.7, 0.4, 0.4], device=codes.device
+    ).view(4, 1, 1)
+    mixed = (shares * codes[torch.randint(len(codes), (4, count), device=codes.device)]).sum(0)
+    mixed = mixed + 0.3 * torch.rand_like(mixed[:, :1]) * torch.randn_like(mixed)
+    mixed = F.normalize(mixed, dim=1) * SUBJECT**0.5
+    background = 4 * torch.rand(count, STATE - SUBJECT, device=codes.device) - 2
+    nearest = _likeness(mixed, codes).argmax(1)
+    return torch.cat([mixed, background], 1), nearest
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.models.bert.modeling_bert import BertLayer
 
 NUM_TOKENS = 20
-NUM_LAYERS = 1
+NUM_LAYERS = 2
 NUM_MINILM_LAYERS = 6
 EXPORTED = (
     Path(__file__).resolve().parent.parent / "text_encoder" / "model-00002-of-00002.safetensors"
@@ -27,10 +27,14 @@ class Prior(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """From MiniLM's states `[batch, 20, 384]`, padding masked, to the text encoder's."""
-        hidden = (~mask[:, None, None]).to(states.dtype) * -1e4
         for layer in self.layers:
-            states = layer(states, hidden)
+            states = layer(states, hidden(mask))
         return states
+
+
+def hidden(mask: Tensor) -> Tensor:
+    """What to add to attention scores so that nothing looks at padding."""
+    return (~mask[:, None, None]).float() * -1e4
 
 
 class Reader:
@@ -91,10 +95,9 @@ def _new_prior() -> Prior:
     for layer in prior.layers:
         for part in (layer.attention.self.query, layer.attention.self.key):
             nn.init.normal_(part.weight, std=0.006)
-    with torch.no_grad():
-        first = prior.layers[0].attention
-        first.self.value.weight.copy_(2 * torch.eye(config.hidden_size))
-        first.output.dense.weight.copy_(2 * torch.eye(config.hidden_size))
+        with torch.no_grad():
+            layer.attention.self.value.weight.copy_(2 * torch.eye(config.hidden_size))
+            layer.attention.output.dense.weight.copy_(2 * torch.eye(config.hidden_size))
     return prior
 
 
