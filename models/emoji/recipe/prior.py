@@ -17,7 +17,7 @@ from compose import Drawings
 from evaluate import Prompts, percent, prompt_lists
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Prior, Reader, hidden, is_trained, read_prior
-from torch import Tensor, nn
+from torch import Tensor
 from training import begin, log, restore, train
 from words import Asker
 
@@ -106,14 +106,11 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
 @torch.no_grad()
 def _remember(prior: Prior, codes: Tensor) -> None:
     """Let the second layer begin as a memory: a hidden unit per code, which answers to it alone."""
-    keys, into, out = F.normalize(codes, dim=1), *_feed_forward(prior.layers[1])
+    keys, layer = F.normalize(codes, dim=1), prior.layers[1]
+    into, out = layer.intermediate.dense, layer.output.dense
     into.weight[: len(keys), :SUBJECT] = SHARPNESS * keys
     into.bias[: len(keys)] = -SHARPNESS * THRESHOLD * SUBJECT**0.5
     out.weight[:SUBJECT, : len(keys)] = RECALL * keys.T
-
-
-def _feed_forward(layer: nn.Module) -> tuple[nn.Linear, nn.Linear]:
-    return layer.intermediate.dense, layer.output.dense
 
 
 def _distance(said: Tensor, wanted: Tensor) -> Tensor:

@@ -27,8 +27,9 @@ class Prior(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """From MiniLM's states `[batch, 20, 384]`, padding masked, to the text encoder's."""
+        unseen = hidden(mask)
         for layer in self.layers:
-            states = layer(states, hidden(mask))
+            states = layer(states, unseen)
         return states
 
 
