@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import LATENT_CHANNELS, new_autoencoder
-from codes import STATE, read_codes, states
+from codes import STATE
 from compose import Drawings
 from diffusers import UNet2DConditionModel
+from meanings import read_meanings
 from PIL import Image
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Reader, read_prior
@@ -41,10 +42,8 @@ SAMPLE_PROMPTS = (
 
 
 NUM_PREPARED = 8192
-RENEWED = 8
+RENEWED = 4
 """One in so many of a batch's latents is new, the others have served before."""
-FROM_WORDS = 0.3
-"""When to go over from exact codes to what the text encoder says."""
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -81,12 +80,12 @@ class Lessons:
         self.device = device
         self.style = style
         self.drawings = Drawings(work, device)
-        self.asker = Asker(read_subjects(fetch(work)))
         self.reader = Reader(device)
+        subjects = read_subjects(fetch(work))
+        self.asker = Asker(subjects, read_meanings(work, subjects, self.reader))
         self.prior = read_prior(work).to(device).eval()
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
-        self.codes = read_codes(self.drawings, self.vae)
         self._latents = torch.empty(NUM_PREPARED, LATENT_CHANNELS, 16, 16, device=device)
         self._states = torch.empty(NUM_PREPARED, NUM_TOKENS, STATE, device=device)
         self._num_added = 0
@@ -109,10 +108,7 @@ class Lessons:
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
         wished = self.asker.wishes(count)
-        if progress < FROM_WORDS:
-            told = states(self.codes, wished)[:, None].expand(-1, NUM_TOKENS, -1)
-        else:
-            told = self.reader.read(wished.prompts, self.prior)
+        told = self.reader.read(wished.prompts, self.prior)
         variation = 0.0 if progress < 0.8 else 0.35 * random.random()
         pixels = self.drawings.compose(
             self.style, wished.index, wished.colours, variation=variation

@@ -12,10 +12,18 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from subjects import fetch, read_subjects
 from text_encoder import EXPORTED as EXPORTED_PRIOR
-from text_encoder import NUM_MINILM_LAYERS, NUM_TOKENS, minilm_folder, read_prior
+from text_encoder import (
+    NUM_MINILM_LAYERS,
+    NUM_TOKENS,
+    VOCABULARY,
+    keep_words,
+    minilm_folder,
+    read_minilm,
+    read_prior,
+)
 from tokenizers import Tokenizer
 from training import restore
-from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel, PreTrainedTokenizerFast
 from words import ON_COLOUR, PLAIN
 
 MODEL = Path(__file__).resolve().parent.parent
@@ -89,20 +97,19 @@ def _layer(name: str) -> int:
 def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
     """MiniLM without the rare third of its vocabulary, and the prior on top.
 
-    Every training word reads as before. `use_attention_mask` is diffusers' own setting.
+    A first export keeps every word of the prompts, later ones the same words as the first.
+    `use_attention_mask` is diffusers' own setting.
     """
-    folder = minilm_folder()
-    whole = AutoTokenizer.from_pretrained(folder)
-    kept = sorted(set(range(NUM_FREQUENT)) | _used_ids(work, whole))
-    read = BertModel.from_pretrained(folder)
-    rows = read.embeddings.word_embeddings.weight.detach()[kept]
-    read.resize_token_embeddings(len(kept))
-    read.embeddings.word_embeddings.weight = torch.nn.Parameter(rows.clone())
+    tokenizer, read = read_minilm()
+    if not VOCABULARY.exists():
+        kept = sorted(set(range(NUM_FREQUENT)) | _used_ids(work, tokenizer))
+        keep_words(read, kept)
+        tokenizer = _pruned(minilm_folder(), kept)
     prior = read_prior(work)
     read.encoder.layer.extend(prior.layers)
     read.config.num_hidden_layers += len(prior.layers)
     read.config.use_attention_mask = True
-    return read.eval(), _pruned(folder, kept)
+    return read.eval(), tokenizer
 
 
 def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:

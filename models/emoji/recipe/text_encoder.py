@@ -6,16 +6,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from training import load_weights
-from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 from transformers.models.bert.modeling_bert import BertLayer
 
 NUM_TOKENS = 20
 NUM_LAYERS = 2
 NUM_MINILM_LAYERS = 6
-EXPORTED = (
-    Path(__file__).resolve().parent.parent / "text_encoder" / "model-00002-of-00002.safetensors"
-)
+MODEL = Path(__file__).resolve().parent.parent
+EXPORTED = MODEL / "text_encoder" / "model-00002-of-00002.safetensors"
 """Where the prior is exported to, behind MiniLM's file."""
+VOCABULARY = MODEL / "tokenizer"
+"""Where the tokenizer is exported to; its choice of words stays, and with it MiniLM's file."""
 
 
 class Prior(nn.Module):
@@ -42,9 +43,7 @@ class Reader:
     """Prompts to states, as the pipeline reads them: padded to 20 tokens."""
 
     def __init__(self, device: torch.device) -> None:
-        folder = minilm_folder()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = BertModel.from_pretrained(folder)
+        self.tokenizer, self.model = read_minilm()
         self.model.to(device).eval().requires_grad_(False)
         self.device = device
 
@@ -83,6 +82,26 @@ def read_prior(work: Path) -> Prior:
 def is_trained(work: Path) -> bool:
     """Whether the work folder or the exported model has a prior to go on from."""
     return (work / "prior.safetensors").exists() or EXPORTED.exists()
+
+
+def read_minilm() -> tuple[PreTrainedTokenizerFast, BertModel]:
+    """MiniLM and its tokenizer, with the words that were exported, all of them if none were."""
+    folder = minilm_folder()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = BertModel.from_pretrained(folder)
+    if VOCABULARY.exists():
+        kept = AutoTokenizer.from_pretrained(VOCABULARY)
+        tokens = kept.convert_ids_to_tokens(list(range(len(kept))))
+        keep_words(model, tokenizer.convert_tokens_to_ids(tokens))
+        return kept, model
+    return tokenizer, model
+
+
+def keep_words(model: BertModel, kept: list[int]) -> None:
+    """Reduce a vocabulary to some of its rows."""
+    rows = model.embeddings.word_embeddings.weight.detach()[kept]
+    model.resize_token_embeddings(len(kept))
+    model.embeddings.word_embeddings.weight = nn.Parameter(rows.clone())
 
 
 def minilm_folder() -> Path:

@@ -27,6 +27,8 @@ ON_COLOUR = (
     "{} in front of a {} background",
 )
 MAX_SHARED = 3
+FURTHER = 0.4
+"""How often a subject is called by what else means it, rather than by its name and keywords."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,9 @@ class Wishes:
 class Asker:
     """Draws subjects by lot and words prompts for them."""
 
-    def __init__(self, subjects: list[Subject]) -> None:
+    def __init__(self, subjects: list[Subject], meanings: list[list[str]] | None = None) -> None:
         self._subjects = subjects
+        self._meanings: list[list[str]] = meanings or [[] for _ in subjects]
         shared = Counter(word for subject in subjects for word in subject.keywords)
         names = {subject.name for subject in subjects}
         self._telling = [
@@ -68,22 +71,24 @@ class Asker:
 
     def _ask(self, index: int, colour: str | None) -> str:
         """A prompt for a subject, naming its background colour unless it is None."""
-        words = random.choice(PLAIN).format(self._thing(index))
+        further = self._meanings[index] if random.random() < FURTHER else []
+        thing = with_article(random.choice(further)) if further else self.thing(index)
+        words = random.choice(PLAIN).format(thing)
         return random.choice(ON_COLOUR).format(words, colour) if colour else words
 
-    def _thing(self, index: int) -> str:
-        """What to call a subject: mostly its name, else words that go with it."""
+    def thing(self, index: int) -> str:
+        """What to call a subject: its name, words that go with it, or both."""
         subject, telling = self._subjects[index], self._telling[index]
         name, keywords = subject.name, subject.keywords
         chance = random.random()
-        if telling and chance < 0.15:
+        if telling and chance < 0.3:
             return with_article(random.choice(telling))
-        if len(keywords) > 2 and chance < 0.35:
+        if len(keywords) > 2 and chance < 0.55:
             return random.choice((", ", " ")).join(_some(keywords, 2, 4))
-        if keywords and chance < 0.5:
+        if keywords and chance < 0.7:
             some = ", ".join(_some(keywords, 1, 3))
             return random.choice((f"{with_article(name)}, {some}", f"{some} {name}"))
-        return with_article(name) if chance < 0.8 else name
+        return with_article(name) if chance < 0.9 else name
 
 
 def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:
@@ -92,6 +97,6 @@ def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:
 
 def with_article(thing: str) -> str:
     """ "apple" becomes "an apple"; plurals and names with an article stay."""
-    if thing.endswith("s") and not thing.endswith("ss"):
+    if thing.startswith(("a ", "an ", "the ")) or (thing[-1] == "s" and thing[-2:] != "ss"):
         return thing
     return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
