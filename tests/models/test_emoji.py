@@ -30,6 +30,7 @@ NAMED = {
     "white": (255, 255, 255),
     "black": (20, 20, 20),
     "red": (220, 40, 40),
+    "orange": (245, 140, 40),
     "yellow": (250, 215, 70),
     "green": (60, 165, 75),
     "blue": (45, 95, 210),
@@ -95,7 +96,13 @@ def test_the_background_is_as_asked(client: Client, colour: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "meant"),
-    [("a pint of lager", "a beer mug"), ("a pony", "a horse")],
+    [
+        ("a pint of lager", "a beer mug"),
+        ("a pony", "a horse"),
+        ("an extraterrestrial", "an alien"),
+        ("a violinist's instrument", "a violin"),
+        ("an automobile", "a car"),
+    ],
 )
 def test_a_word_it_was_not_taught_is_drawn_as_what_it_means(
     client: Client, word: str, meant: str

@@ -32,9 +32,19 @@ def read_codes(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
 
 def states(codes: Tensor, wished: Wishes) -> Tensor:
     """What is to be said `[batch, 384]` of subjects, and of backgrounds where they are named."""
-    named = wished.named[:, None].to(codes)
+    named = wished.on_colour[:, None].to(codes)
     colours = wished.colours.to(codes)
     return torch.cat([codes[wished.index], 2 * (2 * colours - 1) * named, 2 * named], 1)
+
+
+def blurred(states: Tensor, codes: Tensor) -> Tensor:
+    """States as they are said where words are unsure: a little of another subject, some noise."""
+    count, unsure = len(states), torch.rand(2, len(states), 1, device=states.device)
+    other = codes[torch.randint(len(codes), (count,), device=states.device)]
+    mixed = states[:, :SUBJECT] + 0.4 * unsure[0] * other * (unsure[0] > 0.5)
+    mixed = mixed + 0.3 * unsure[1] * torch.randn_like(mixed)
+    background = states[:, SUBJECT:] + 0.05 * torch.randn_like(states[:, SUBJECT:])
+    return torch.cat([F.normalize(mixed, dim=1) * SUBJECT**0.5, background], 1)
 
 
 @torch.no_grad()

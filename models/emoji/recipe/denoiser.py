@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import LATENT_CHANNELS, new_autoencoder
-from codes import STATE
+from codes import STATE, blurred, read_codes, states
 from compose import Drawings
 from diffusers import UNet2DConditionModel
-from meanings import read_meanings
 from PIL import Image
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Reader, read_prior
@@ -80,14 +79,14 @@ class Lessons:
         self.device = device
         self.style = style
         self.drawings = Drawings(work, device)
+        self.asker = Asker(read_subjects(fetch(work)))
         self.reader = Reader(device)
-        subjects = read_subjects(fetch(work))
-        self.asker = Asker(subjects, read_meanings(work, subjects, self.reader))
         self.prior = read_prior(work).to(device).eval()
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
+        self.codes = read_codes(self.drawings, self.vae)
         self._latents = torch.empty(NUM_PREPARED, LATENT_CHANNELS, 16, 16, device=device)
-        self._states = torch.empty(NUM_PREPARED, NUM_TOKENS, STATE, device=device)
+        self._states = torch.empty(NUM_PREPARED, STATE, device=device)
         self._num_added = 0
 
     def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +96,8 @@ class Lessons:
         self._add(max(1, count // RENEWED), progress)
         chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
         level = levels(count, progress).to(self.device)
-        return self._latents[chosen], self._states[chosen], level
+        told = self._states[chosen][:, None].expand(-1, NUM_TOKENS, -1)
+        return self._latents[chosen], told, level
 
     def _add(self, count: int, progress: float) -> None:
         """Prepare pictures in place of the oldest."""
@@ -108,14 +108,13 @@ class Lessons:
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
         wished = self.asker.wishes(count)
-        told = self.reader.read(wished.prompts, self.prior)
         variation = 0.0 if progress < 0.8 else 0.35 * random.random()
         pixels = self.drawings.compose(
             self.style, wished.index, wished.colours, variation=variation
         )
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
-        return clean.float(), told
+        return clean.float(), blurred(states(self.codes, wished), self.codes)
 
 
 def levels(count: int, progress: float) -> Tensor:

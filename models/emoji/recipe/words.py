@@ -27,8 +27,8 @@ ON_COLOUR = (
     "{} in front of a {} background",
 )
 MAX_SHARED = 3
-FURTHER = 0.4
-"""How often a subject is called by what else means it, rather than by its name and keywords."""
+NOUNS = 0.4
+"""How often, where nouns are given, a prompt is for one of them."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,21 @@ class Wishes:
 
     index: Tensor
     colours: Tensor
-    named: Tensor
+    on_colour: Tensor
     """Whether the prompt names the background, `[count]`."""
+    things: list[str]
+    """What the prompts call the subjects."""
+    by_name: Tensor
+    """Whether that is the subject's name and not other words, `[count]`."""
     prompts: list[str]
 
 
 class Asker:
     """Draws subjects by lot and words prompts for them."""
 
-    def __init__(self, subjects: list[Subject], meanings: list[list[str]] | None = None) -> None:
+    def __init__(self, subjects: list[Subject], nouns: list[str] | None = None) -> None:
         self._subjects = subjects
-        self._meanings: list[list[str]] = meanings or [[] for _ in subjects]
+        self._nouns = nouns or []
         shared = Counter(word for subject in subjects for word in subject.keywords)
         names = {subject.name for subject in subjects}
         self._telling = [
@@ -61,20 +65,21 @@ class Asker:
         """So many prompts; three in five name a background."""
         index = torch.multinomial(self._weights, count, replacement=True)
         chosen = torch.randint(len(PALETTE), (count,))
-        named = torch.rand(count) < 0.6
-        colours = torch.where(named[:, None], PALETTE[chosen], random_colours(count))
+        on_colour = torch.rand(count) < 0.6
+        colours = torch.where(on_colour[:, None], PALETTE[chosen], random_colours(count))
+        things = [self._noun() or self.thing(i) for i in index.tolist()]
+        by_name = [self._subjects[i].name in thing for i, thing in zip(index, things, strict=True)]
         prompts = [
-            self._ask(int(i), COLOUR_NAMES[c] if n else None)
-            for i, c, n in zip(index, chosen, named, strict=True)
+            _ask(thing, COLOUR_NAMES[c] if n else None)
+            for thing, c, n in zip(things, chosen, on_colour, strict=True)
         ]
-        return Wishes(index, colours, named, prompts)
+        return Wishes(index, colours, on_colour, things, torch.tensor(by_name), prompts)
 
-    def _ask(self, index: int, colour: str | None) -> str:
-        """A prompt for a subject, naming its background colour unless it is None."""
-        further = self._meanings[index] if random.random() < FURTHER else []
-        thing = with_article(random.choice(further)) if further else self.thing(index)
-        words = random.choice(PLAIN).format(thing)
-        return random.choice(ON_COLOUR).format(words, colour) if colour else words
+    def _noun(self) -> str | None:
+        """Now and then a noun, whose subject is left open."""
+        if self._nouns and random.random() < NOUNS:
+            return with_article(random.choice(self._nouns))
+        return None
 
     def thing(self, index: int) -> str:
         """What to call a subject: its name, words that go with it, or both."""
@@ -89,6 +94,12 @@ class Asker:
             some = ", ".join(_some(keywords, 1, 3))
             return random.choice((f"{with_article(name)}, {some}", f"{some} {name}"))
         return with_article(name) if chance < 0.9 else name
+
+
+def _ask(thing: str, colour: str | None) -> str:
+    """A prompt for a thing, naming its background's colour unless it is None."""
+    words = random.choice(PLAIN).format(thing)
+    return random.choice(ON_COLOUR).format(words, colour) if colour else words
 
 
 def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:

@@ -1,44 +1,22 @@
-"""Meanings: which subject is meant by words that no list of keywords has.
+"""The classifier: which subject is meant by words that no list of keywords has.
 
-A linear classifier on MiniLM's sentence embeddings learns names and keywords in seconds, and
-what it makes of unknown words is sensible, for words of one meaning lie close together. It
-matches WordNet's nouns and definitions to subjects. Prior and denoiser learn from these too,
-and have then met far more words than the icons' own.
+It is linear in MiniLM's sentence embeddings and learns names and keywords in seconds; what it
+makes of unknown words is sensible, for words of one meaning lie close together. The prior
+begins as its copy, and learns from it what thousands of nouns are closest to.
 """
-
-import json
-import random
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from subjects import Subject, fetch, read_nouns
+from subjects import Subject
 from text_encoder import Reader
 from torch import Tensor
 from words import Asker
 
-NUM_NOUNS = 40_000
 NUM_ASKED = 16
-MAX_WORDS = 7
 NUM_STEPS = 400
 LEARNING_RATE = 0.02
 FIRM = 10.0
 """How long keys are at first."""
-
-
-def read_meanings(work: Path, subjects: list[Subject], reader: Reader) -> list[list[str]]:
-    """Further words for every subject, some for none; made where there are none."""
-    path = work / "meanings.json"
-    if not path.exists():
-        nouns = [text for text in read_nouns(fetch(work)) if len(text.split()) <= MAX_WORDS]
-        nouns = random.Random(0).sample(sorted(set(nouns)), NUM_NOUNS)
-        meant = classifier(subjects, reader)(sentences(reader, nouns)).argmax(1).tolist()
-        found: list[list[str]] = [[] for _ in subjects]
-        for noun, index in zip(nouns, meant, strict=True):
-            found[index].append(noun)
-        path.write_text(json.dumps(found))
-    meanings: list[list[str]] = json.loads(path.read_text())
-    return meanings
 
 
 class Classifier(torch.nn.Module):
@@ -54,8 +32,8 @@ class Classifier(torch.nn.Module):
         return read @ self.keys.T + self.bias
 
 
-def classifier(subjects: list[Subject], reader: Reader) -> Classifier:
-    """A classifier trained on names and keywords, with noise."""
+def train_classifier(subjects: list[Subject], reader: Reader) -> Classifier:
+    """A classifier of names and keywords; noise keeps it from learning them by heart."""
     asker = Asker(subjects)
     index = torch.arange(len(subjects)).repeat_interleave(NUM_ASKED)
     read = sentences(reader, [asker.thing(int(i)) for i in index])
