@@ -14,14 +14,13 @@ from subjects import fetch, read_subjects
 from text_encoder import EXPORTED as EXPORTED_PRIOR
 from text_encoder import (
     NUM_MINILM_LAYERS,
-    NUM_TOKENS,
     VOCABULARY,
     keep_words,
     minilm_folder,
+    new_tokenizer,
     read_minilm,
     read_prior,
 )
-from tokenizers import Tokenizer
 from training import restore
 from transformers import BertModel, PreTrainedTokenizerFast
 from words import ON_COLOUR, PLAIN
@@ -132,12 +131,4 @@ def _pruned(folder: Path, kept: list[int]) -> PreTrainedTokenizerFast:
         token: new_ids[id] for token, id in vocabulary.items() if id in new_ids
     }
     described["truncation"] = described["padding"] = None
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
-        model_max_length=NUM_TOKENS,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
+    return new_tokenizer(json.dumps(described))

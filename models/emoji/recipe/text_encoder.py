@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from training import load_weights
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
@@ -90,11 +91,24 @@ def read_minilm() -> tuple[PreTrainedTokenizerFast, BertModel]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = BertModel.from_pretrained(folder)
     if VOCABULARY.exists():
-        kept = AutoTokenizer.from_pretrained(VOCABULARY)
+        kept = new_tokenizer((VOCABULARY / "tokenizer.json").read_text())
         tokens = kept.convert_ids_to_tokens(list(range(len(kept))))
         keep_words(model, tokenizer.convert_tokens_to_ids(tokens))
         return kept, model
     return tokenizer, model
+
+
+def new_tokenizer(described: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a `tokenizer.json`, as the pipeline calls it."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(described),
+        model_max_length=NUM_TOKENS,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
 
 
 def keep_words(model: BertModel, kept: list[int]) -> None:
