@@ -91,7 +91,7 @@ def test_the_background_is_as_asked(client: Client, colour: str) -> None:
     seen = edge(colours(drawn(client, f"a crown on a {colour} background")))
     apart = {name: np.abs(seen - wanted).max() for name, wanted in NAMED.items()}
     assert min(apart, key=lambda name: apart[name]) == colour
-    assert apart[colour] < 45
+    assert apart[colour] < 40
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,7 @@ def test_the_background_is_as_asked(client: Client, colour: str) -> None:
         ("an automobile", "a car"),
     ],
 )
-def test_a_word_it_was_not_taught_is_drawn_as_what_it_means(
-    client: Client, word: str, meant: str
-) -> None:
+def test_other_words_are_drawn_as_what_they_mean(client: Client, word: str, meant: str) -> None:
     asked, wanted, *others = (
         colours(drawn(client, f"{thing} on white"))
         for thing in (word, meant, "a rocket", "a red heart", "a hamburger", "a crown")

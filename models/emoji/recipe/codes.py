@@ -44,7 +44,12 @@ def blurred(states: Tensor, codes: Tensor) -> Tensor:
     mixed = states[:, :SUBJECT] + 0.4 * unsure[0] * other * (unsure[0] > 0.5)
     mixed = mixed + 0.3 * unsure[1] * torch.randn_like(mixed)
     background = states[:, SUBJECT:] + 0.05 * torch.randn_like(states[:, SUBJECT:])
-    return torch.cat([F.normalize(mixed, dim=1) * SUBJECT**0.5, background], 1)
+    return torch.cat([of_length(mixed), background], 1)
+
+
+def of_length(codes: Tensor) -> Tensor:
+    """Codes `[batch, 380]` brought to the length √380 that all have."""
+    return F.normalize(codes, dim=1) * SUBJECT**0.5
 
 
 @torch.no_grad()
@@ -61,4 +66,4 @@ def _principal(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
         seen.append(torch.cat([*latents, outline], 1).flatten(1))
     pictures = torch.cat(seen)
     left, scale, _ = torch.linalg.svd(pictures - pictures.mean(0), full_matrices=False)
-    return F.normalize((left * scale)[:, :SUBJECT], dim=1) * SUBJECT**0.5
+    return of_length((left * scale)[:, :SUBJECT])

@@ -192,7 +192,7 @@ def percent(count: int, total: int) -> float:
 
 
 def contact_sheet(pipe: DiffusionPipeline) -> Image.Image:
-    """64 prompts whose wording no training prompt had, eight a row."""
+    """64 of the free-worded prompts, eight a row."""
     lines = (HERE / "free_prompts.txt").read_text().splitlines()
     prompts = [line.partition(" => ")[0] for line in lines if line and line[0] != "#"]
     prompts = prompts[::2][:NUM_UNSEEN]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from subjects import fetch, read_subjects
 from text_encoder import EXPORTED as EXPORTED_PRIOR
 from text_encoder import (
+    MODEL,
     NUM_MINILM_LAYERS,
     VOCABULARY,
     keep_words,
@@ -25,7 +26,6 @@ from training import restore
 from transformers import BertModel, PreTrainedTokenizerFast
 from words import ON_COLOUR, PLAIN
 
-MODEL = Path(__file__).resolve().parent.parent
 MINILM_FILE, PRIOR_FILE = "model-00001-of-00002.safetensors", EXPORTED_PRIOR.name
 NUM_FREQUENT = 20_000
 """Vocabulary entries kept for their rank; BERT's vocabulary is sorted by frequency."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
 from classifier import sentences, train_classifier
-from codes import STATE, SUBJECT, read_codes, states
+from codes import STATE, SUBJECT, of_length, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, percent, prompt_lists
 from subjects import fetch, read_nouns, read_subjects
@@ -38,9 +38,10 @@ class Lessons:
 
     def __init__(self, work: Path, device: torch.device) -> None:
         self.device = device
-        self.subjects = read_subjects(fetch(work))
+        folders = fetch(work)
+        self.subjects = read_subjects(folders)
         self.reader = Reader(device)
-        self.asker = Asker(self.subjects, read_nouns(fetch(work)))
+        self.asker = Asker(self.subjects, read_nouns(folders))
         self.classifier = train_classifier(self.subjects, self.reader)
         vae = new_autoencoder().to(device).eval()
         restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
@@ -164,9 +165,8 @@ def _blends(codes: Tensor, count: int) -> Tensor:
     ).view(4, 1, 1)
     mixed = (shares * codes[torch.randint(len(codes), (4, count), device=codes.device)]).sum(0)
     mixed = mixed + 0.3 * torch.rand_like(mixed[:, :1]) * torch.randn_like(mixed)
-    mixed = F.normalize(mixed, dim=1) * SUBJECT**0.5
     background = 4 * torch.rand(count, STATE - SUBJECT, device=codes.device) - 2
-    return torch.cat([mixed, background], 1)
+    return torch.cat([of_length(mixed), background], 1)
 
 
 @torch.no_grad()
