@@ -11,7 +11,7 @@ from denoiser import EXPORTED, SAMPLE_PROMPTS, Lessons, new_denoiser, sheet, vel
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
-from training import begin, log, restore, train
+from training import begin, is_first, log, restore, train
 
 ADAPTERS = Path(__file__).resolve().parents[3] / "adapters" / "emoji"
 RANK = 32
@@ -43,6 +43,8 @@ def train_adapter(style: str, work: Path, minutes: float, device: torch.device) 
 
     name = f"adapter-{style}"
     weights = train(name, model, losses, work=work, minutes=minutes, learning_rate=1e-3, decay=0.99)
+    if not is_first():
+        return
     model.load_state_dict(weights)
     model.eval()
     sheet(model, lessons, SAMPLE_PROMPTS).save(work / f"{name}.png")

@@ -97,20 +97,17 @@ class Judge:
 
     def score(self, pipe: DiffusionPipeline, prompts: Prompts, steps: int, style: str) -> dict:
         """Top-1 and top-5 retrieval, and how many backgrounds are as asked, in percent."""
-        top1 = top5 = backgrounds = asked = 0
+        ranked: list[list[int]] = []
+        as_asked: list[bool] = []
         for start in range(0, len(prompts), BATCH):
             part = prompts[start : start + BATCH]
             pictures = draw(pipe, [text for text, _, _ in part], steps, seed=start)
-            for picture, (_, answers, colour) in zip(pictures, part, strict=True):
-                seen = nearest_colour(border(picture))
+            for picture, (_, _, colour) in zip(pictures, part, strict=True):
+                ranked.append(self._ranked(picture, style))
                 if colour is not None:
-                    asked += 1
-                    backgrounds += seen == colour
-                ranked = self._ranked(picture, style)
-                top1 += ranked[0] in answers
-                top5 += bool(answers & set(ranked))
-        found = {"top-1": percent(top1, len(prompts)), "top-5": percent(top5, len(prompts))}
-        return found | ({"background": percent(backgrounds, asked)} if asked else {})
+                    as_asked.append(nearest_colour(border(picture)) == colour)
+        found = retrieval(ranked, prompts)
+        return found | ({"background": percent(as_asked)} if as_asked else {})
 
     def _ranked(self, picture: Tensor, style: str) -> list[int]:
         distances = torch.cdist(self._features(picture[None]), self._reference(style))[0]
@@ -186,9 +183,18 @@ def nearest_colour(colour: Tensor) -> int:
     return int((PALETTE - colour).square().sum(1).argmin())
 
 
-def percent(count: int, total: int) -> float:
-    """A share in percent, to one decimal."""
-    return round(100 * count / total, 1)
+def retrieval(ranked: list[list[int]], prompts: Prompts) -> dict[str, float]:
+    """How often an answer to a prompt is first, and among the five first, in percent."""
+    pairs = list(zip(ranked, (answers for _, answers, _ in prompts), strict=True))
+    return {
+        "top-1": percent([five[0] in answers for five, answers in pairs]),
+        "top-5": percent([bool(answers & {*five}) for five, answers in pairs]),
+    }
+
+
+def percent(found: list[bool]) -> float:
+    """How many are true, in percent, to one decimal."""
+    return round(100 * sum(found) / len(found), 1)
 
 
 def contact_sheet(pipe: DiffusionPipeline) -> Image.Image:

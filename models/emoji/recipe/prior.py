@@ -1,9 +1,10 @@
 """The prior: layers on top of the text encoder that say, as a code, what is to be drawn.
 
-MiniLM's own layers stay as they are, and with them what they know of words: a pony is
-close to a horse before anything is learned here. The first layer on top of them begins as the
-classifier's copy and learns to say a code, and the background. Where it wavers between several
-subjects, what lies between them is no picture: the second layer settles on the nearest.
+MiniLM's own layers stay as they are, and with them what they know of words: a pony is close
+to a horse before anything is learned here. The prior reads the mean of its states and begins
+as two memories: the first layer's is the classifier, a hidden unit per subject; the second's
+has the codes. What lies between two subjects is no picture, so they learn to decide: between
+any two prompts, too, the answer is one subject's code. Background colours come on top.
 """
 
 from dataclasses import replace
@@ -13,81 +14,82 @@ import torch
 import torch.nn.functional as F
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
-from classifier import sentences, train_classifier
-from codes import STATE, SUBJECT, of_length, read_codes, states
+from classifier import train_classifier
+from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
-from evaluate import Prompts, percent, prompt_lists
-from subjects import fetch, read_nouns, read_subjects
-from text_encoder import NUM_TOKENS, Prior, Reader, hidden, is_trained, read_prior
+from evaluate import Prompts, prompt_lists, retrieval
+from nouns import read_nouns
+from subjects import fetch, read_subjects
+from text_encoder import Prior, Reader, is_trained, read_prior
 from torch import Tensor
 from training import begin, log, restore, train
 from words import Asker
 
-NUM_PREPARED = 12_288
+NUM_PROMPTS = 160_000
+MAX_PIECES = 2
+"""Nouns that the tokenizer breaks into more pieces a word are too rare to learn."""
+HAZE = 0.1
+"""The length of the noise that is added to prompts' sentence embeddings, which have length 1."""
 SHARPNESS, RECALL = 2.0, 4.0
 SURE, THRESHOLD = 6.0, 0.5
 """From which logit, and from which cosine, the memories answer that the layers begin as."""
-FIRST = 0.6
-"""How much of the time is the first layer's; the second learns from what it says then."""
-RENEWED = 8
-"""One in so many of a batch's prompts is new, the others have served before."""
 
 
 class Lessons:
-    """Prompts as MiniLM reads them, and what is to be said of each."""
+    """Sentence embeddings, and what is to be said of each."""
 
     def __init__(self, work: Path, device: torch.device) -> None:
         self.device = device
         folders = fetch(work)
         self.subjects = read_subjects(folders)
         self.reader = Reader(device)
-        self.asker = Asker(self.subjects, read_nouns(folders))
         self.classifier = train_classifier(self.subjects, self.reader)
         vae = new_autoencoder().to(device).eval()
         restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
         self.codes = read_codes(Drawings(work, device), vae)
-        self._read = torch.empty(NUM_PREPARED, NUM_TOKENS, STATE, dtype=torch.half, device=device)
-        self._mask = torch.empty(NUM_PREPARED, NUM_TOKENS, dtype=torch.bool, device=device)
-        self._wanted = torch.empty(NUM_PREPARED, STATE, device=device)
-        self._index = torch.empty(NUM_PREPARED, dtype=torch.long, device=device)
-        self._said: Tensor | None = None
-        self._num_added = 0
+        nouns = {
+            noun: kind
+            for noun, kind in read_nouns(folders["nouns"], self.subjects).items()
+            if self.reader.num_pieces(noun) <= MAX_PIECES * len(noun.split())
+        }
+        wished = Asker(self.subjects, nouns).wishes(NUM_PROMPTS)
+        things = {thing: place for place, thing in enumerate(dict.fromkeys(wished.things))}
+        places = torch.tensor([things[thing] for thing in wished.things])
+        self._things = self.reader.sentences(list(things))
+        self._taken = self.classifier(self._things).argmax(1)
+        self._meant = self._taken.clone()
+        self._meant[places[wished.known]] = wished.index[wished.known].to(device)
+        wished = replace(wished, index=self._meant.cpu()[places])
+        self._prompts = self.reader.sentences(wished.prompts).half()
+        self._wanted = states(self.codes, wished).half()
+        self._index = wished.index.to(device)
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Read states `[count, 20, 384]`, masks, wanted states `[count, 384]`, subjects."""
-        while self._num_added < NUM_PREPARED:
-            self._add(128)
-        self._add(count // RENEWED)
-        chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
-        read, mask = self._read[chosen].float(), self._mask[chosen]
-        return read, mask, self._wanted[chosen], self._index[chosen]
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sentence embeddings and wanted states `[count, 384]`, subjects `[count]`.
 
-    @torch.no_grad()
-    def wavering(self, prior: Prior, count: int) -> tuple[Tensor, Tensor]:
-        """States `[count, 384]` that may lie between subjects, and backgrounds `[count, 4]`.
-
-        Half of them are what the first layer, then trained, says.
+        Half are of prompts, the others of what may lie between two things.
         """
-        if self._said is None:
-            parts = torch.arange(NUM_PREPARED, device=self.device).split(128)
-            said = (prior.layers[0](self._read[i].float(), hidden(self._mask[i])) for i in parts)
-            self._said = torch.cat([tokens.mean(1) for tokens in said])
-        chosen = torch.randint(NUM_PREPARED, (count // 2,), device=self.device)
-        blends = _blends(self.codes, count // 2)
-        background = torch.cat([self._wanted[chosen, SUBJECT:], blends[:, SUBJECT:]])
-        return torch.cat([self._said[chosen], blends]), background
+        chosen = torch.randint(len(self._prompts), (count // 2,), device=self.device)
+        prompts = self._prompts[chosen].float()
+        between, taken = self._between(count - len(chosen))
+        return (
+            torch.cat([prompts + HAZE * _noise(prompts), between]),
+            torch.cat([self._wanted[chosen].float(), _backgroundless(self.codes[taken])]),
+            torch.cat([self._index[chosen], taken]),
+        )
 
-    def _add(self, count: int) -> None:
-        """Read prompts in place of the oldest."""
-        places = torch.arange(self._num_added, self._num_added + count) % NUM_PREPARED
-        wished = self.asker.wishes(count)
-        meant = self.classifier(sentences(self.reader, wished.things)).argmax(1).cpu()
-        wished = replace(wished, index=torch.where(wished.by_name, wished.index, meant))
-        read, self._mask[places] = self.reader.words(wished.prompts)
-        self._read[places] = read.half()
-        self._index[places] = wished.index.to(self.device)
-        self._wanted[places] = states(self.codes, wished)
-        self._num_added += count
+    def _between(self, count: int) -> tuple[Tensor, Tensor]:
+        """Sentence embeddings nearer to one thing than to another, and subjects for them.
+
+        Where the classifier takes them for what it takes the nearer thing for, it is that
+        thing's subject, which may be better known.
+        """
+        one, other = torch.randint(len(self._things), (2, count), device=self.device)
+        share, haze = torch.rand(2, count, 1, device=self.device)
+        mixed = self._things[one] + share * self._things[other]
+        mixed = F.normalize(mixed + 0.5 * haze * _noise(mixed), dim=1)
+        taken = self.classifier(mixed).argmax(1)
+        return mixed, torch.where(taken == self._taken[one], self._meant[one], taken)
 
 
 def train_prior(work: Path, minutes: float, device: torch.device) -> None:
@@ -102,18 +104,13 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
         for name, prompts in prompt_lists(lessons.subjects).items()
     }
 
-    def losses(progress: float) -> Tensor:
-        if progress < FIRST:
-            read, mask, wanted, index = lessons.batch(64)
-            with torch.autocast(device.type, torch.bfloat16):
-                said = prior.layers[0](read, hidden(mask)).float()
-            return _distance(said, wanted[:, None]) + 0.3 * _doubt(said.mean(1), index, codes)
-        wavering, background = lessons.wavering(prior, 1024)
-        nearest = _likeness(wavering, codes).argmax(1)
+    def losses(_progress: float) -> Tensor:
+        read, wanted, index = lessons.batch(1024)
+        alone = torch.ones(len(read), 1, dtype=torch.bool, device=device)
         with torch.autocast(device.type, torch.bfloat16):
-            settled = prior.layers[1](wavering[:, None])[:, 0].float()
-        meant = torch.cat([codes[nearest], background], 1)
-        return _distance(settled, meant) + 0.3 * _doubt(settled, nearest, codes)
+            said = prior(read[:, None], alone)[:, 0].float()
+        doubt = F.cross_entropy(20 * _likeness(said, codes), index)
+        return _distance(said, wanted) + 0.3 * doubt
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
@@ -124,59 +121,53 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
         }
         log(work, stage="prior", step=step, **found)
 
-    train("prior", prior, losses, work=work, minutes=minutes, learning_rate=5e-4, samples=samples)
+    train("prior", prior, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
 
 
 def _remember(prior: Prior, lessons: Lessons) -> None:
     """Let both layers begin as memories: a hidden unit per subject, which answers to it alone.
 
-    The first layer's units are the classifier's, for what its attention passes on is nearly a
-    sentence embedding of length √384; the second's answer to codes.
+    The first layer's units are the classifier's, for what its attention passes on is a
+    sentence embedding of length √384. They answer with directions by lot, which lie farther
+    apart than codes do; to these the second layer's units listen, and answer with codes.
     """
     length, read = STATE**0.5, lessons.classifier
-    codes = F.normalize(F.pad(lessons.codes, (0, STATE - SUBJECT)), dim=1)
+    codes = F.normalize(_backgroundless(lessons.codes), dim=1)
+    lots = F.normalize(torch.randn_like(codes), dim=1)
     cosine = torch.full((len(codes),), -THRESHOLD * length, device=codes.device)
-    for layer, keys, bias in (
-        (prior.layers[0], read.keys / length, read.bias - SURE),
-        (prior.layers[1], codes, cosine),
+    for layer, keys, bias, answers in (
+        (prior.layers[0], read.keys / length, read.bias - SURE, lots),
+        (prior.layers[1], lots, cosine, codes),
     ):
         into, out = layer.intermediate.dense, layer.output.dense
         with torch.no_grad():
             into.weight[: len(codes)] = SHARPNESS * keys
             into.bias[: len(codes)] = SHARPNESS * bias
-            out.weight[:, : len(codes)] = RECALL * codes.T
+            out.weight[:, : len(codes)] = RECALL * answers.T
 
 
 def _distance(said: Tensor, wanted: Tensor) -> Tensor:
     """Squared errors of subject and background, each by its own mean; a colour is seen at once."""
     error = (said - wanted).square()
-    return error[..., :SUBJECT].mean() + 8 * error[..., SUBJECT:].mean()
+    return error[:, :SUBJECT].mean() + 8 * error[:, SUBJECT:].mean()
 
 
-def _doubt(said: Tensor, index: Tensor, codes: Tensor) -> Tensor:
-    """Cross-entropy of the subjects' likenesses."""
-    return F.cross_entropy(20 * _likeness(said, codes), index)
+def _backgroundless(codes: Tensor) -> Tensor:
+    """States `[batch, 384]` for codes `[batch, 380]` whose background is left open."""
+    return F.pad(codes, (0, STATE - SUBJECT))
 
 
-def _blends(codes: Tensor, count: int) -> Tensor:
-    """States `[count, 384]` between several subjects, on some background."""
-    shares = torch.rand(4, count, 1, device=codes.device) * torch.tensor(
-        [1.0, 0.7, 0.4, 0.4], device=codes.device
-    ).view(4, 1, 1)
-    mixed = (shares * codes[torch.randint(len(codes), (4, count), device=codes.device)]).sum(0)
-    mixed = mixed + 0.3 * torch.rand_like(mixed[:, :1]) * torch.randn_like(mixed)
-    background = 4 * torch.rand(count, STATE - SUBJECT, device=codes.device) - 2
-    return torch.cat([of_length(mixed), background], 1)
+def _noise(like: Tensor) -> Tensor:
+    """Noise whose length is nearly 1."""
+    return torch.randn_like(like) / like.shape[1] ** 0.5
 
 
 @torch.no_grad()
 def _retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
-    """How often the code said for a prompt is nearest to an answer's, in percent."""
-    best = _likeness(prior(read, mask).mean(1), codes).topk(5).indices.tolist()
-    answers = [answers for _, answers, _ in prompts]
-    first = sum(found[0] in right for found, right in zip(best, answers, strict=True))
-    five = sum(bool(right & {*found}) for found, right in zip(best, answers, strict=True))
-    return {"top-1": percent(first, len(best)), "top-5": percent(five, len(best))}
+    """How often the code said for a prompt is nearest to an answer's, and how near to any."""
+    likeness, ranked = _likeness(prior(read, mask).mean(1), codes).topk(5)
+    found = retrieval(ranked.tolist(), prompts)
+    return found | {"cosine": round(float(likeness[:, 0].mean()), 3)}
 
 
 def _likeness(said: Tensor, codes: Tensor) -> Tensor:

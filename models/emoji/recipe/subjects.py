@@ -28,9 +28,6 @@ STYLES = ("flat", "3d", "line")
 SIZE = 128
 GROUPS = {0: "faces", 3: "animals", 4: "food", 5: "travel", 6: "activities", 7: "objects"}
 SHAPE_WORDS = ("circle", "square", "diamond", "heart", "triangle")
-MAX_WORDS = 7
-DRAWABLE = {"05", "06", "08", "13", "17", "18", "19", "20"}
-"""WordNet's files on animals, artifacts, bodies, food, objects, people, phenomena, plants."""
 OTHER_SYMBOLS = {"radioactive", "biohazard", "recycling-symbol", "peace-symbol", "yin-yang"}
 LEFT_OUT = (
     "oclock",
@@ -102,17 +99,6 @@ def read_subjects(folders: dict[str, Path]) -> list[Subject]:
         words = [*entry.get("tags", ()), *keywords.get(emoji, ()), *searched.get(emoji, ())]
         found[icon] = Subject(icon, name, _cleaned(words, name))
     return [found[icon] for icon in sorted(found)]
-
-
-def read_nouns(folders: dict[str, Path]) -> list[str]:
-    """WordNet's nouns for what can be drawn, and what each means if a short phrase says it."""
-    found = set()
-    for line in (folders["nouns"] / "dict" / "data.noun").read_text().splitlines():
-        described, _, meaning = line.partition(" | ")
-        if not line.startswith(" ") and described.split()[1] in DRAWABLE:
-            found.add(described.split()[4].replace("_", " ").lower())
-            found.add(re.sub(r"\(.*?\)", "", meaning.partition(";")[0]).strip())
-    return sorted(text for text in found if text.isascii() and 0 < len(text.split()) <= MAX_WORDS)
 
 
 def _searched(folder: Path) -> dict[str, list[str]]:

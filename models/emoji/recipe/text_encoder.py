@@ -4,6 +4,8 @@ import importlib.util
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from codes import STATE
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from training import load_weights
@@ -12,6 +14,8 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 NUM_TOKENS = 20
 NUM_LAYERS = 2
+MEAN_SHARE = 64.0
+"""How much of the mean a layer adds to a token at first."""
 NUM_MINILM_LAYERS = 6
 MODEL = Path(__file__).resolve().parent.parent
 EXPORTED = MODEL / "text_encoder" / "model-00002-of-00002.safetensors"
@@ -49,11 +53,11 @@ class Reader:
         self.device = device
 
     @torch.no_grad()
-    def words(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+    def words(self, prompts: list[str], padding: str = "max_length") -> tuple[Tensor, Tensor]:
         """MiniLM's states `[batch, 20, 384]` and the mask `[batch, 20]` of what is no padding."""
         read = self.tokenizer(
             prompts,
-            padding="max_length",
+            padding=padding,
             max_length=NUM_TOKENS,
             truncation=True,
             return_tensors="pt",
@@ -61,6 +65,24 @@ class Reader:
         with torch.autocast(self.device.type, torch.bfloat16):
             states = self.model(read.input_ids, attention_mask=read.attention_mask)[0]
         return states, read.attention_mask.bool()
+
+    @torch.no_grad()
+    def sentences(self, texts: list[str]) -> Tensor:
+        """all-MiniLM-L6-v2's sentence embeddings `[N, 384]`: the normalised means of its states.
+
+        Texts of like length are read together, so that little time goes into padding.
+        """
+        found = torch.empty(len(texts), STATE, device=self.device)
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(order), 128):
+            places = order[start : start + 128]
+            states, mask = self.words([texts[place] for place in places], padding="longest")
+            found[places] = F.normalize((states.float() * mask[..., None]).sum(1), dim=1)
+        return found
+
+    def num_pieces(self, text: str) -> int:
+        """How many tokens the tokenizer breaks a text into."""
+        return len(self.tokenizer.tokenize(text))
 
     @torch.no_grad()
     def read(self, prompts: list[str], prior: Prior) -> Tensor:
@@ -127,16 +149,23 @@ def minilm_folder() -> Path:
 
 
 def _new_prior() -> Prior:
-    """Layers that begin with the mean of all words, as all-MiniLM-L6-v2 is meant to be read."""
+    """Layers that look at all words alike, as all-MiniLM-L6-v2 is meant to be read.
+
+    What they add of the mean is so much more than what a token is by itself that all tokens
+    say the same: the layers can be trained on means alone, a token a prompt.
+    """
     config = BertConfig.from_pretrained(minilm_folder())
     config._attn_implementation = "sdpa"
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     prior = Prior(config)
     for layer in prior.layers:
-        for part in (layer.attention.self.query, layer.attention.self.key):
-            nn.init.normal_(part.weight, std=0.006)
+        seeing, passing = layer.attention.self, layer.attention.output.dense
+        for part in (seeing.query, seeing.key, seeing.value, passing):
+            nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.bias)
         with torch.no_grad():
-            layer.attention.self.value.weight.copy_(2 * torch.eye(config.hidden_size))
-            layer.attention.output.dense.weight.copy_(2 * torch.eye(config.hidden_size))
+            for part in (seeing.value, passing):
+                part.weight.copy_(MEAN_SHARE**0.5 * torch.eye(config.hidden_size))
     return prior
 
 

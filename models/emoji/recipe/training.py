@@ -100,12 +100,12 @@ def train(  # noqa: PLR0913  a stage is what these name
         mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
         if step % 50 == 0:
             log(work, stage=name, step=step, loss=round(mean, 5), progress=round(progress, 4))
-        if _rank() == 0 and time.monotonic() - saved > 150:
+        if is_first() and time.monotonic() - saved > 150:
             _save(checkpoint, model, optimizer, average, step)
             saved = time.monotonic()
             if samples:
                 samples(average.weights, step)
-    if _rank() == 0:
+    if is_first():
         _save(checkpoint, model, optimizer, average, step)
         if samples:
             samples(average.weights, step)
@@ -114,7 +114,7 @@ def train(  # noqa: PLR0913  a stage is what these name
 
 def log(work: Path, **facts: object) -> None:
     """Append a line to the log and print it; the first process does."""
-    if _rank():
+    if not is_first():
         return
     line = json.dumps({"time": time.strftime("%H:%M:%S"), **facts})
     with (work / "log.jsonl").open("a") as file:
@@ -168,6 +168,11 @@ def _budget(minutes: float) -> Iterator[float]:
             return
         yield min(spent, 1.0)
         step += 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files."""
+    return _rank() == 0
 
 
 def _rank() -> int:

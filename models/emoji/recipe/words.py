@@ -27,7 +27,7 @@ ON_COLOUR = (
     "{} in front of a {} background",
 )
 MAX_SHARED = 3
-NOUNS = 0.4
+NOUNS = 0.6
 """How often, where nouns are given, a prompt is for one of them."""
 
 
@@ -41,17 +41,17 @@ class Wishes:
     """Whether the prompt names the background, `[count]`."""
     things: list[str]
     """What the prompts call the subjects."""
-    by_name: Tensor
-    """Whether that is the subject's name and not other words, `[count]`."""
+    known: Tensor
+    """Whether that is surely the subject: its name, or a kind of it, `[count]`."""
     prompts: list[str]
 
 
 class Asker:
     """Draws subjects by lot and words prompts for them."""
 
-    def __init__(self, subjects: list[Subject], nouns: list[str] | None = None) -> None:
+    def __init__(self, subjects: list[Subject], nouns: dict[str, int | None] | None = None) -> None:
         self._subjects = subjects
-        self._nouns = nouns or []
+        self._nouns = list((nouns or {}).items())
         shared = Counter(word for subject in subjects for word in subject.keywords)
         names = {subject.name for subject in subjects}
         self._telling = [
@@ -67,19 +67,22 @@ class Asker:
         chosen = torch.randint(len(PALETTE), (count,))
         on_colour = torch.rand(count) < 0.6
         colours = torch.where(on_colour[:, None], PALETTE[chosen], random_colours(count))
-        things = [self._noun() or self.thing(i) for i in index.tolist()]
-        by_name = [self._subjects[i].name in thing for i, thing in zip(index, things, strict=True)]
+        meant, things, known = zip(*map(self._asked, index.tolist()), strict=True)
         prompts = [
             _ask(thing, COLOUR_NAMES[c] if n else None)
             for thing, c, n in zip(things, chosen, on_colour, strict=True)
         ]
-        return Wishes(index, colours, on_colour, things, torch.tensor(by_name), prompts)
+        return Wishes(
+            torch.tensor(meant), colours, on_colour, list(things), torch.tensor(known), prompts
+        )
 
-    def _noun(self) -> str | None:
-        """Now and then a noun, whose subject is left open."""
+    def _asked(self, index: int) -> tuple[int, str, bool]:
+        """A subject, what to call it, and whether that is sure; a noun instead now and then."""
         if self._nouns and random.random() < NOUNS:
-            return with_article(random.choice(self._nouns))
-        return None
+            noun, kind = random.choice(self._nouns)
+            return index if kind is None else kind, with_article(noun), kind is not None
+        thing = self.thing(index)
+        return index, thing, self._subjects[index].name in thing
 
     def thing(self, index: int) -> str:
         """What to call a subject: its name, words that go with it, or both."""
