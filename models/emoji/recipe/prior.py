@@ -61,8 +61,8 @@ class Lessons:
         self._meant[places[wished.known]] = wished.index[wished.known].to(device)
         wished = replace(wished, index=self._meant.cpu()[places])
         self._prompts = self.reader.sentences(wished.prompts).half()
-        self._wanted = states(self.codes, wished).half()
         self._index = wished.index.to(device)
+        self._backgrounds = states(self.codes, wished)[:, SUBJECT:].clone()
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sentence embeddings and wanted states `[count, 384]`, subjects `[count]`.
@@ -72,11 +72,10 @@ class Lessons:
         chosen = torch.randint(len(self._prompts), (count // 2,), device=self.device)
         prompts = self._prompts[chosen].float()
         between, taken = self._between(count - len(chosen))
-        return (
-            torch.cat([prompts + HAZE * _noise(prompts), between]),
-            torch.cat([self._wanted[chosen].float(), _backgroundless(self.codes[taken])]),
-            torch.cat([self._index[chosen], taken]),
-        )
+        index = torch.cat([self._index[chosen], taken])
+        background = F.pad(self._backgrounds[chosen], (0, 0, 0, len(taken)))
+        read = torch.cat([prompts + HAZE * _noise(prompts), between])
+        return read, torch.cat([self.codes[index], background], 1), index
 
     def _between(self, count: int) -> tuple[Tensor, Tensor]:
         """Sentence embeddings nearer to one thing than to another, and subjects for them.
@@ -132,7 +131,7 @@ def _remember(prior: Prior, lessons: Lessons) -> None:
     apart than codes do; to these the second layer's units listen, and answer with codes.
     """
     length, read = STATE**0.5, lessons.classifier
-    codes = F.normalize(_backgroundless(lessons.codes), dim=1)
+    codes = F.normalize(F.pad(lessons.codes, (0, STATE - SUBJECT)), dim=1)
     lots = F.normalize(torch.randn_like(codes), dim=1)
     cosine = torch.full((len(codes),), -THRESHOLD * length, device=codes.device)
     for layer, keys, bias, answers in (
@@ -150,11 +149,6 @@ def _distance(said: Tensor, wanted: Tensor) -> Tensor:
     """Squared errors of subject and background, each by its own mean; a colour is seen at once."""
     error = (said - wanted).square()
     return error[:, :SUBJECT].mean() + 8 * error[:, SUBJECT:].mean()
-
-
-def _backgroundless(codes: Tensor) -> Tensor:
-    """States `[batch, 384]` for codes `[batch, 380]` whose background is left open."""
-    return F.pad(codes, (0, STATE - SUBJECT))
 
 
 def _noise(like: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from codes import STATE
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from training import load_weights
@@ -33,15 +32,10 @@ class Prior(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """From MiniLM's states `[batch, 20, 384]`, padding masked, to the text encoder's."""
-        unseen = hidden(mask)
+        unseen = (~mask[:, None, None]).float() * -1e4
         for layer in self.layers:
             states = layer(states, unseen)
         return states
-
-
-def hidden(mask: Tensor) -> Tensor:
-    """What to add to attention scores so that nothing looks at padding."""
-    return (~mask[:, None, None]).float() * -1e4
 
 
 class Reader:
@@ -54,7 +48,10 @@ class Reader:
 
     @torch.no_grad()
     def words(self, prompts: list[str], padding: str = "max_length") -> tuple[Tensor, Tensor]:
-        """MiniLM's states `[batch, 20, 384]` and the mask `[batch, 20]` of what is no padding."""
+        """MiniLM's states `[batch, 20, 384]` and the mask `[batch, 20]` of what is no padding.
+
+        Padded to the `"longest"` text instead, there are as many tokens as that has.
+        """
         read = self.tokenizer(
             prompts,
             padding=padding,
@@ -72,7 +69,7 @@ class Reader:
 
         Texts of like length are read together, so that little time goes into padding.
         """
-        found = torch.empty(len(texts), STATE, device=self.device)
+        found = torch.empty(len(texts), self.model.config.hidden_size, device=self.device)
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(order), 128):
             places = order[start : start + 128]
