@@ -11,7 +11,7 @@ DRAWABLE = {"05", "06", "08", "13", "17", "18", "19", "20"}
 """WordNet's files on animals, artifacts, bodies, food, objects, people, phenomena, plants."""
 MAX_WORDS = 7
 MAX_STEPS = 2
-"""How far above a noun its subject may be: a spaniel is two steps from a dog."""
+"""How far above a noun its subject may be: a bulldog is two steps from a dog."""
 MAX_KINDS = 300
 """What has more kinds than this is too general a word for one picture, as construction is."""
 
