@@ -10,33 +10,36 @@ from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
-from gateway.bundle import served_catalog
-from gateway.catalog import Catalog
-from gateway.digest import Digests
+from gateway.accounts.keys import KeyStore
+from gateway.catalog.bundle import served_catalog
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.digests import Digests
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
-from gateway.guard import Guard, guarded_client
+from gateway.images.receipt import receipt_of, receipt_text
 from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
-from gateway.keys import KeyStore
-from gateway.log import configure_logs
-from gateway.receipt import receipt_of, receipt_text
+from gateway.outside.guard import Guard, guarded_client
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
-from gateway.web import edits, faults, files, friendli, health, models, page, status
-from gateway.web.auth import Doorkeeper
+from gateway.telemetry.log import configure_logs
+from gateway.telemetry.recent import RecentRequests
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import asker_of, comfydeploy_router
-from gateway.web.desk import Desk
-from gateway.web.heads import Heads
-from gateway.web.inside import ask_inside
-from gateway.web.ledger import Ledger
-from gateway.web.openai import batches, generations
+from gateway.web.door import faults, pictures
+from gateway.web.door.auth import Doorkeeper
+from gateway.web.door.desk import Desk
+from gateway.web.door.heads import Heads
+from gateway.web.door.inside import ask_inside
+from gateway.web.door.ledger import Ledger
+from gateway.web.door.schema import openapi_config
+from gateway.web.friendli import generations as friendli
+from gateway.web.openai import batches, edits, generations, models
 from gateway.web.openai import files as openai_files
-from gateway.web.recent import RecentRequests
-from gateway.web.schema import openapi_config
+from gateway.web.operator import health, status
+from gateway.web.pages import pages
 
 SWEEP_SECONDS = 60
 EXPOSED = ["x-request-id", "retry-after", "openai-processing-ms", "x-rendered-size", "x-seed"]
@@ -89,11 +92,11 @@ def create_app(
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),
-            *files.routes(store),
+            *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
             *health.routes(engine),
-            *page.PAGES,
+            *pages.PAGES,
             *status.routes(desk, recent),
         ],
         exception_handlers={

@@ -15,8 +15,8 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Model, Sizes
-from gateway.convert import convert
+from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import (
     InvalidRequest,
     InvalidType,
@@ -26,6 +26,7 @@ from gateway.errors import (
     OutOfRange,
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
+from gateway.outside.values import convert
 from gateway.settings import Settings
 
 ALIASES: dict[str, tuple[str, ...]] = {

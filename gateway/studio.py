@@ -8,15 +8,15 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from gateway.catalog import Catalog
-from gateway.digest import Digests
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.digests import Digests
 from gateway.engine.protocol import Engine
 from gateway.images.encode import encode, resample
 from gateway.images.matting import cut_out
+from gateway.images.receipt import Receipt, receipt_of, receipt_text
 from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
-from gateway.metrics import ENCODE_SECONDS
-from gateway.receipt import Receipt, receipt_of, receipt_text
 from gateway.settings import Settings
+from gateway.telemetry.metrics import ENCODE_SECONDS
 
 T = TypeVar("T")
 Format = Literal["png", "jpeg", "webp", "raw"]

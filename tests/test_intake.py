@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Guidance, Model, Sizes, Steps
+from gateway.catalog.cards import AdapterCard, EndpointCard, Guidance, Sizes, Steps
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import GatewayError, InvalidRequest, ModelNotFound, OutOfRange
 from gateway.intake import MAX_SEED, Terms, fit_size, fold, read_request, read_size, seeds, to_job
 from gateway.job import AdapterUse, Job

@@ -9,18 +9,18 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gateway.bundle import full_catalog
-from gateway.catalog import Catalog
+from gateway.catalog.bundle import full_catalog
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.weights import check_weights
 from gateway.cli.options import setting_options
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.images.encode import largest_difference, read_text
+from gateway.images.receipt import Receipt, differences, job_of, read_receipt
 from gateway.images.store import SUFFIXES
 from gateway.intake import fold, read_request, to_job
 from gateway.job import Job
-from gateway.receipt import Receipt, differences, job_of, read_receipt
 from gateway.settings import Settings, read_settings
 from gateway.studio import Picture, Rendering, Studio
-from gateway.weights import check_weights
 
 SHARED = ("models", "adapters", "data", "device", "threads")
 

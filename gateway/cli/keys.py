@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from gateway.accounts.keys import KeyStore
 from gateway.cli.options import setting_options
 from gateway.errors import NotFound
-from gateway.keys import KeyStore
 from gateway.runs.webhooks import gateway_secret
 from gateway.settings import read_settings
 

@@ -4,14 +4,14 @@ import sys
 
 import click
 
-from gateway.catalog import CardError
+from gateway.catalog.cards import CardError
 from gateway.cli.generate import generate
 from gateway.cli.keys import keys
 from gateway.cli.models import models
 from gateway.cli.serve import serve
 from gateway.errors import GatewayError
-from gateway.log import quiet_libraries
 from gateway.settings import SettingsError
+from gateway.telemetry.log import quiet_libraries
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

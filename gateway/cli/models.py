@@ -6,11 +6,12 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from gateway.bundle import full_catalog
-from gateway.catalog import Catalog, EndpointCard
+from gateway.catalog.bundle import full_catalog
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.weights import is_on_disk, pipeline_class
 from gateway.cli.options import setting_options
 from gateway.settings import read_settings
-from gateway.weights import is_on_disk, pipeline_class
 
 COLUMNS = ("pipeline", "adapters", "steps", "size", "licence", "on disk")
 

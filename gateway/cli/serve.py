@@ -8,13 +8,13 @@ from typing import Any
 import click
 import uvicorn
 
+from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
-from gateway.bundle import served_catalog
+from gateway.catalog.bundle import served_catalog
+from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
 from gateway.engine.protocol import Engine
-from gateway.keys import KeyStore
 from gateway.settings import Settings, SettingsError, read_settings
-from gateway.weights import check_adapter, check_weights
 
 
 @click.command()

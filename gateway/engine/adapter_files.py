@@ -15,7 +15,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from gateway.catalog import AdapterCard, CardError
+from gateway.catalog.cards import AdapterCard, CardError
 from gateway.engine.adapters import AdapterWeights, LayerWeights
 
 NAME = "adapter"

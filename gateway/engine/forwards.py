@@ -13,12 +13,12 @@ import structlog
 import torch
 from torch import Tensor
 
-from gateway import metrics
 from gateway.engine.adapters import Adapters, RowsUnknownError
 from gateway.engine.merge import batch_of, content_key, group_key, merge, split
 from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
 from gateway.engine.sample import Sample, is_out_of_memory
+from gateway.telemetry import metrics
 
 REMEMBERED_BYTES = 32 * 2**20
 """Text-encoder results kept per entry point, so that one prompt is encoded once."""

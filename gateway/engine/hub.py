@@ -14,12 +14,12 @@ from collections.abc import Callable
 import structlog
 import torch
 
-from gateway import metrics
 from gateway.engine.forwards import Forwards
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import Pace, Room, Shares, next_to_advance, next_to_start
 from gateway.errors import GatewayError, ShuttingDown
+from gateway.telemetry import metrics
 
 Command = Callable[[], None]
 

@@ -14,14 +14,14 @@ from diffusers.pipelines.auto_pipeline import (
     SUPPORTED_TASKS_MAPPINGS,
 )
 
-from gateway.catalog import CardError, EndpointCard, FusedLora
+from gateway.catalog.cards import CardError, EndpointCard, FusedLora
+from gateway.catalog.weights import index_file
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
-from gateway.weights import index_file
 
 for library in (diffusers.utils, transformers.utils):
     library.logging.disable_progress_bar()

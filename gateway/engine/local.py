@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import torch
 
-from gateway import metrics
-from gateway.catalog import Catalog
+from gateway.catalog.catalog import Catalog
 from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
@@ -22,6 +21,7 @@ from gateway.engine.turns import Pace
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
 from gateway.job import Event, Failed, Finished, Job
 from gateway.settings import Settings
+from gateway.telemetry import metrics
 
 POLL_SECONDS = 0.02
 FINAL_SECONDS = 10.0

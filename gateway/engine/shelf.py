@@ -12,14 +12,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import structlog
 import torch
 
-from gateway import metrics
-from gateway.catalog import AdapterCard, Catalog
+from gateway.catalog.cards import AdapterCard
+from gateway.catalog.catalog import Catalog
 from gateway.engine.adapter_files import read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, load
 from gateway.engine.parking import Entry
 from gateway.errors import GenerationFailed
 from gateway.job import Job
+from gateway.telemetry import metrics
 
 GIB = 2**30
 FAULT_SECONDS = 5.0

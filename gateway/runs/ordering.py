@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import Catalog, Model
-from gateway.convert import decode_json
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
-from gateway.guard import Guard
 from gateway.intake import MAX_SEED
+from gateway.outside.guard import Guard
+from gateway.outside.values import decode_json
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.seeds import settle
 from gateway.runs.library import Library

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 from PIL import Image
 
-from gateway.catalog import Catalog
+from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.encode import resample

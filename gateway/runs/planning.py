@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from PIL import Image
 
-from gateway.catalog import Catalog, EndpointCard, Model
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest
 from gateway.intake import fit_size, read_request, size_within, to_job
 from gateway.job import Job

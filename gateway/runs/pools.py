@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.catalog import EndpointCard
+from gateway.catalog.cards import EndpointCard
 from gateway.errors import InvalidRequest
 from gateway.runs.records import Order
 from gateway.settings import Settings

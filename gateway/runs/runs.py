@@ -13,8 +13,8 @@ from typing import Literal
 import httpx
 import structlog
 
-from gateway.guard import Guard, guarded_client
-from gateway.keys import KeyStore
+from gateway.accounts.keys import KeyStore
+from gateway.outside.guard import Guard, guarded_client
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork

@@ -6,7 +6,7 @@ import httpx
 from PIL import Image
 
 from gateway.errors import NotFound
-from gateway.guard import UrlRefused, fetch
+from gateway.outside.guard import UrlRefused, fetch
 from gateway.runs.files import PREFIX, FileStore
 from gateway.runs.library import Library
 from gateway.runs.pictures import decode

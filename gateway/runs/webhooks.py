@@ -16,9 +16,9 @@ import httpx
 import msgspec
 from standardwebhooks import Webhook
 
+from gateway.accounts.keys import KeyStore
 from gateway.errors import GatewayError
 from gateway.images.store import SECRET_FILE, read_secret
-from gateway.keys import KeyStore
 from gateway.runs.files import FileStore
 from gateway.runs.records import Attempt, Run, WebhookEvent
 from gateway.runs.store import RunStore

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from gateway.images.encode import encode, read_text
+from gateway.images.receipt import read_receipt
 from gateway.job import Pixels
-from gateway.receipt import read_receipt
 from tests.engine import tiny
 from tests.serving import COMMAND, ENVIRONMENT
 

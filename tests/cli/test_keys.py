@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from gateway.accounts.keys import KeyStore
 from gateway.cli.keys import keys
 from gateway.errors import NotFound
-from gateway.keys import KeyStore
 from gateway.runs.webhooks import gateway_secret
 
 

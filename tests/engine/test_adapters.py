@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from gateway.catalog import AdapterCard, CardError
+from gateway.catalog.cards import AdapterCard, CardError
 from gateway.engine.adapter_files import read_adapter, size_bytes
 from gateway.engine.adapters import (
     AdapterLayer,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionImg2ImgPipeline
 
-from gateway.catalog import Catalog, EndpointCard
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog
 from gateway.engine import call
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels

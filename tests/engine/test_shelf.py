@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.catalog import Catalog, load_catalog
+from gateway.catalog.catalog import Catalog, load_catalog
 from gateway.engine import shelf as shelf_module
 from gateway.engine.loading import bytes_on_disk
 from tests.engine import tiny

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from gateway.catalog import AdapterCard
+from gateway.catalog.cards import AdapterCard
 from tests.engine import tiny
 
 WITHOUT = {"pixart_sigma"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard
+from gateway.catalog.cards import AdapterCard, EndpointCard
+from gateway.catalog.catalog import Catalog
 from gateway.engine import call
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline

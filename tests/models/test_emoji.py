@@ -20,7 +20,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.images.encode import read_text
-from gateway.receipt import read_receipt
+from gateway.images.receipt import read_receipt
 from gateway.settings import Settings
 
 ROOT = Path(__file__).parents[2]

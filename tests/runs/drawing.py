@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes, Steps
+from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes, Steps
+from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import EngineStatus
 from gateway.errors import Overloaded
 from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone

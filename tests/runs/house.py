@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.keys import KeyStore
+from gateway.accounts.keys import KeyStore
 from gateway.runs.batches.records import Answer, Batch, Line
 from gateway.runs.perform import Equipment
 from gateway.runs.records import Order, Run

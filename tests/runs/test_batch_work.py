@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.accounts.keys import KeyStore
 from gateway.errors import NotFound
-from gateway.keys import KeyStore
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Answer, Batch, Line
 from gateway.runs.perform import Equipment

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.accounts.keys import KeyStore
 from gateway.job import Event, Job
-from gateway.keys import KeyStore
 from gateway.runs.ordering import Wanted
 from gateway.runs.places import Place, beginning
 from gateway.runs.records import Order

@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gateway.catalog import Catalog, load_catalog
+from gateway.accounts.keys import KeyStore
+from gateway.catalog.catalog import Catalog, load_catalog
 from gateway.engine.local import LocalEngine
-from gateway.keys import KeyStore
 from gateway.runs.graph.values import Draft
 from gateway.runs.library import File
 from gateway.runs.perform import Equipment

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gateway.keys import KeyStore
+from gateway.accounts.keys import KeyStore
 from gateway.runs.database import is_dead, take_slot
 from gateway.runs.pictures import decode
 from gateway.runs.records import Order

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.keys import KeyStore
+from gateway.accounts.keys import KeyStore
 from gateway.runs import webhooks
 from gateway.runs.runs import Runs
 from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status

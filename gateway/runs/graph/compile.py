@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import Catalog
+from gateway.catalog.catalog import Catalog
 from gateway.runs.graph import conditioning, externals, imaging, loading, sampling
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.literals import is_link, literal

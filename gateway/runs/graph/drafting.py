@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import EndpointCard
+from gateway.catalog.cards import EndpointCard
 from gateway.runs.graph.names import is_flow, is_xl
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.samplers import (

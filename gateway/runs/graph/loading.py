@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import Catalog, EndpointCard
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog
 from gateway.job import AdapterUse
 from gateway.runs.graph.names import (
     adapter_named,

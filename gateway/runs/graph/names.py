@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard
+from gateway.catalog.cards import AdapterCard, EndpointCard
+from gateway.catalog.catalog import Catalog
 
 FLOW_CLIPS = frozenset({"flux", "flux2", "sd3", "chroma", "lumina2", "qwen_image"})
 _FLOW_WORDS = ("flux", "stable-diffusion-3", "sd3", "qwen", "z-image", "zimage", "lumina")

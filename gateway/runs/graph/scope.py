@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gateway.catalog import Catalog
+from gateway.catalog.catalog import Catalog
 from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.values import Draft
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import EndpointCard
+from gateway.catalog.cards import EndpointCard
 from gateway.job import AdapterUse, Matting
 
 MAX_IMAGES = 64

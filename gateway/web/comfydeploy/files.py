@@ -14,7 +14,7 @@ from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import new_file
 from gateway.web.comfydeploy.wire import Asking, House
-from gateway.web.schema import of_runs
+from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 MAX_UPLOAD_BYTES = 250 * 2**20

@@ -8,9 +8,9 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from gateway.catalog import Catalog, Model
-from gateway.convert import convert, decode_json
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidValue, NotFound
+from gateway.outside.values import convert, decode_json
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import InputDefinition, definitions
 from gateway.runs.library import Deployment, Workflow
@@ -20,7 +20,7 @@ from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy.models import model_inputs, model_object
 from gateway.web.comfydeploy.wire import Asker, Asking, House
-from gateway.web.schema import of_runs
+from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog import Model
+from gateway.catalog.catalog import Model
 from gateway.intake import MAX_SEED, NAMED_SIZES
 from gateway.runs.graph.externals import PREFIX, InputDefinition
 

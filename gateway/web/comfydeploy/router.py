@@ -10,12 +10,12 @@ from litestar.types import ControllerRouterHandler
 from gateway.errors import NotFound, NotOffered
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
-from gateway.web.addresses import public_base
-from gateway.web.auth import Doorkeeper
 from gateway.web.comfydeploy import files, library
 from gateway.web.comfydeploy import runs as run_routes
 from gateway.web.comfydeploy.faults import PREFIX
 from gateway.web.comfydeploy.wire import Asker
+from gateway.web.door.addresses import public_base
+from gateway.web.door.auth import Doorkeeper
 
 AnyRequest = Request[Any, Any, Any]
 ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]

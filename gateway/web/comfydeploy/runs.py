@@ -7,8 +7,8 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from gateway.convert import decode_json
 from gateway.errors import Conflict, DeadlineExceeded, GenerationFailed, InvalidRequest, NotFound
+from gateway.outside.values import decode_json
 from gateway.runs.records import Run
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
@@ -16,7 +16,7 @@ from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
 from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
-from gateway.web.schema import of_runs
+from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 EVENTS = "text/event-stream"

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import msgspec
 from litestar.di import NamedDependency
 
-from gateway.catalog import Model
-from gateway.convert import convert
+from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidType
+from gateway.outside.values import convert
 from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs

@@ -7,14 +7,14 @@ from litestar import Request, get, post
 from litestar.params import FromPath, FromQuery
 from msgspec import Meta
 
-from gateway.convert import convert
 from gateway.errors import InvalidValue
+from gateway.outside.values import convert
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Batch, Fault, Status
-from gateway.web.addresses import public_base
-from gateway.web.desk import Desk, read_json
+from gateway.web.door.addresses import public_base
+from gateway.web.door.desk import Desk, read_json
+from gateway.web.door.schema import documented, refusals
 from gateway.web.openai.files import ends, page_size, runs_of
-from gateway.web.schema import documented, refusals
 
 AnyRequest = Request[Any, Any, Any]
 ENDPOINTS = ("/v1/images/generations", "/v1/images/edits")

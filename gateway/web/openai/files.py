@@ -14,8 +14,8 @@ from msgspec import UNSET, UnsetType
 from gateway.errors import InvalidType, InvalidValue, MissingParameter, OutOfRange, TooLarge
 from gateway.runs.batches.records import KeptFile
 from gateway.runs.runs import Runs
-from gateway.web.desk import Desk, read_form
-from gateway.web.schema import documented_form, refusals
+from gateway.web.door.desk import Desk, read_form
+from gateway.web.door.schema import documented_form, refusals
 
 AnyRequest = Request[Any, Any, Any]
 MAX_FILE_BYTES = 200 * 2**20

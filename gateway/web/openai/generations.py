@@ -7,13 +7,14 @@ import msgspec
 from litestar import Request, Response, post
 from msgspec import UNSET
 
-from gateway.convert import convert
+from gateway.accounts.limits import Caller
 from gateway.intake import read_request, to_job
 from gateway.job import Job
+from gateway.outside.values import convert
 from gateway.studio import Picture
-from gateway.web.auth import Caller
-from gateway.web.desk import Asked, Desk, read_json
-from gateway.web.friendli import answer_container, is_container_client
+from gateway.web.door.desk import Asked, Desk, read_json
+from gateway.web.door.schema import documented
+from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
 from gateway.web.openai.wire import (
     ImageGenerationBody,
@@ -25,7 +26,6 @@ from gateway.web.openai.wire import (
     folded_body,
     resample_headers,
 )
-from gateway.web.schema import documented
 
 
 def routes(desk: Desk) -> list[Any]:

@@ -9,13 +9,13 @@ import msgspec
 from litestar.response import Stream
 from msgspec import UNSET, UnsetType
 
+from gateway.accounts.limits import Caller
 from gateway.errors import GatewayError, UnsupportedValue
+from gateway.images.receipt import Receipt
 from gateway.job import Job, StepDone
-from gateway.receipt import Receipt
 from gateway.studio import Picture, PreviewPicture, Rendering
-from gateway.web.auth import Caller
-from gateway.web.desk import Asked, Desk
-from gateway.web.faults import envelope
+from gateway.web.door.desk import Asked, Desk
+from gateway.web.door.faults import envelope
 from gateway.web.openai.wire import Usage, Wanted, background_of, base64_text, resample_headers
 
 PING = b": ping\n\n"

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.errors import InvalidValue, UnsupportedValue
+from gateway.images.receipt import Receipt
 from gateway.intake import fold
 from gateway.job import Job
-from gateway.receipt import Receipt
 from gateway.studio import Format, Rendering
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from gateway.catalog import (
+from gateway.catalog.cards import (
     AdapterCard,
-    Catalog,
     EndpointCard,
     FusedLora,
     Guidance,
@@ -12,6 +11,7 @@ from gateway.catalog import (
     Sizes,
     Steps,
 )
+from gateway.catalog.catalog import Catalog
 
 Graph = dict[str, Any]
 

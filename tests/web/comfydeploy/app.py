@@ -9,15 +9,15 @@ from litestar import Litestar, Request
 from litestar.exceptions import HTTPException
 from litestar.testing import TestClient
 
+from gateway.accounts.keys import KeyStore
 from gateway.errors import GatewayError, Unauthorized
-from gateway.keys import KeyStore
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.web.comfydeploy.files import PUBLIC_ROUTES
 from gateway.web.comfydeploy.router import comfydeploy_router
 from gateway.web.comfydeploy.wire import Asker
-from gateway.web.faults import answer_bug, answer_gateway_error, answer_http_exception
+from gateway.web.door.faults import answer_bug, answer_gateway_error, answer_http_exception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import refuse
 

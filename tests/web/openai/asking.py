@@ -7,7 +7,8 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from PIL import Image
 
-from gateway.catalog import AdapterCard, Catalog, EndpointCard, Sizes
+from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
+from gateway.catalog.catalog import Catalog
 
 PATH = "/v1/images/generations"
 Client = TestClient[Litestar]

@@ -12,8 +12,8 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from PIL import Image
 
+from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
-from gateway.keys import KeyStore
 from gateway.settings import Settings
 from tests.images.test_decode import saved
 from tests.runs.drawing import TestEngine, small_catalog

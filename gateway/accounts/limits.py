@@ -1,0 +1,96 @@
+"""Who asks, and how much they may ask for."""
+
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from gateway.accounts.keys import Key
+from gateway.catalog.catalog import Model
+from gateway.errors import Forbidden, OutOfRange, RateLimited
+from gateway.job import Priority
+
+MINUTE = 60.0
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Whoever sent a request; `key` is None where anyone may ask."""
+
+    key: Key | None = None
+    priority: Priority = "interactive"
+
+    @property
+    def id(self) -> str:
+        """What the caller's work is accounted to."""
+        return self.key.id if self.key else ""
+
+    def may_use(self, model: Model) -> bool:
+        """Whether the key allows a model, or its endpoint."""
+        if self.key is None or not self.key.models:
+            return True
+        return model.id in self.key.models or model.endpoint.id in self.key.models
+
+    def check_may_use(self, model: Model) -> None:
+        """Refuse a model that the key does not allow.
+
+        Raises:
+            Forbidden: naming the model.
+        """
+        if not self.may_use(model):
+            raise Forbidden(f"This API key may not use the model `{model.id}`.", param="model")
+
+
+class Limits:
+    """Counts requests and samples per key, and refuses what is over."""
+
+    def __init__(self) -> None:
+        self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._samples: Counter[tuple[str, Priority]] = Counter()
+
+    def count_request(self, caller: Caller) -> None:
+        """Let a request count towards its key's minute; a batch's lines do not.
+
+        Raises:
+            RateLimited: the key has had its requests of this minute.
+        """
+        limit = caller.key.requests_per_minute if caller.key else None
+        if limit is None or caller.priority == "batch":
+            return
+        now, asked = time.monotonic(), self._asked[caller.id]
+        while asked and asked[0] <= now - MINUTE:
+            asked.popleft()
+        if len(asked) >= limit:
+            raise RateLimited(
+                f"Rate limit reached for requests: limit {limit} per minute.",
+                retry_after_seconds=(asked[0] + MINUTE - now) if asked else MINUTE,
+            )
+        asked.append(now)
+
+    @contextmanager
+    def permit(self, caller: Caller, num_samples: int) -> Iterator[None]:
+        """Hold a key's samples while they are drawn; its batches take no room from the rest.
+
+        Raises:
+            OutOfRange: more at once than the key may ever have.
+            RateLimited: the key has too many in progress.
+        """
+        limit = caller.key.concurrent_samples if caller.key else None
+        if limit is not None and num_samples > limit:
+            raise OutOfRange("n", "integer", limit, num_samples, above=True)
+        if limit is not None and self._held(caller) + num_samples > limit:
+            raise RateLimited(
+                f"Rate limit reached for concurrent images: limit {limit}.",
+                retry_after_seconds=1,
+            )
+        self._samples[caller.id, caller.priority] += num_samples
+        try:
+            yield
+        finally:
+            self._samples[caller.id, caller.priority] -= num_samples
+
+    def _held(self, caller: Caller) -> int:
+        """A key's samples in progress that count against a new one."""
+        held = self._samples[caller.id, "interactive"]
+        return held + self._samples[caller.id, "batch"] if caller.priority == "batch" else held

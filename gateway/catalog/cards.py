@@ -1,0 +1,213 @@
+"""Cards: the TOML files that declare endpoints and adapters, field by field."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from gateway.job import Matting
+
+Positive = Annotated[int, Meta(ge=1)]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
+Route = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+CARD = "card.toml"
+
+
+class CardError(Exception):
+    """A card cannot be used; the message names file, key, value and what was wanted."""
+
+
+class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Denoising steps an endpoint takes."""
+
+    min: Positive = 1
+    max: Positive = 10
+    default: Positive = 4
+
+
+class Guidance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`guidance_scale` an endpoint takes; a distilled model wants its authors' one value."""
+
+    default: float | None = None
+    min: float = 0.0
+    max: float = 30.0
+
+
+class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Picture sizes in pixels.
+
+    `native` is the `[width, height]` the model was made for. Requested edges must lie in
+    `[min, max]` and are rounded to `multiple_of`; with `allowed` only those pairs are
+    rendered. With `resample`, any size up to `max` is answered by rendering the nearest
+    native aspect and resampling, and the response says so.
+    """
+
+    native: tuple[Positive, Positive] = (1024, 1024)
+    min: Positive = 256
+    max: Positive = 2048
+    multiple_of: Positive = 16
+    allowed: tuple[tuple[Positive, Positive], ...] = ()
+    resample: bool = False
+
+
+class Scheduler(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"cls": "class"}):
+    """A diffusers scheduler class that replaces the pipeline's, with config overrides."""
+
+    cls: str
+    config: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class FusedLora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A LoRA fused into the weights at load, such as a few-step distillation."""
+
+    source: str
+    weight_name: str | None = None
+    scale: float = 1.0
+
+
+class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One endpoint.
+
+    `source` is a hub id or a path relative to the card. `pipeline` names a diffusers class
+    where `model_index.json` should not decide; `edit_pipeline` one that edits images by
+    instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
+    those passed as None, `arguments_at` those for one number of steps only.
+    `matting` is how a transparent background is cut out, where the pictures' own is plain.
+    `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
+    """
+
+    id: Identifier
+    source: str = "."
+    description: str = ""
+    licence: str = "unknown"
+    homepage: str | None = None
+    revision: str | None = None
+    variant: str | None = None
+    pipeline: str | None = None
+    edit_pipeline: str | None = None
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    offload: Literal["none", "model", "group"] = "none"
+    low_memory: bool = True
+    steps: Steps = Steps()
+    guidance: Guidance = Guidance()
+    sizes: Sizes = Sizes()
+    scheduler: Scheduler | None = None
+    fused: tuple[FusedLora, ...] = ()
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    arguments_at: dict[int, dict[str, Any]] = msgspec.field(default_factory=dict)
+    edits: bool = True
+    matting: Matting | None = None
+    aliases: tuple[str, ...] = ()
+    path: Path | None = None
+    """The card's own file; set on loading, not written by hand."""
+
+    @property
+    def location(self) -> str:
+        """The local folder of the weights where there is one, else the hub id."""
+        local = self.folder / self.source
+        return str(local.resolve()) if local.exists() else self.source
+
+    def call_arguments(self, num_inference_steps: int) -> dict[str, Any]:
+        """Extra keyword arguments of the pipeline's call at a number of steps."""
+        unset = dict.fromkeys(self.unset)
+        return unset | self.arguments | self.arguments_at.get(num_inference_steps, {})
+
+    @property
+    def folder(self) -> Path:
+        """Where the card lies."""
+        return self.path.parent if self.path else Path.cwd()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `source` is a path rather than a hub id."""
+        return (self.folder / self.source).exists()
+
+
+class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One LoRA on an endpoint. `source` is a safetensors file beside the card, or a hub id."""
+
+    endpoint: Identifier
+    route: Route
+    source: str
+    weight_name: str | None = None
+    revision: str | None = None
+    description: str = ""
+    licence: str = "unknown"
+    scale: float = 1.0
+    scale_range: tuple[float, float] = (-4.0, 4.0)
+    trigger_words: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    path: Path | None = None
+    """The card's own file, or the bare safetensors file; set on loading."""
+
+    @property
+    def id(self) -> str:
+        """The model id that selects this adapter."""
+        return f"{self.endpoint}:{self.route}"
+
+    @property
+    def file(self) -> Path | None:
+        """The local safetensors file, or None where `source` is a hub id."""
+        local = (self.path.parent if self.path else Path.cwd()) / self.source
+        return local.resolve() if local.exists() else None
+
+
+Card = TypeVar("Card", EndpointCard, AdapterCard)
+
+
+def read_card(path: Path, kind: type[Card]) -> Card:
+    """Read a card and check what its fields mean together.
+
+    Raises:
+        CardError: naming the file, the key, the value and what was wanted.
+    """
+    try:
+        card = msgspec.toml.decode(path.read_bytes(), type=kind)
+    except msgspec.ValidationError as error:
+        raise CardError(_explained(path, error)) from None
+    except msgspec.DecodeError as error:
+        raise CardError(f"{path}: not valid TOML: {error}") from None
+    if card.path is not None:
+        raise CardError(f"{path}: key 'path' is not one to write")
+    _check(path, card)
+    return msgspec.structs.replace(card, path=path)
+
+
+def _explained(path: Path, error: msgspec.ValidationError) -> str:
+    """The fault with its key and value: msgspec says what was wanted and at which key."""
+    wanted, _, at = str(error).partition(" - at `$")
+    key = at.rstrip("`").lstrip(".")
+    value: Any = msgspec.toml.decode(path.read_bytes())
+    for part in key.replace("[", ".[").split("."):
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.strip("[]").isdigit():
+            value = value[int(part.strip("[]"))]
+    shown = f" = {value!r}" if key else ""
+    return f"{path}: key '{key or 'top level'}'{shown}: {wanted}"
+
+
+def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
+    if isinstance(card, EndpointCard):
+        steps = card.steps
+        if not steps.min <= steps.default <= steps.max:
+            raise CardError(
+                f"{path}: key 'steps.default' = {steps.default}: "
+                f"wanted between steps.min {steps.min} and steps.max {steps.max}"
+            )
+        if ":" in card.id:
+            raise CardError(f"{path}: key 'id' = {card.id!r}: wanted no colon")
+        return
+    low, high = card.scale_range
+    if not low <= card.scale <= high:
+        raise CardError(
+            f"{path}: key 'scale' = {card.scale}: wanted within scale_range [{low}, {high}]"
+        )
+    if not card.source.endswith(".safetensors") and (path.parent / card.source).is_file():
+        raise CardError(
+            f"{path}: key 'source' = {card.source!r}: wanted a .safetensors file; "
+            "pickled weights are refused"
+        )

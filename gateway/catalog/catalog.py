@@ -1,0 +1,175 @@
+"""The catalogue: which endpoints and adapters there are, and the ids they answer to.
+
+`models/` holds `<id>.toml` or `<folder>/card.toml` (weights beside the card);
+`adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
+`<route>.safetensors` that needs no card.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from gateway.catalog.cards import CARD, AdapterCard, CardError, EndpointCard, read_card
+from gateway.errors import ModelNotFound
+
+
+class Model(msgspec.Struct, frozen=True):
+    """What a model id means: an endpoint, and an adapter of it where the id names one."""
+
+    endpoint: EndpointCard
+    adapter: AdapterCard | None = None
+
+    @property
+    def id(self) -> str:
+        """The canonical id."""
+        return self.adapter.id if self.adapter else self.endpoint.id
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """The endpoints and adapters that can be asked for.
+
+    `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
+    (`dall-e-3`) to one of ours.
+    """
+
+    endpoints: dict[str, EndpointCard]
+    adapters: dict[tuple[str, str], AdapterCard]
+    aliases: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def default(self) -> EndpointCard:
+        """The endpoint that answers a request naming no model: the first one served."""
+        return next(iter(self.endpoints.values()))
+
+    def resolve(self, model_id: str) -> Model:
+        """Find what an id means: exact first, else the longest endpoint id before a colon.
+
+        Raises:
+            ModelNotFound: the message names the endpoints, or the routes, that exist.
+        """
+        model_id = self.aliases.get(model_id, model_id)
+        if model_id in self.endpoints:
+            return Model(self.endpoints[model_id])
+        prefixes = [id for id in self.endpoints if model_id.startswith(f"{id}:")]
+        if not prefixes:
+            raise ModelNotFound(
+                f"The model `{model_id}` does not exist. "
+                f"Models served here: {_listed(self.endpoints)}."
+            )
+        endpoint = self.endpoints[max(prefixes, key=len)]
+        return Model(endpoint, self.adapter(endpoint.id, model_id[len(endpoint.id) + 1 :]))
+
+    def adapter(self, endpoint_id: str, route: str) -> AdapterCard:
+        """The adapter at a route of an endpoint.
+
+        Raises:
+            ModelNotFound: the message names the routes that exist.
+        """
+        try:
+            return self.adapters[endpoint_id, route]
+        except KeyError:
+            routes = self.routes(endpoint_id)
+            raise ModelNotFound(
+                f"The endpoint `{endpoint_id}` has no adapter `{route}`. "
+                f"Its adapters: {_listed(routes) if routes else 'none'}."
+            ) from None
+
+    def find_adapter(self, endpoint_id: str, name: str) -> AdapterCard:
+        """The adapter a client means: by route, by model id, or by a file name on its card.
+
+        Raises:
+            ModelNotFound: the message names the routes that exist.
+        """
+        route = name.removeprefix(f"{endpoint_id}:")
+        for (owner, _), card in self.adapters.items():
+            if owner == endpoint_id and name in card.aliases:
+                return card
+        return self.adapter(endpoint_id, route)
+
+    def routes(self, endpoint_id: str) -> list[str]:
+        """The adapter routes of an endpoint, sorted."""
+        return sorted(route for owner, route in self.adapters if owner == endpoint_id)
+
+    def models(self) -> list[Model]:
+        """Every endpoint followed by each of its adapters."""
+        found = []
+        for endpoint in self.endpoints.values():
+            found.append(Model(endpoint))
+            found += [
+                Model(endpoint, self.adapters[endpoint.id, route])
+                for route in self.routes(endpoint.id)
+            ]
+        return found
+
+    def served(self, ids: tuple[str, ...], aliases: dict[str, str]) -> "Catalog":
+        """The part of this catalogue that a server was asked to serve, in that order.
+
+        Raises:
+            CardError: an id, or an alias's target, is not in the catalogue.
+        """
+        for endpoint_id in ids:
+            if endpoint_id not in self.endpoints:
+                raise CardError(
+                    f"no card for endpoint '{endpoint_id}'; cards: {_listed(self.endpoints)}"
+                )
+        part = Catalog(
+            {endpoint_id: self.endpoints[endpoint_id] for endpoint_id in ids},
+            {key: card for key, card in self.adapters.items() if key[0] in ids},
+            aliases,
+        )
+        for alias, target in aliases.items():
+            try:
+                part.resolve(target)
+            except ModelNotFound as error:
+                raise CardError(f"alias '{alias}': {error.message}") from None
+        return part
+
+
+def load_catalog(models: tuple[Path, ...], adapters: tuple[Path, ...]) -> Catalog:
+    """Read every card under the given folders; a later folder's card wins over an earlier one's.
+
+    Raises:
+        CardError: a card is malformed, or a file is not where its card says.
+    """
+    endpoints: dict[str, EndpointCard] = {}
+    for folder in models:
+        endpoints.update((card.id, card) for card in _endpoint_cards(folder))
+    found: dict[tuple[str, str], AdapterCard] = {}
+    for folder in adapters:
+        found.update(((card.endpoint, card.route), card) for card in _adapter_cards(folder))
+    return Catalog(endpoints, found)
+
+
+def _endpoint_cards(folder: Path) -> list[EndpointCard]:
+    cards = [read_card(path, EndpointCard) for path in sorted(folder.glob("*.toml"))]
+    for inner in sorted(path for path in folder.glob("*/") if path.is_dir()):
+        if (inner / CARD).exists():
+            cards.append(read_card(inner / CARD, EndpointCard))
+        elif (inner / "model_index.json").exists():
+            cards.append(EndpointCard(id=inner.name, path=inner / CARD))
+    return cards
+
+
+def _adapter_cards(folder: Path) -> list[AdapterCard]:
+    cards = []
+    for path in sorted([*folder.glob("*/*.toml"), *folder.glob(f"*/*/{CARD}")]):
+        card = read_card(path, AdapterCard)
+        owner = path.relative_to(folder).parts[0]
+        if card.endpoint.replace("/", "--") != owner:
+            raise CardError(
+                f"{path}: key 'endpoint': '{card.endpoint}' lies in the folder of '{owner}'"
+            )
+        cards.append(card)
+    described = {card.file for card in cards} | {card.id for card in cards}
+    for path in sorted(folder.glob("*/*.safetensors")):
+        endpoint = path.parent.name.replace("--", "/")
+        if path.resolve() not in described and f"{endpoint}:{path.stem}" not in described:
+            cards.append(
+                AdapterCard(endpoint=endpoint, route=path.stem, source=path.name, path=path)
+            )
+    return cards
+
+
+def _listed(ids: object) -> str:
+    assert hasattr(ids, "__iter__")
+    return ", ".join(f"`{id}`" for id in ids)

@@ -1,0 +1,89 @@
+"""Whether an endpoint's weights are on this disk, and what they are; imports no torch."""
+
+from pathlib import Path
+
+import msgspec
+from httpx import HTTPError
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
+
+INDEX = "model_index.json"
+
+
+def index_file(card: EndpointCard) -> Path | None:
+    """The pipeline's `model_index.json`, in its folder or in the hub's cache."""
+    if card.is_local:
+        local = Path(card.location) / INDEX
+        return local if local.exists() else None
+    cached = try_to_load_from_cache(card.source, INDEX, revision=card.revision)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def pipeline_class(card: EndpointCard) -> str | None:
+    """The diffusers class that runs an endpoint, where the card or its weights tell."""
+    if card.pipeline:
+        return card.pipeline
+    index = index_file(card)
+    if index is None:
+        return None
+    name = msgspec.json.decode(index.read_bytes()).get("_class_name")
+    return str(name) if name else None
+
+
+def is_on_disk(card: EndpointCard) -> bool:
+    """Whether every component that `model_index.json` names has its folder here."""
+    index = index_file(card)
+    if index is None:
+        return False
+    parts = msgspec.json.decode(index.read_bytes())
+    named = [
+        name
+        for name, value in parts.items()
+        if not name.startswith("_") and isinstance(value, list) and value[0] is not None
+    ]
+    return all(any((index.parent / name).glob("*")) for name in named)
+
+
+def check_weights(card: EndpointCard) -> None:
+    """Make sure, before serving, that an endpoint's weights are here or can be fetched.
+
+    Raises:
+        CardError: they are not, and why.
+    """
+    if is_on_disk(card):
+        return
+    where = f"{card.path}: key 'source' = {card.source!r}"
+    if card.is_local or card.source.startswith((".", "/")):
+        raise CardError(f"{where}: wanted a folder with {INDEX} and every part it names")
+    try:
+        HfApi().model_info(card.source, revision=card.revision, timeout=10)
+    except GatedRepoError:
+        raise CardError(
+            f"{where}: the hub wants its licence accepted and a login (`hf auth login`)"
+        ) from None
+    except RepositoryNotFoundError:
+        raise CardError(f"{where}: neither a folder nor a repository on the hub") from None
+    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CardError(
+            f"{where}: the weights are not on this disk and the hub cannot be reached: {reason}"
+        ) from None
+
+
+def check_adapter(card: AdapterCard) -> None:
+    """Make sure, before serving, that an adapter's own file is where its card says.
+
+    Raises:
+        CardError: it is not. A hub id is fetched when it is first asked for.
+    """
+    if card.file is None and card.source.endswith(".safetensors"):
+        raise CardError(
+            f"{card.path}: key 'source' = {card.source!r}: wanted a file beside the card"
+        )

@@ -1,0 +1,231 @@
+"""Where a dialect's request becomes pictures: admit the caller, draw, wait as long as it takes."""
+
+import asyncio
+import hashlib
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import FormMultiDict
+
+from gateway.accounts.limits import Caller
+from gateway.catalog.catalog import Catalog, Model
+from gateway.errors import InvalidRequest, InvalidType, InvalidValue, UnsupportedMediaType
+from gateway.images.store import PictureStore
+from gateway.intake import Terms
+from gateway.job import Job, StepDone
+from gateway.outside.values import decode_json
+from gateway.settings import Settings
+from gateway.studio import Picture, PreviewPicture, Rendering, Studio
+from gateway.web.door.addresses import public_base
+from gateway.web.door.auth import Doorkeeper
+from gateway.web.door.flights import Flights
+from gateway.web.door.ledger import note
+from gateway.web.door.patience import HeartbeatResponse, wait_for
+
+Asked = Request[Any, Any, Any]
+Respond = Callable[[list[Picture]], Awaitable[bytes]]
+TIMEOUT_HEADER = "X-Request-Timeout"
+LINGER_SECONDS = 2.0
+"""How long work outlives a client that is known to try again: the SDKs' first backoff."""
+
+
+class Desk:
+    """What every dialect of the images API shares."""
+
+    def __init__(
+        self, studio: Studio, store: PictureStore, door: Doorkeeper, settings: Settings
+    ) -> None:
+        self.studio = studio
+        self.store = store
+        self.door = door
+        self.settings = settings
+        self._flights: Flights[list[Picture]] = Flights()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for."""
+        return self.studio.catalog
+
+    def admit(self, request: Asked) -> Caller:
+        """Who asks; counts towards the key's requests per minute."""
+        return self.door.admit(request)
+
+    def resolve(self, model_id: str | None, caller: Caller) -> Model:
+        """The model an id means, the default one for none.
+
+        Raises:
+            ModelNotFound: no such model.
+            Forbidden: the key may not use it.
+        """
+        catalog = self.catalog
+        model = catalog.resolve(model_id) if model_id else Model(catalog.default)
+        caller.check_may_use(model)
+        return model
+
+    def terms(self, request: Asked, caller: Caller, *, clamp_steps: bool = False) -> Terms:
+        """On what terms a caller's request is taken.
+
+        Raises:
+            InvalidValue: `X-Request-Timeout` is not a number of seconds.
+        """
+        return Terms(
+            owner=caller.id,
+            priority=caller.priority,
+            clamp_steps=clamp_steps,
+            timeout_seconds=_timeout_seconds(request),
+        )
+
+    async def answer(
+        self,
+        request: Asked,
+        caller: Caller,
+        job: Job,
+        rendering: Rendering,
+        respond: Respond,
+        headers: dict[str, str],
+    ) -> Response[Any]:
+        """Draw a job and answer with what `respond` makes of the pictures.
+
+        A client that waits long for JSON is sent signs of life, which would spoil a
+        picture's bytes; one that leaves cancels the work. Who named a deadline waits until
+        then, and a batch waits for anything: their answers keep their status to the end.
+        """
+        is_json = "content-type" not in headers
+        is_patient = job.deadline is not None or caller.priority == "batch"
+        patience = self.settings.heartbeat_seconds if is_json and not is_patient else None
+        self.log_job(request, job)
+        async with AsyncExitStack() as held:
+            work = await held.enter_async_context(
+                self._flights.aboard(
+                    await _flight_key(request, caller),
+                    lambda: self._draw(caller, job, rendering),
+                    is_retry=_is_retry(request) or await _names_its_seed(request),
+                    linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
+                )
+            )
+            body = asyncio.create_task(_body(work, respond))
+            held.callback(body.cancel)
+            if await wait_for(request, body, patience):
+                return _answered(body.result(), headers)
+            return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
+
+    async def keep(self, request: Asked, picture: Picture) -> str:
+        """Store a picture and return its absolute, signed URL."""
+        assert picture.format != "raw"
+        name = await self.store.put(picture.data, picture.format)
+        return public_base(request, self.settings) + self.store.url_path(name)
+
+    async def stream(
+        self, request: Asked, caller: Caller, job: Job, rendering: Rendering
+    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
+        """Draw a job and yield what comes; closing it cancels the work."""
+        self.log_job(request, job)
+        with self.door.limits.permit(caller, len(job.seeds)):
+            async with aclosing(self.studio.draw(job, rendering)) as drawn:
+                async for item in drawn:
+                    yield item
+
+    def log_job(self, request: Asked, job: Job) -> None:
+        """Put the facts of a job into the request's log line."""
+        model = ":".join([job.endpoint, *(use.route for use in job.adapters[:1])])
+        facts: dict[str, Any] = {
+            "model": model,
+            "seed": job.seeds[0],
+            "steps": job.num_inference_steps,
+            "n": len(job.seeds),
+            "key": job.owner or None,
+        }
+        if self.settings.log_prompts:
+            facts["prompt"] = job.prompt
+        note(request.scope, **facts)
+
+    async def _draw(self, caller: Caller, job: Job, rendering: Rendering) -> list[Picture]:
+        with self.door.limits.permit(caller, len(job.seeds)):
+            return await self.studio.draw_all(job, rendering)
+
+
+async def read_json(request: Asked) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        UnsupportedMediaType: the content type says it is something else.
+        InvalidRequest: it is not a JSON object.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"Unsupported content type: '{kind}'. This API method only accepts "
+            "'application/json' requests."
+        )
+    body = decode_json(await request.body())
+    if not isinstance(body, dict):
+        raise InvalidType("body", "an object", type(body).__name__)
+    return body
+
+
+async def read_form(request: Asked) -> FormMultiDict:
+    """The parts of a form.
+
+    Raises:
+        InvalidRequest: a name or a text in it is not UTF-8.
+    """
+    # Read whole first: the framework keeps the bytes, and others look at them again.
+    await request.body()
+    try:
+        return await request.form()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The form has text that is not UTF-8.") from None
+
+
+def _timeout_seconds(request: Asked) -> float | None:
+    """How long the client says it waits, in `X-Request-Timeout`."""
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise InvalidValue(TIMEOUT_HEADER, text, "seconds above 0")
+    return seconds
+
+
+def _answered(content: bytes, headers: dict[str, str]) -> Response[bytes]:
+    media_type = headers.pop("content-type", "application/json")
+    return Response(content, status_code=200, headers=headers, media_type=media_type)
+
+
+async def _body(work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
+    return await respond(await asyncio.shield(work))
+
+
+async def _flight_key(request: Asked, caller: Caller) -> str:
+    named = request.headers.get("idempotency-key", "")
+    digest = hashlib.sha256(await request.body()).hexdigest()
+    return "\n".join(
+        (caller.id, request.url.path, request.headers.get("accept", ""), named, digest)
+    )
+
+
+def _is_retry(request: Asked) -> bool:
+    count = request.headers.get("x-stainless-retry-count", "0")
+    return count not in ("", "0") or "idempotency-key" in request.headers
+
+
+async def _names_its_seed(request: Asked) -> bool:
+    """Whether the pictures are settled by the request, so that joining changes nothing."""
+    try:
+        given = msgspec.json.decode(await request.body())
+    except msgspec.DecodeError:
+        return False  # a form: its boundary is new each time, nothing could be joined
+    return isinstance(given, dict) and given.get("seed") not in (None, -1)
+
+
+def _tries_again(request: Asked) -> bool:
+    agent = request.headers.get("user-agent", "")
+    return agent.startswith("speakeasy-sdk/") or "x-stainless-lang" in request.headers

@@ -1,0 +1,54 @@
+"""Requests from inside: a batch's line, answered by the application like any client's."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from litestar.types import ASGIApp
+
+from gateway.runs.batches.records import Answer, Batch, Line
+from gateway.runs.batches.working import Ask
+from gateway.web.door.auth import BATCH_OWNER
+
+IN_LINE = {"response_format": "b64_json"}
+"""Unless a line says otherwise: URLs may have expired when its answer is read."""
+
+NOT_IN_LINE = ("timeout", "timeout_seconds")
+"""Nobody waits for a line; one that could not be in time would be asked again for a day."""
+
+
+def ask_inside(app: ASGIApp) -> Ask:
+    """A function that puts a batch's line to the application."""
+
+    async def ask(batch: Batch, line: Line) -> Answer:
+        async def owned(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"] = {BATCH_OWNER: batch.owner}
+            await app(scope, receive, send)
+
+        base = urlsplit(batch.base_url)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(owned),
+            base_url=f"{base.scheme}://{base.netloc}",
+            headers={"x-forwarded-prefix": base.path},
+            timeout=None,
+        ) as client:
+            answer = await client.post(
+                batch.endpoint,
+                content=msgspec.json.encode(_asked(line)),
+                headers={"content-type": "application/json"},
+            )
+        retry_after = answer.headers.get("retry-after")
+        return Answer(
+            answer.status_code,
+            answer.headers["x-request-id"],
+            answer.content,
+            float(retry_after) if retry_after else None,
+        )
+
+    return ask
+
+
+def _asked(line: Line) -> dict[str, Any]:
+    kept = {name: value for name, value in line.body.items() if name not in NOT_IN_LINE}
+    return IN_LINE | kept

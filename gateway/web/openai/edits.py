@@ -1,0 +1,182 @@
+"""Edits and variations: pictures in, pictures out, in OpenAI's and Friendli's dialects."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import msgspec
+from litestar import Request, Response, post
+
+from gateway.accounts.limits import Caller
+from gateway.catalog.catalog import Model
+from gateway.errors import UnsupportedValue
+from gateway.images.decode import as_mask, on_white, to_pixels
+from gateway.intake import GenerationRequest, Inputs, Terms, fold, read_request, to_job
+from gateway.job import Job
+from gateway.outside.values import convert
+from gateway.web.door.desk import Desk
+from gateway.web.door.schema import documented
+from gateway.web.door.uploads import Sources, Upload, check_size, decoded, read_upload
+from gateway.web.friendli import generations as friendli
+from gateway.web.friendli import wire as friendli_wire
+from gateway.web.openai.files import runs_of
+from gateway.web.openai.generations import answer_images
+from gateway.web.openai.stream import stream_images
+from gateway.web.openai.wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
+
+FAITHFUL_STRENGTH = 0.5
+"""What `input_fidelity: high` means to a pipeline that redraws by strength."""
+VARIATION_STRENGTH = 0.7
+VARIATION_PROMPT = ""
+
+
+class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
+    """`POST /v1/images/edits`, as JSON or as multipart with the same names.
+
+    `images` are `{image_url}` objects with a URL or data URL, or `{file_id}`; in multipart,
+    `image` or `image[]` are files. `mask` marks what to edit by transparency, or in white.
+    """
+
+    images: list[dict[str, str]] | None = None
+    mask: dict[str, str] | None = None
+    strength: float | None = None
+    input_fidelity: str | None = None
+
+
+def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
+    """The route handlers; `client` fetches pictures that requests name by URL."""
+
+    async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
+        async def read_file(file_id: str) -> bytes:
+            batches = runs_of(request).batches
+            file = await batches.file(file_id, caller.id)
+            check_size(file.size_bytes, "file_id")
+            return b"".join([piece async for piece in await batches.content(file)])
+
+        return await read_upload(request, Sources(client, desk.settings.fetch_urls, read_file))
+
+    @post(
+        ["/v1/images/edits", "/images/edits"],
+        status_code=200,
+        operation_class=documented(ImageEditBody, ImagesResponse, streams=True, multipart=True),
+        tags=["images"],
+    )
+    async def edit_images(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Redraw pictures, or the masked part of one, after a prompt."""
+        caller = desk.admit(request)
+        upload = await read(request, caller)
+        if friendli.is_container_client(request, upload.fields):
+            return await _answer_container(desk, request, caller, upload)
+        return await _answer_openai(desk, request, caller, upload)
+
+    @post(
+        ["/v1/images/variations", "/images/variations"],
+        status_code=200,
+        operation_class=documented(ImageEditBody, ImagesResponse, multipart=True),
+        tags=["images"],
+    )
+    async def vary_image(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Draw a picture again, a little differently."""
+        caller = desk.admit(request)
+        upload = await read(request, caller)
+        given = {name: value for name, value in upload.fields.items() if value is not None}
+        fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **given}
+        varied = msgspec.structs.replace(upload, fields=fields)
+        return await _answer_openai(desk, request, caller, varied, needs_prompt=False)
+
+    @post(
+        ["/dedicated/v1/images/edits", "/dedicated/images/edits"],
+        status_code=200,
+        operation_class=documented(
+            friendli_wire.DedicatedImageEditBody, friendli_wire.DedicatedImages, multipart=True
+        ),
+        tags=["friendli"],
+    )
+    async def edit_dedicated(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Redraw a picture; Friendli's dedicated endpoint."""
+        caller = desk.admit(request)
+        upload = await read(request, caller)
+        body = convert(fold(upload.fields), friendli_wire.DedicatedImageGenerationBody)
+        asked = read_request(upload.fields)
+        model = desk.resolve(body.model, caller)
+        job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
+        return await friendli.answer_dedicated(desk, request, caller, job, asked, body)
+
+    @post(
+        ["/container/v1/images/edits", "/container/images/edits"],
+        status_code=200,
+        operation_class=documented(
+            friendli_wire.ContainerImageEditBody, friendli_wire.ContainerImage, multipart=True
+        ),
+        tags=["friendli"],
+    )
+    async def edit_container(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Redraw a picture; Friendli's container."""
+        caller = desk.admit(request)
+        return await _answer_container(desk, request, caller, await read(request, caller))
+
+    return [edit_images, vary_image, edit_dedicated, edit_container]
+
+
+async def _answer_openai(
+    desk: Desk,
+    request: Request[Any, Any, Any],
+    caller: Caller,
+    upload: Upload,
+    *,
+    needs_prompt: bool = True,
+) -> Response[Any]:
+    body = convert(folded_body(upload.fields), ImageGenerationBody)
+    wanted = Wanted.of(body, request.headers.get("accept", ""))
+    asked = read_request(upload.fields, needs_prompt=needs_prompt)
+    if asked.strength is None and upload.fields.get("input_fidelity") == "high":
+        asked = msgspec.structs.replace(asked, strength=FAITHFUL_STRENGTH)
+    model = desk.resolve(asked.model, caller)
+    job = await _job(desk, asked, model, upload, desk.terms(request, caller))
+    if body.stream:
+        return await stream_images(desk, request, caller, job, wanted, "image_edit")
+    return await answer_images(desk, request, caller, job, wanted)
+
+
+async def _answer_container(
+    desk: Desk, request: Request[Any, Any, Any], caller: Caller, upload: Upload
+) -> Response[Any]:
+    body = convert(fold(upload.fields), friendli_wire.ContainerImageGenerationBody)
+    asked = read_request(upload.fields)
+    model = friendli.container_model(desk, body.model, caller)
+    job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
+    return await friendli.answer_container_job(desk, request, caller, job, asked, body)
+
+
+async def _job(
+    desk: Desk, asked: GenerationRequest, model: Model, upload: Upload, terms: Terms
+) -> Job:
+    """The job of an edit; its pictures are decoded off the event loop.
+
+    Raises:
+        UnsupportedValue: the endpoint cannot edit; the message names those that can.
+    """
+    card = model.endpoint
+    if not card.edits:
+        able = [f"`{other.id}`" for other in desk.catalog.endpoints.values() if other.edits]
+        raise UnsupportedValue(
+            f"The endpoint `{card.id}` cannot edit images. Endpoints that can: "
+            f"{', '.join(able) or 'none'}.",
+            param="model",
+        )
+    if len(upload.images) > 1 and card.edit_pipeline is None:
+        raise UnsupportedValue(
+            f"The endpoint `{card.id}` edits one image at a time.", param="image"
+        )
+    images, mask = await asyncio.to_thread(decoded, upload)
+    return to_job(
+        asked,
+        model,
+        desk.catalog,
+        desk.settings,
+        terms,
+        Inputs(
+            tuple(to_pixels(on_white(image)) for image in images),
+            to_pixels(as_mask(mask)) if mask else None,
+        ),
+    )

@@ -1,0 +1,101 @@
+"""What is served, as OpenAI's model list; each entry says what its endpoint takes."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, get
+from litestar.params import FromPath
+
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Model
+from gateway.errors import Forbidden
+from gateway.web.door.desk import Desk
+from gateway.web.door.faults import ErrorBody
+from gateway.web.door.schema import refusals
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """One id. Beyond OpenAI's four keys: what the endpoint's card says."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "gateway"
+    endpoint: str
+    adapter: str | None = None
+    alias_of: str | None = None
+    description: str = ""
+    licence: str = ""
+    steps: dict[str, int]
+    guidance_scale: dict[str, float | None]
+    native_size: str
+    sizes: dict[str, Any]
+    edits: bool = True
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """Every id there is."""
+
+    data: list[ModelCard]
+    object: str = "list"
+
+
+def routes(desk: Desk) -> list[Any]:
+    """The route handlers."""
+
+    @get(["/v1/models", "/models"], responses=refusals(), tags=["models"])
+    async def list_models(request: Request[Any, Any, Any]) -> ModelList:
+        """Every endpoint, every `endpoint:adapter`, and the aliases."""
+        caller = desk.admit(request)
+        catalog = desk.catalog
+        cards = [model_card(model) for model in catalog.models() if caller.may_use(model)]
+        for alias, target in catalog.aliases.items():
+            if caller.may_use(model := catalog.resolve(target)):
+                cards.append(msgspec.structs.replace(model_card(model), id=alias, alias_of=target))
+        return ModelList(cards)
+
+    @get(
+        ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
+        responses=refusals(404),
+        tags=["models"],
+    )
+    async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ModelCard:
+        """One model."""
+        caller = desk.admit(request)
+        wanted = model_id.lstrip("/")
+        model = desk.resolve(wanted, caller)
+        target = desk.catalog.aliases.get(wanted)
+        card = model_card(model)
+        return msgspec.structs.replace(card, id=wanted, alias_of=target) if target else card
+
+    @delete(
+        ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
+        status_code=200,
+        responses=refusals(403),
+        tags=["models"],
+    )
+    async def delete_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ErrorBody:
+        """Refused: models come and go with the catalogue's folders."""
+        desk.admit(request)
+        raise Forbidden(f"The model `{model_id.lstrip('/')}` belongs to this server's catalogue.")
+
+    return [list_models, get_model, delete_model]
+
+
+def model_card(model: Model) -> ModelCard:
+    """The wire form of a model."""
+    endpoint: EndpointCard = model.endpoint
+    shown = model.adapter or endpoint
+    width, height = endpoint.sizes.native
+    return ModelCard(
+        id=model.id,
+        endpoint=endpoint.id,
+        adapter=model.adapter.route if model.adapter else None,
+        description=shown.description,
+        licence=shown.licence,
+        steps=msgspec.structs.asdict(endpoint.steps),
+        guidance_scale=msgspec.structs.asdict(endpoint.guidance),
+        native_size=f"{width}x{height}",
+        sizes=msgspec.to_builtins(endpoint.sizes),
+        edits=endpoint.edits,
+    )

@@ -1,0 +1,56 @@
+"""Keys are shown once, kept as hashes, and followed by a server that is already running."""
+
+import base64
+import stat
+from pathlib import Path
+
+from standardwebhooks import Webhook
+
+from gateway.accounts.keys import KeyStore
+
+
+def test_a_key_is_found_by_its_secret_alone(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path)
+    key, secret = store.create("shop", models=("emoji",), requests_per_minute=5)
+    other, _ = store.create("other")
+    assert store.find(secret) == key
+    assert store.find(key.id) is None
+    assert store.find(key.hashed) is None
+    assert store.find("") is None
+    assert store.keys() == [key, other]
+    assert store.get(key.id) == key
+
+
+def test_the_folder_never_holds_a_secret(tmp_path: Path) -> None:
+    _, secret = KeyStore(tmp_path).create("shop")
+    for path in tmp_path.rglob("*"):
+        assert secret not in path.read_text()
+    assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
+
+
+def test_a_running_server_sees_what_another_process_changes(tmp_path: Path) -> None:
+    server, command_line = KeyStore(tmp_path), KeyStore(tmp_path)
+    assert server.keys() == []
+    key, secret = command_line.create("shop")
+    assert server.find(secret) == key
+    assert command_line.revoke(key.id)
+    assert server.find(secret) is None
+    assert server.keys() == []
+
+
+def test_only_a_key_that_is_there_is_revoked(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path)
+    key, _ = store.create("shop")
+    assert not store.revoke("nobody")
+    assert store.revoke(key.id)
+    assert not store.revoke(key.id)
+    assert store.get(key.id) is None
+
+
+def test_webhook_secrets_are_standard_and_differ(tmp_path: Path) -> None:
+    store = KeyStore(tmp_path)
+    made = [store.create(name)[0].webhook_secret for name in ("shop", "other")]
+    assert made[0] != made[1]
+    for secret in made:
+        assert 24 <= len(base64.b64decode(secret.removeprefix("whsec_"))) <= 64
+        Webhook(secret)

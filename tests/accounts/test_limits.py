@@ -1,0 +1,67 @@
+"""What a key may have at once, counted where the drawing begins and ends."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.accounts.keys import KeyStore
+from gateway.accounts.limits import Caller, Limits
+from gateway.errors import OutOfRange, RateLimited
+
+
+def limits_and_caller(data: Path, limit: int | None) -> tuple[Limits, Caller]:
+    keys = KeyStore(data)
+    key, _ = keys.create("shop", concurrent_samples=limit)
+    return Limits(), Caller(key)
+
+
+def test_samples_in_progress_are_bounded_and_given_back(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, 4)
+    with limits.permit(caller, 3):
+        with pytest.raises(RateLimited) as refused, limits.permit(caller, 2):
+            pytest.fail("five of four were let in")
+        assert refused.value.retry_after_seconds
+        assert refused.value.code == "rate_limit_exceeded"
+        with limits.permit(caller, 1):
+            pass
+    with limits.permit(caller, 4):
+        pass
+
+
+def test_a_failed_drawing_gives_its_samples_back(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, 1)
+    with pytest.raises(ZeroDivisionError), limits.permit(caller, 1):
+        raise ZeroDivisionError
+    with limits.permit(caller, 1):
+        pass
+
+
+def test_no_limit_and_no_key_are_not_counted_out(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, None)
+    with limits.permit(caller, 1000), limits.permit(caller, 1000), limits.permit(Caller(), 1000):
+        pass
+
+
+def test_one_keys_samples_are_not_anothers(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, 1)
+    other, _ = KeyStore(tmp_path).create("other", concurrent_samples=1)
+    with limits.permit(caller, 1), limits.permit(Caller(other), 1):
+        pass
+
+
+def test_a_keys_batches_take_no_room_from_its_people(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, 4)
+    batch = Caller(caller.key, "batch")
+    with limits.permit(batch, 4), limits.permit(caller, 4):
+        pass
+    with limits.permit(batch, 4), pytest.raises(RateLimited), limits.permit(batch, 1):
+        pytest.fail("batches went over the limit")
+    with limits.permit(caller, 3), pytest.raises(RateLimited), limits.permit(batch, 2):
+        pytest.fail("a batch took what people hold")
+
+
+def test_what_can_never_fit_is_not_worth_another_try(tmp_path: Path) -> None:
+    limits, caller = limits_and_caller(tmp_path, 4)
+    with pytest.raises(OutOfRange) as refused, limits.permit(caller, 5):
+        pytest.fail("five of four were let in")
+    assert (refused.value.status, refused.value.param) == (400, "n")

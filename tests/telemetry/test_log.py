@@ -1,0 +1,40 @@
+"""The log is JSON, a line a record, whoever writes it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+LOGGING = """
+import logging, structlog
+from gateway.telemetry.log import configure_logs
+configure_logs()
+structlog.contextvars.bind_contextvars(request_id="req_1")
+structlog.get_logger().info("drawn", seed=7)
+logging.getLogger("uvicorn.error").info("Started %s", "here")
+logging.getLogger("uvicorn.access").info("an access line")
+structlog.get_logger().debug("a detail")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("other").exception("broke\\nin two")
+"""
+
+
+def lines() -> list[dict[str, Any]]:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOGGING], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == ""
+    return [json.loads(line) for line in ran.stderr.splitlines()]
+
+
+def test_every_record_is_one_object_with_the_requests_id() -> None:
+    drawn, started, broke = lines()
+    assert (drawn["event"], drawn["seed"], drawn["level"]) == ("drawn", 7, "info")
+    assert (started["event"], started["level"]) == ("Started here", "info")
+    assert (broke["event"], broke["level"]) == ("broke\nin two", "error")
+    assert "ZeroDivisionError" in broke["exception"]
+    for line in (drawn, started, broke):
+        assert line["request_id"] == "req_1"
+        assert line["timestamp"].endswith("Z")

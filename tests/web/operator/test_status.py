@@ -1,0 +1,67 @@
+"""The operator's snapshot: what runs, and what was asked lately."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from gateway.accounts.keys import KeyStore
+from gateway.app import create_app
+from gateway.catalog.cards import EndpointCard, Sizes
+from gateway.catalog.catalog import Catalog
+from gateway.settings import Settings
+from gateway.telemetry.recent import NUM_KEPT
+from tests.runs.drawing import TestEngine
+
+Client = TestClient[Litestar]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    tiny = EndpointCard(id="tiny", sizes=Sizes(native=(64, 64), min=32, max=256, multiple_of=8))
+    settings = Settings(endpoints=("tiny",), data=tmp_path, max_batch=8, max_waiting=16)
+    with TestClient(create_app(settings, TestEngine(), Catalog({"tiny": tiny}, {}))) as client:
+        yield client
+
+
+def test_it_tells_the_engine_and_its_bounds(client: Client) -> None:
+    snapshot = client.get("/status.json").json()
+    assert snapshot["endpoints"] == ["tiny"]
+    assert (snapshot["max_batch"], snapshot["max_waiting"]) == (8, 16)
+    assert snapshot["engine"]["num_running"] == 0
+    assert snapshot["uptime_seconds"] >= 0
+
+
+def test_requests_for_work_are_kept_newest_first(client: Client) -> None:
+    asked = {"prompt": "a secret wish", "n": 2, "num_inference_steps": 3}
+    client.post("/v1/images/generations", json=asked)
+    client.post("/v1/images/generations", json={"prompt": "", "model": "tiny"})
+    client.get("/v1/models")
+    refused, drawn = client.get("/status.json").json()["recent"]
+    assert (refused["status"], refused["model"]) == (400, None)
+    assert (drawn["status"], drawn["model"]) == (200, "tiny")
+    assert (drawn["n"], drawn["num_inference_steps"]) == (2, 3)
+    assert drawn["seconds"] > 0
+    assert "secret" not in client.get("/status.json").text
+
+
+def test_old_requests_are_forgotten(client: Client) -> None:
+    for _ in range(NUM_KEPT + 5):
+        client.post("/v1/images/generations", json={})
+    assert len(client.get("/status.json").json()["recent"]) == NUM_KEPT
+
+
+def test_a_key_is_asked_for_but_not_used_up(client: Client, tmp_path: Path) -> None:
+    _, secret = KeyStore(tmp_path).create("operator", requests_per_minute=1)
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert client.get("/status.json").status_code == 401
+    assert [client.get("/status.json", headers=headers).status_code for _ in range(3)] == [200] * 3
+
+
+def test_each_step_is_told_in_a_comment_that_other_clients_skip(client: Client) -> None:
+    asked = {"prompt": "a cat", "num_inference_steps": 2, "stream": True}
+    stream = client.post("/v1/images/generations", json=asked).text
+    assert ": step 1/2 of 0\n\n" in stream
+    assert ": step 2/2 of 0\n\n" in stream

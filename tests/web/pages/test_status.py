@@ -1,0 +1,40 @@
+"""The operator's page follows a gateway that works."""
+
+import re
+
+from playwright.sync_api import Browser, expect
+
+from tests.web.pages.browsing import generate, open_page
+
+
+def test_it_shows_what_is_loaded_and_what_was_asked(browser: Browser, gateway: str) -> None:
+    with open_page(browser, f"{gateway}/") as page:
+        generate(page, "a red apple", Steps="3", Pictures="2")
+        page.get_by_role("link", name="Status").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
+        endpoint = page.locator("#endpoints tr", has_text="emoji")
+        expect(endpoint).to_contain_text("StableDiffusionPipeline")
+        latest = page.locator("#recent tr").first
+        expect(latest).to_contain_text(re.compile("POST /v1/images/generations.*emoji.*2.*3.*200"))
+        expect(page.locator("#step")).to_have_text(re.compile(r"^\d+ ms$"))
+        assert page.locator("#batches rect").count() > 0
+
+
+def test_it_is_live(browser: Browser, gateway: str) -> None:
+    with open_page(browser, f"{gateway}/status") as status:
+        expect(status.get_by_role("heading", level=1)).to_have_text("Ready")
+        before = status.locator("#recent").text_content()
+        with open_page(browser, f"{gateway}/") as page:
+            generate(page, "a blue circle")
+        expect(status.locator("#recent")).not_to_have_text(before or "")
+
+
+def test_a_gateway_that_went_away_is_said_to_be_gone(browser: Browser, gateway: str) -> None:
+    with open_page(browser, f"{gateway}/status", refused=True) as page:
+        expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
+        page.route("**/status.json", lambda route: route.abort())
+        expect(page.get_by_role("heading", level=1)).to_have_text("No answer")
+        expect(page.get_by_role("alert")).to_contain_text("does not answer")
+        page.unroute("**/status.json")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
+        expect(page.get_by_role("alert")).to_be_hidden()
