@@ -19,7 +19,8 @@ from gateway.errors import GatewayError
 from gateway.images.receipt import receipt_of, receipt_text
 from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
-from gateway.outside.guard import Guard, guarded_client
+from gateway.outside.guard import Guard
+from gateway.outside.outbound import Outbound
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
@@ -60,7 +61,7 @@ def create_app(
     door = Doorkeeper(settings, keys)
     desk = Desk(studio, store, door, settings)
     recent = RecentRequests()
-    fetcher = guarded_client(Guard(settings.url_allow))
+    outbound = Outbound(Guard(settings.url_allow))
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
@@ -82,13 +83,12 @@ def create_app(
                     await task
             await engine.stop(settings.grace_seconds)
             studio.close()
-            await fetcher.aclose()
 
     app = Litestar(
         route_handlers=[
             *generations.routes(desk),
             *friendli.routes(desk),
-            *edits.routes(desk, fetcher),
+            *edits.routes(desk, outbound),
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),

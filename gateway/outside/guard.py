@@ -1,25 +1,31 @@
-"""Fetching URLs that clients name, without becoming their door into a private network.
+"""Which URLs that clients name may be asked, so that none is a door into a private network.
 
-Only http and https; the address a host resolves to is checked when it is connected to, and
-the connection goes to that very address, so that a name cannot resolve differently a
-moment later. Every redirect passes the same door.
+Only http and https. A literal address is judged at once, in whatever spelling; a name is
+judged by every address that it has when it is connected to.
 """
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 
 from gateway.errors import InvalidRequest
+from gateway.outside.networks import Address, Network, closed_as
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MAX_URL_CHARACTERS = 8192
+LOOKUPS_AT_ONCE = 64
+"""In threads of their own: a name server that does not answer holds up nothing else."""
 
-MAX_REDIRECTS = 5
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_LOOPBACK = ipaddress.ip_address("127.0.0.1")
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+_NUMBER = re.compile(r"(^|\.)([0-9]+|0x[0-9a-f]*)\.?$")
+_MISREAD = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 class UrlRefused(InvalidRequest):
@@ -37,32 +43,26 @@ class Guard:
     def __init__(self, allow: Iterable[str] = ()) -> None:
         self.hosts: set[str] = set()
         self.networks: list[Network] = []
+        self._resolvers = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="resolve")
         for entry in allow:
             try:
                 self.networks.append(ipaddress.ip_network(entry, strict=False))
             except ValueError:
-                self.hosts.add(entry.lower())
+                self.hosts.add(entry.lower().rstrip("."))
 
-    def check_url(self, url: str) -> None:
-        """Refuse what can be refused before anything is resolved.
+    def check_url(self, url: str) -> httpx.URL:
+        """Refuse what can be refused before anything is resolved; the URL as it is to be asked.
 
         Raises:
             UrlRefused: not http(s), no host, or a literal address that is forbidden.
         """
-        try:
-            parts = urlsplit(url)
-            host, _port = parts.hostname, parts.port
-        except ValueError:
-            raise UrlRefused(f"'{url[:200]}' is not a URL.") from None
-        if parts.scheme not in ("http", "https") or not host:
-            raise UrlRefused(f"'{url[:200]}' is not an http or https URL.")
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            if host == "localhost" and host not in self.hosts:
-                self.check_address(host, ipaddress.ip_address("127.0.0.1"))
-            return
-        self.check_address(host, address)
+        parsed = _parsed(url)
+        host = parsed.raw_host.decode()
+        if address := _LOOPBACK if _is_localhost(host) else _literal(host):
+            self.check_address(host, address)
+        elif _NUMBER.search(host) or not _NAME.fullmatch(host):
+            raise UrlRefused(f"{url[:200]!r} names no host.")
+        return parsed
 
     def check_address(self, host: str, address: Address) -> None:
         """Refuse an address that is not on the public internet, unless it is allowed.
@@ -70,12 +70,12 @@ class Guard:
         Raises:
             UrlRefused: the message names the setting that would allow it.
         """
-        if host.lower() in self.hosts or any(address in network for network in self.networks):
+        name = host.lower().rstrip(".")
+        if name in self.hosts or any(address in network for network in self.networks):
             return
-        inner = _embedded(address)
-        if not inner.is_global or inner.is_multicast or inner.is_reserved:
+        if what := closed_as(address):
             raise UrlRefused(
-                f"'{host}' is at {address}, which is not a public address. "
+                f"'{host}' is at {address} ({what}), which is not a public address. "
                 "The setting url_allow can permit it."
             )
 
@@ -87,88 +87,43 @@ class Guard:
         """
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(self._resolvers, _addresses, host, port)
         except (OSError, UnicodeError):
             raise UrlRefused(f"The host '{host}' is not known.") from None
-        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-        for address in addresses:
+        for address in found:
             self.check_address(host, address)
-        return str(addresses[0])
+        return str(found[0])
 
 
-def _embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one is a wrapping of."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        return address.ipv4_mapped or address.sixtofour or address
-    return address
+def _parsed(url: str) -> httpx.URL:
+    """A URL as the client reads it, without what other readers would read differently."""
+    if len(url) > MAX_URL_CHARACTERS:
+        raise UrlRefused(f"A URL may have up to {MAX_URL_CHARACTERS} characters.")
+    with suppress(httpx.InvalidURL, UnicodeError, ValueError):
+        parsed = httpx.URL(url)
+        has_port = parsed.port is None or 0 < parsed.port < 2**16
+        is_web = parsed.scheme in ("http", "https") and parsed.raw_host
+        if is_web and has_port and not _MISREAD.search(url):
+            return parsed
+    raise UrlRefused(f"{url[:200]!r} is not an http or https URL.")
 
 
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """Connects to the address that was checked, under the name that was asked for."""
-
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
-        self._inner = httpx.AsyncHTTPTransport(retries=0)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; redirects come back here one by one."""
-        url = request.url
-        self.guard.check_url(str(url))
-        port = url.port or (443 if url.scheme == "https" else 80)
-        address = await self.guard.resolve(url.host, port)
-        pinned = httpx.Request(
-            request.method,
-            url.copy_with(host=address),
-            headers=request.headers,
-            stream=request.stream,
-            extensions=request.extensions | {"sni_hostname": url.host},
-        )
-        return await self._inner.handle_async_request(pinned)
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._inner.aclose()
+def _literal(host: str) -> Address | None:
+    """The address that a host is, in whatever spelling: 127.1, 0x7f000001, 0177.0.0.1, …"""
+    if ":" in host and "%" not in host:
+        with suppress(ValueError):
+            return ipaddress.IPv6Address(host)
+    if _NUMBER.search(host):
+        with suppress(OSError):
+            return ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
+    return None
 
 
-def guarded_client(guard: Guard) -> httpx.AsyncClient:
-    """A client whose every connection passes the guard; the environment's proxies are ignored."""
-    return httpx.AsyncClient(
-        transport=GuardedTransport(guard), trust_env=False, max_redirects=MAX_REDIRECTS
-    )
+def _is_localhost(host: str) -> bool:
+    name = host.rstrip(".")
+    return name == "localhost" or name.endswith(".localhost")
 
 
-async def fetch(
-    client: httpx.AsyncClient, url: str, *, max_bytes: int, timeout_seconds: float = 30
-) -> bytes:
-    """The body at a URL, following redirects.
-
-    Raises:
-        UrlRefused: forbidden, unreachable, too slow, too large, or not answered with a 2xx.
-    """
-    try:
-        async with (
-            asyncio.timeout(timeout_seconds),
-            client.stream("GET", url, follow_redirects=True) as response,
-        ):
-            if not response.is_success:
-                raise UrlRefused(f"'{url[:200]}' answered {response.status_code}.")
-            return await _read(response, url, max_bytes)
-    except TimeoutError:
-        raise UrlRefused(f"'{url[:200]}' took over {timeout_seconds:g} s.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UrlRefused(f"'{url[:200]}' could not be fetched: {_why(error)}.") from None
-
-
-async def _read(response: httpx.Response, url: str, max_bytes: int) -> bytes:
-    data = bytearray()
-    async for chunk in response.aiter_bytes():
-        data += chunk
-        if len(data) > max_bytes:
-            raise UrlRefused(f"'{url[:200]}' is larger than {max_bytes} bytes.")
-    return bytes(data)
-
-
-def _why(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def _addresses(host: str, port: int) -> list[Address]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]

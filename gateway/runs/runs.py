@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
-import httpx
 import structlog
 
 from gateway.accounts.keys import KeyStore
-from gateway.outside.guard import Guard, guarded_client
+from gateway.outside.guard import Guard
+from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
@@ -58,11 +58,11 @@ class Runs:
         self.store = RunStore(self.engine, self.durable.enqueue_delivery)
         self.library = Library(self.engine, self.threads)
         self.files = FileStore(settings)
-        self.client: httpx.AsyncClient = guarded_client(Guard(settings.url_allow))
+        outbound = Outbound(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
         self.uploads = Uploads(self.files, self.library)
         self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
-        self.sources = Sources(self.files, self.library, self.client, fetches=settings.fetch_urls)
+        self.sources = Sources(self.files, self.library, outbound, fetches=settings.fetch_urls)
         samples_of = partial(_samples_of, keys)
         self.performer = Performer(
             equipment, self.store, self.keeper, self.sources, self.threads, samples_of
@@ -70,7 +70,7 @@ class Runs:
         self.places = Places(self.engine, samples_of)
         self.usher = Usher(self.places, self.durable, self._room, self.threads)
         secret = partial(secret_of, keys=keys, data=settings.data)
-        self.deliveries = Deliveries(self.store, self.files, self.client, secret)
+        self.deliveries = Deliveries(self.store, self.files, outbound, secret)
         batches = BatchStore(self.engine)
         work = BatchWork(batches, self.files, self.threads, ask)
         self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
@@ -113,7 +113,6 @@ class Runs:
         await self.performer.in_thread(self.durable.shut_down)
         # dbos had made its own threads the loop's, and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
-        await self.client.aclose()
         self.keeper.close()
         await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(close_database, self.engine)

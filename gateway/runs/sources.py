@@ -2,11 +2,11 @@
 
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import httpx
 from PIL import Image
 
 from gateway.errors import NotFound
-from gateway.outside.guard import UrlRefused, fetch
+from gateway.outside.guard import UrlRefused
+from gateway.outside.outbound import Outbound
 from gateway.runs.files import PREFIX, FileStore
 from gateway.runs.library import Library
 from gateway.runs.pictures import decode
@@ -19,11 +19,11 @@ class Sources:
     """Loads pictures for the runs of one owner at a time."""
 
     def __init__(
-        self, files: FileStore, library: Library, client: httpx.AsyncClient, *, fetches: bool
+        self, files: FileStore, library: Library, outbound: Outbound, *, fetches: bool
     ) -> None:
         self.files = files
         self.library = library
-        self.client = client
+        self.outbound = outbound
         self.fetches = fetches
 
     async def load(self, source: str, owner: str) -> Image.Image:
@@ -43,7 +43,7 @@ class Sources:
         if source.startswith(("http://", "https://")):
             if not self.fetches:
                 raise UrlRefused("This gateway does not fetch URLs; upload the file instead.")
-            return await fetch(self.client, source, max_bytes=MAX_BYTES)
+            return await self.outbound.fetch(source, owner, max_bytes=MAX_BYTES)
         file = await self.library.file(source, owner)
         if file is None:
             raise NotFound(f"No file '{source[:200]}' was uploaded.")

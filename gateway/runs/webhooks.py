@@ -6,19 +6,17 @@ import hashlib
 import hmac
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 from standardwebhooks import Webhook
 
 from gateway.accounts.keys import KeyStore
 from gateway.errors import GatewayError
 from gateway.images.store import SECRET_FILE, read_secret
+from gateway.outside.outbound import Outbound
 from gateway.runs.files import FileStore
 from gateway.runs.records import Attempt, Run, WebhookEvent
 from gateway.runs.store import RunStore
@@ -28,9 +26,6 @@ WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
 """Before each further try; together about seven hours. Up to a tenth is added at random."""
 
 TIMEOUT_SECONDS = 20
-DELIVERIES_PER_HOST = 8
-"""At once; a host that hangs must not keep the others waiting."""
-
 GONE = 410
 SecretOf = Callable[[str], str]
 """The `whsec_` secret that an owner's webhooks are signed with."""
@@ -57,15 +52,12 @@ class Deliveries:
     """Sends events. When to send what again is for the durable workflow to say."""
 
     def __init__(
-        self, store: RunStore, files: FileStore, client: httpx.AsyncClient, secret_of: SecretOf
+        self, store: RunStore, files: FileStore, outbound: Outbound, secret_of: SecretOf
     ) -> None:
         self.store = store
         self.files = files
-        self.client = client
+        self.outbound = outbound
         self.secret_of = secret_of
-        self._hosts: dict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(DELIVERIES_PER_HOST)
-        )
 
     async def attempt(self, event: WebhookEvent, run: Run, number: int) -> Attempt:
         """Try once to deliver an event, and write down how it went."""
@@ -82,19 +74,10 @@ class Deliveries:
         body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
         headers = signed_headers(self.secret_of(run.owner), event.id, body)
         try:
-            async with self._hosts[urlsplit(url).netloc], asyncio.timeout(TIMEOUT_SECONDS):
-                response = await self.client.post(
-                    url, content=body, headers=headers, follow_redirects=True
-                )
-        except TimeoutError:
-            return None, f"no answer within {TIMEOUT_SECONDS} s"
-        except (httpx.HTTPError, httpx.InvalidURL, GatewayError) as error:
-            return None, str(error) or type(error).__name__
-        if response.request.method != "POST":
-            # 301, 302 and 303 make a client ask for the new address without the body.
-            return None, f"redirected to {response.url} without the body; answer 307 or 308"
-        fault = None if response.is_success else f"answered {response.status_code}"
-        return response.status_code, fault
+            status = await self.outbound.post(url, run.owner, body, headers, TIMEOUT_SECONDS)
+        except GatewayError as error:
+            return None, error.message
+        return status, None if 200 <= status < 300 else f"answered {status}"
 
 
 def signed_headers(secret: str, event_id: str, body: bytes) -> dict[str, str]:

@@ -9,6 +9,7 @@ from gateway.accounts.keys import KeyStore
 from gateway.runs import webhooks
 from gateway.runs.runs import Runs
 from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status
+from tests.outside.hostile import Hostile, hostile
 from tests.runs.drawing import TestEngine
 from tests.runs.house import OWNER, draw, opened, order, until
 from tests.runs.postgres import free_port
@@ -198,3 +199,23 @@ def test_a_redirect_that_drops_the_body_delivers_nothing(
 
     with receiving(secret(tmp_path), status) as receiver:
         asyncio.run(test(receiver))
+
+
+@pytest.mark.parametrize("behaviour", ["endless_body", "bomb", "endless_interim", "inward"])
+def test_a_hostile_receiver_is_told_and_not_listened_to(
+    tmp_path: Path, behaviour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "WAITS_SECONDS", ())
+
+    async def test(enemy: Hostile) -> None:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=enemy.at(behaviour)))
+            is_heard = behaviour in ("endless_body", "bomb")
+            assert await settled(runs, run.id) == ("success" if is_heard else "failed")
+            attempts = await runs.attempts(run.id)
+            assert {attempt.http_status for attempt in attempts} == {200 if is_heard else None}
+            assert all(b"Accept-Encoding: identity" in head for head in enemy.heads)
+            assert enemy.num_sent < 64 * 2**20
+
+    with hostile() as enemy:
+        asyncio.run(test(enemy))

@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
 import msgspec
 from litestar.datastructures import UploadFile
 from PIL import Image
@@ -19,7 +18,6 @@ from gateway.errors import (
     UnsupportedValue,
 )
 from gateway.images.decode import decode, from_base64
-from gateway.outside.guard import fetch
 from gateway.outside.values import decode_json
 from gateway.web.door.desk import Asked, read_form, read_json
 
@@ -33,8 +31,7 @@ _LORA_KEY = re.compile(r"loras?\[(?P<index>\d*)\]\[(?P<key>\w+)\]")
 class Sources(msgspec.Struct, frozen=True):
     """Where pictures come from that a request only names: by URL, or by a file's id."""
 
-    client: httpx.AsyncClient
-    fetches: bool
+    fetch: Callable[[str, int], Awaitable[bytes]] | None
     read_file: Callable[[str], Awaitable[bytes]]
 
 
@@ -211,6 +208,6 @@ async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
     if not entry[:8].lower().startswith(("http://", "https://")):
         return from_base64(entry, param)
-    if not sources.fetches:
+    if sources.fetch is None:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
-    return await fetch(sources.client, entry, max_bytes=MAX_IMAGE_BYTES)
+    return await sources.fetch(entry, MAX_IMAGE_BYTES)

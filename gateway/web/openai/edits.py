@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import httpx
 import msgspec
 from litestar import Request, Response, post
 
@@ -13,6 +12,7 @@ from gateway.errors import UnsupportedValue
 from gateway.images.decode import as_mask, on_white, to_pixels
 from gateway.intake import GenerationRequest, Inputs, Terms, fold, read_request, to_job
 from gateway.job import Job
+from gateway.outside.outbound import Outbound
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented
@@ -43,8 +43,8 @@ class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     input_fidelity: str | None = None
 
 
-def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
-    """The route handlers; `client` fetches pictures that requests name by URL."""
+def routes(desk: Desk, outbound: Outbound) -> list[Any]:
+    """The route handlers; `outbound` fetches pictures that requests name by URL."""
 
     async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
         async def read_file(file_id: str) -> bytes:
@@ -53,7 +53,11 @@ def routes(desk: Desk, client: httpx.AsyncClient) -> list[Any]:
             check_size(file.size_bytes, "file_id")
             return b"".join([piece async for piece in await batches.content(file)])
 
-        return await read_upload(request, Sources(client, desk.settings.fetch_urls, read_file))
+        async def fetch(url: str, max_bytes: int) -> bytes:
+            return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
+
+        fetches = fetch if desk.settings.fetch_urls else None
+        return await read_upload(request, Sources(fetches, read_file))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
