@@ -1,20 +1,22 @@
 """A real webhook receiver on loopback, in a thread of its own."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 
 
 class Receiver:
     """Takes webhooks, checks their signatures, and keeps them in the order they came.
 
     `answers` is what it says to each request in turn; 200 once they are used up. Redirects
-    lead to itself.
+    lead to itself. `taken` are the ids and bodies of what it answered with a 2xx, `refused`
+    what was no webhook of this secret.
     """
 
     def __init__(self, secret: str, answers: list[int]) -> None:
@@ -23,21 +25,39 @@ class Receiver:
         self.seconds = 0.0
         self.url = ""
         self.tried: list[str] = []
-        self.events: list[dict[str, Any]] = []
+        self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.refused: list[str] = []
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
         """Note a request; an event counts once it has been answered with a 2xx."""
-        Webhook(self.secret).verify(body, headers)
+        try:
+            Webhook(self.secret).verify(body, headers)
+        except WebhookVerificationError as error:
+            self.refused.append(f"{headers.get('webhook-id')}: {error}")
+            return 400
         self.tried.append(headers["webhook-id"])
         status = self.answers.pop(0) if self.answers else 200
         if 200 <= status < 300:
-            self.events.append(json.loads(body))
+            self.taken.append((headers["webhook-id"], json.loads(body)))
         return status
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The bodies of what was taken."""
+        return [body for _, body in self.taken]
 
     @property
     def statuses(self) -> list[str]:
         """The statuses told, in order."""
         return [event["status"] for event in self.events]
+
+
+class _Server(ThreadingHTTPServer):
+    """A server to which a sender that dies is nothing to tell of."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @contextmanager
@@ -47,14 +67,13 @@ def receiving(secret: str, *answers: int, port: int = 0) -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            size_bytes = int(self.headers["content-length"])
+            body = self.rfile.read(size_bytes)
+            if len(body) < size_bytes:  # the sender has died
+                return
             headers = {name.lower(): value for name, value in self.headers.items()}
             threading.Event().wait(receiver.seconds)
-            try:
-                status = receiver.take(headers, body)
-            except Exception:
-                status = 400
-            self.answer(status)
+            self.answer(receiver.take(headers, body))
 
         def do_GET(self) -> None:
             self.answer(200)
@@ -69,7 +88,7 @@ def receiving(secret: str, *answers: int, port: int = 0) -> Iterator[Receiver]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = _Server(("127.0.0.1", port), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

@@ -1,4 +1,4 @@
-"""Every test of runs that asks for a database runs on SQLite and on PostgreSQL."""
+"""Every test that asks for a database runs on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
 

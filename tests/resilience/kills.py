@@ -1,0 +1,58 @@
+"""SIGKILL at random moments under mixed load."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+from tests.resilience.house import House, tormented
+from tests.resilience.row import Row
+
+PROMISE = (
+    "what was accepted ends, once, with the picture asked for; webhooks all, signed, in order; "
+    "no place held; the database whole"
+)
+START_SHARE = 0.2
+"""Of the kills come while the process starts, and takes up what the last one left."""
+
+
+async def kills(folder: Path, database: str | None, num_kills: int, seed: int = 1) -> Row:
+    """Kill a process so often, then let one finish what is left."""
+    crashes: list[float] = []
+    async with tormented(folder, database, seed=seed) as house:
+        async with house.load.running() as ledger:
+            for _ in range(num_kills):
+                await _one_life(house, random.Random(seed + len(crashes)))
+                crashes.append(time.time())
+        await _start(house)
+        began = time.monotonic()
+        faults = await house.faults(crashes)
+        seconds = time.monotonic() - began
+        told = sum(len(receiver.taken) for receiver in house.receivers)
+    return Row(
+        f"{num_kills} kills; {ledger.told()}",
+        PROMISE,
+        f"{len(ledger.runs)} runs, {len(ledger.batches)} batches, {told} webhooks, "
+        f"{ledger.num_broken_off} requests broken off; settled and checked in {seconds:.0f} s",
+        tuple(faults),
+    )
+
+
+async def _one_life(house: House, chance: random.Random) -> None:
+    (process,) = house.processes
+    process.start()
+    if chance.random() < START_SHARE:
+        await asyncio.sleep(chance.uniform(0.5, 2.0))
+    else:
+        await _answering(house)
+        await asyncio.sleep(chance.uniform(0.0, 2.0))
+    process.kill()
+
+
+async def _start(house: House) -> None:
+    house.processes[0].start()
+    await _answering(house)
+
+
+async def _answering(house: House) -> None:
+    await asyncio.to_thread(house.processes[0].wait_for)
