@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
+import msgspec
 import structlog
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -54,6 +55,7 @@ def create_app(
     """Build the application; without an engine, one in this process."""
     catalog = catalog or served_catalog(settings)
     engine = engine or _local_engine(catalog, settings)
+    catalog = msgspec.structs.replace(catalog, tried=engine.runs_scheduler)
     configure_logs()
     store = PictureStore(settings)
     studio = Studio(engine, catalog, settings)

@@ -231,6 +231,7 @@ def to_job(
         first = inputs.images[0]
         size = size_within((first.width, first.height), card.sizes)
     (width, height), output_size = fit_size(size, card.sizes)
+    scheduler = catalog.scheduler(card.id, request.scheduler)
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
         arguments["true_cfg_scale"] = request.true_cfg_scale
@@ -249,7 +250,8 @@ def to_job(
         images=inputs.images,
         mask=inputs.mask,
         strength=request.strength,
-        scheduler=request.scheduler,
+        scheduler=scheduler.cls,
+        scheduler_config=scheduler.config,
         num_previews=request.partial_images,
         matting=card.matting if request.background == "transparent" else None,
         priority=terms.priority,

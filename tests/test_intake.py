@@ -1,7 +1,9 @@
 """Every server's names for one thing become one job, bounded by the endpoint's card."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.catalog.cards import AdapterCard, EndpointCard, Guidance, Sizes, Steps
@@ -196,3 +198,29 @@ def test_extra_arguments_of_the_card_reach_the_call() -> None:
         "timesteps": [999, 500],
         "true_cfg_scale": 3.0,
     }
+
+
+def _takes(_endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
+    return name in (None, "DDIMScheduler") and not config
+
+
+TRIED = msgspec.structs.replace(CATALOG, tried=_takes)
+
+
+def scheduler_of(name: str) -> str | None:
+    request = read_request({"prompt": "an apple", "scheduler": name})
+    return to_job(request, TRIED.resolve("tiny"), TRIED, Settings()).scheduler
+
+
+def test_a_scheduler_is_a_class_or_a_sampler_that_the_model_takes() -> None:
+    assert scheduler_of("DDIMScheduler") == "DDIMScheduler"
+    assert scheduler_of("ddim") == "DDIMScheduler"
+    assert scheduler_of("DDIM ") == "DDIMScheduler"
+    assert scheduler_of("") is None
+
+
+@pytest.mark.parametrize("name", ["EulerDiscreteScheduler", "SchedulerMixin", "sync", "heun"])
+def test_any_other_scheduler_is_refused_and_those_that_run_are_named(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"'{name}'.*'euler'.*'DDIMScheduler'") as refused:
+        scheduler_of(name)
+    assert refused.value.param == "scheduler"

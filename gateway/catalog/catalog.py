@@ -5,12 +5,26 @@
 `<route>.safetensors` that needs no card.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gateway.catalog.cards import CARD, AdapterCard, CardError, EndpointCard, read_card
-from gateway.errors import ModelNotFound
+from gateway.catalog.samplers import (
+    SAMPLERS,
+    Choice,
+    choose,
+    classes_of,
+    is_likely,
+    samplers_of,
+)
+from gateway.errors import InvalidValue, ModelNotFound
+
+RunsScheduler = Callable[[str, str | None, Mapping[str, Any]], bool | None]
+"""Whether an endpoint's model takes a scheduler class; None while that cannot be known."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -29,17 +43,48 @@ class Catalog(msgspec.Struct, frozen=True):
     """The endpoints and adapters that can be asked for.
 
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
-    (`dall-e-3`) to one of ours.
+    (`dall-e-3`) to one of ours. `tried` is what an engine found out of their models.
     """
 
     endpoints: dict[str, EndpointCard]
     adapters: dict[tuple[str, str], AdapterCard]
     aliases: dict[str, str] = msgspec.field(default_factory=dict)
+    tried: RunsScheduler | None = None
 
     @property
     def default(self) -> EndpointCard:
         """The endpoint that answers a request naming no model: the first one served."""
         return next(iter(self.endpoints.values()))
+
+    def runs_scheduler(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
+        """Whether a model takes a scheduler class, None for its own, with more config.
+
+        As tried by an engine, or likely by its names while its files are not here.
+        """
+        known = self.tried(endpoint, name, config) if self.tried else None
+        return is_likely(self.endpoints[endpoint], name, config) if known is None else known
+
+    def scheduler(self, endpoint: str, name: str | None) -> Choice:
+        """A sampler by the field's name, or a scheduler class; None is the model's own.
+
+        Raises:
+            InvalidValue: the model cannot be sampled so; the message names what it takes.
+        """
+        if not name:
+            return Choice(None)
+        runs, sampler = partial(self.runs_scheduler, endpoint), name.strip().lower()
+        choice = choose(sampler, None, runs) if sampler in SAMPLERS else None
+        if choice is not None:
+            return choice
+        if not runs(name, {}):
+            offered = ", ".join(f"'{each}'" for each in self.schedulers(endpoint))
+            raise InvalidValue("scheduler", name, offered)
+        return Choice(name)
+
+    def schedulers(self, endpoint: str) -> list[str]:
+        """What a request's `scheduler` may be: samplers, then classes of diffusers."""
+        runs = partial(self.runs_scheduler, endpoint)
+        return [*samplers_of(runs), *classes_of(runs)]
 
     def resolve(self, model_id: str) -> Model:
         """Find what an id means: exact first, else the longest endpoint id before a colon.
@@ -116,6 +161,7 @@ class Catalog(msgspec.Struct, frozen=True):
             {endpoint_id: self.endpoints[endpoint_id] for endpoint_id in ids},
             {key: card for key, card in self.adapters.items() if key[0] in ids},
             aliases,
+            self.tried,
         )
         for alias, target in aliases.items():
             try:

@@ -9,11 +9,11 @@ import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import diffusers
 import torch
 from PIL import Image
 
 from gateway.engine.pixels import to_image
+from gateway.engine.schedulers import made, scheduler_class
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
 
@@ -161,11 +161,10 @@ def _scheduler(scheduler: Any, job: Job) -> Any:
     """
     if job.scheduler is None and not job.scheduler_config:
         return copy.deepcopy(scheduler)
-    kind: Any = getattr(diffusers, job.scheduler, None) if job.scheduler else type(scheduler)
-    is_scheduler = isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)
-    if not is_scheduler:
+    kind = scheduler_class(job.scheduler) if job.scheduler else type(scheduler)
+    if kind is None:
         raise UnsupportedValue(f"There is no scheduler '{job.scheduler}'.", param="scheduler")
-    return kind.from_config(scheduler.config, **job.scheduler_config)
+    return made(scheduler, kind, job.scheduler_config)
 
 
 def _nothing() -> None:

@@ -20,6 +20,7 @@ from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
+from gateway.engine.schedulers import card_scheduler
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
 
@@ -112,7 +113,8 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     """
     pipeline = _pretrained(card, device)
     pipeline.set_progress_bar_config(disable=True)
-    _set_scheduler(card, pipeline)
+    if card.scheduler is not None:
+        pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
     for lora in card.fused:
         _fuse(card, lora, pipeline)
     for module in modules_of(pipeline.components):
@@ -200,14 +202,6 @@ def _refuse_pickles(card: EndpointCard, folder: Path) -> None:
                 raise CardError(
                     f"{card.path}: {pickle}: pickled weights are refused; wanted .safetensors"
                 )
-
-
-def _set_scheduler(card: EndpointCard, pipeline: Any) -> None:
-    if card.scheduler is None:
-        return
-    kind = diffusers_class(card.scheduler.cls)
-    config = getattr(pipeline.scheduler, "config", {})
-    pipeline.scheduler = kind.from_config(config, **card.scheduler.config)
 
 
 def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:

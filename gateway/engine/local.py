@@ -4,7 +4,7 @@ import asyncio
 import functools
 import itertools
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.engine.sample import Sample
+from gateway.engine.schedulers import Schedulers
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import Pace
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
@@ -34,6 +35,7 @@ class LocalEngine:
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
+        self._schedulers = Schedulers(catalog.endpoints)
         self._arrivals = itertools.count()
         self._open: set[Sample] = set()
         self._is_started = False
@@ -93,6 +95,12 @@ class LocalEngine:
             step_seconds={id: pace.step_seconds for id, pace in paces.items()},
         )
 
+    def runs_scheduler(
+        self, endpoint: str, name: str | None, config: Mapping[str, Any]
+    ) -> bool | None:
+        """Whether a model takes a scheduler; see `protocol.Engine`."""
+        return self._schedulers.runs(endpoint, name, config)
+
     async def start(self) -> None:
         """Start the device threads; with `preload`, load and warm every endpoint.
 
@@ -108,6 +116,7 @@ class LocalEngine:
             for id in self._catalog.endpoints:
                 await self._warm_up(id)
         self._is_started = True
+        await asyncio.to_thread(self._schedulers.warm)
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new jobs, let running ones finish for up to the grace, fail the rest."""

@@ -1,7 +1,7 @@
 """What the rest of the gateway knows of an engine; imports no torch."""
 
-from collections.abc import AsyncGenerator
-from typing import Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -52,6 +52,15 @@ class Engine(Protocol):
 
     def status(self) -> EngineStatus:
         """What is loaded, running and waiting right now."""
+        ...
+
+    def runs_scheduler(
+        self, endpoint: str, name: str | None, config: Mapping[str, Any]
+    ) -> bool | None:
+        """Whether a model takes a scheduler, None for its own, with more laid over its config.
+
+        None while its files are not here; the first call for each takes some milliseconds.
+        """
         ...
 
     async def start(self) -> None:

@@ -1,8 +1,9 @@
 """A small engine for tests: real steps in real time, pictures that their seeds colour."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -59,6 +60,9 @@ class TestEngine:
 
     def status(self) -> EngineStatus:
         return EngineStatus(ready=True, num_running=self.num_running, num_waiting=0)
+
+    def runs_scheduler(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
+        return name is None or name in ("EulerDiscreteScheduler", "DDIMScheduler")
 
     async def start(self) -> None:
         pass

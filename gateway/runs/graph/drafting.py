@@ -1,20 +1,14 @@
 """From a sampler's inputs to the job a person would write by hand."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from gateway.catalog.cards import EndpointCard
-from gateway.runs.graph.names import is_flow, is_xl
+from gateway.catalog.cards import EndpointCard, Scheduler
+from gateway.catalog.samplers import Choice, choose, samplers_of
+from gateway.runs.graph.names import is_xl
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
-from gateway.runs.graph.samplers import (
-    FLOW_SAMPLERS,
-    NEAREST,
-    SAMPLERS,
-    Choice,
-    choose,
-    schedulers_for,
-)
 from gateway.runs.graph.scope import Node, Scope
 from gateway.runs.graph.values import (
     MAX_IMAGES,
@@ -29,6 +23,8 @@ from gateway.runs.graph.values import (
 )
 
 MAX_SEED = 2**64
+_PLAIN_FLOW = Scheduler("FlowMatchEulerDiscreteScheduler")
+"""The own scheduler of all models that take this one; their own config is the better."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +47,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     _check_steps(card, wanted.sigmas)
     references = _references(node, wanted)
     strength = _strength(node, wanted)
-    scheduler = _scheduler(node, wanted)
-    if wanted.sampler in NEAREST:
-        scope.note(node, f"{NEAREST[wanted.sampler]} stands in for {wanted.sampler}")
+    scheduler = _scheduler(node, scope, wanted)
     latent = wanted.latent
     _check_size(card, latent)
     _check_count(latent)
@@ -159,20 +153,22 @@ def _strength(node: Node, wanted: Sampling) -> float | None:
     return denoise
 
 
-def _scheduler(node: Node, wanted: Sampling) -> Choice:
+def _scheduler(node: Node, scope: Scope, wanted: Sampling) -> Choice:
     """The diffusers scheduler, left to the card where the card says the same."""
-    model, sampler, scheduler = wanted.guider.model, wanted.sampler, wanted.sigmas.scheduler
-    flow = is_flow(model.card, wanted.guider.positive.clip.type)
-    offered = FLOW_SAMPLERS if flow else SAMPLERS
-    if sampler not in offered:
-        raise NodeFault(not_in_list("sampler_name", sampler, offered), node.id)
-    schedulers = schedulers_for(sampler, flow=flow)
-    if scheduler not in schedulers:
-        raise NodeFault(not_in_list("scheduler", scheduler, schedulers), wanted.sigmas.node_id)
-    choice = choose(sampler, scheduler, flow=flow)
+    model, sampler, spacing = wanted.guider.model, wanted.sampler, wanted.sigmas.scheduler
+    card = model.card
+    runs = partial(scope.catalog.runs_scheduler, card.id)
+    choice = choose(sampler, spacing, runs)
+    if choice is None:
+        raise NodeFault(not_in_list("sampler_name", sampler, samplers_of(runs)), node.id)
+    if choice.note:
+        scope.note(node, choice.note)
     config = choice.config | model.config
-    own = model.card.scheduler
-    if own and own.cls == choice.cls and config.items() <= own.config.items():
+    if model.config and not runs(choice.cls, config):
+        scope.note(node, f"the endpoint {card.id} cannot be sampled with {model.config}")
+        config = choice.config
+    own = card.scheduler or _PLAIN_FLOW
+    if own.cls == choice.cls and config.items() <= own.config.items():
         return Choice(None)
     return Choice(choice.cls, config)
 

@@ -57,21 +57,6 @@ def lora_names(catalog: Catalog, cards: Iterable[EndpointCard]) -> list[str]:
     ]
 
 
-def is_flow(card: EndpointCard, clip_type: str | None = None) -> bool:
-    """Whether the endpoint is a flow-matching model.
-
-    The card's scheduler decides, then the scheduler beside local weights, then names.
-    """
-    if clip_type in FLOW_CLIPS:
-        return True
-    own = card.scheduler.cls if card.scheduler else _local_class(card, "scheduler")
-    if own is not None:
-        return own.startswith("FlowMatch")
-    if card.pipeline:
-        return any(word in card.pipeline.lower() for word in _FLOW_WORDS_OF_PIPELINES)
-    return any(word in f"{card.id} {card.source}".lower() for word in _FLOW_WORDS)
-
-
 def is_xl(card: EndpointCard) -> bool:
     """Whether the endpoint is of the SDXL family, which skips one CLIP layer of itself."""
     named = f"{card.id} {card.source} {card.pipeline or ''}".lower()

@@ -1,5 +1,6 @@
 """The nodes that a graph may hold: their inputs with types and ranges, and their outputs."""
 
+from gateway.catalog.samplers import SAMPLERS, SPACINGS
 from gateway.runs.graph.definition import (
     Definition,
     Input,
@@ -10,7 +11,6 @@ from gateway.runs.graph.definition import (
     whole,
 )
 from gateway.runs.graph.offers import EXTERNALS
-from gateway.runs.graph.samplers import sampler_names, scheduler_names
 
 MODEL, CLIP, VAE = Input("MODEL"), Input("CLIP"), Input("VAE")
 CONDITIONING, LATENT, IMAGE, MASK = (
@@ -28,8 +28,8 @@ CFG = real(8.0, 0, 100)
 DENOISE = real(1.0, 0, 1)
 STRENGTH = real(1.0, -100, 100)
 EDGE = whole(512, 16, 16_384)
-SAMPLER = one_of(*sampler_names())
-SCHEDULER = one_of(*scheduler_names())
+SAMPLER = one_of(*SAMPLERS)
+SCHEDULER = one_of(*SPACINGS)
 UPSCALE = one_of("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
 LATENT_UPSCALE = one_of("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
 CROP = one_of("disabled", "center")

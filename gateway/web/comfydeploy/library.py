@@ -37,7 +37,8 @@ async def list_deployments(
     """Stored deployments, then every model of the catalogue, deployed under its own id."""
     stored = await runs.library.deployments(asker.owner)
     found = [await _deployment_object(runs, asker, deployment) for deployment in stored]
-    found += [_model_deployment(model) for model in _usable(runs.catalog, asker)]
+    catalog = runs.catalog
+    found += [_model_deployment(model, catalog) for model in _usable(catalog, asker)]
     return [item for item in found if environment in (None, item["environment"])]
 
 
@@ -55,7 +56,7 @@ async def list_deployments_v1(
             items.append(_offer(deployment.id, name, inputs))
     if environment == "production":
         models = _usable(runs.catalog, asker)
-        items += [_offer(model.id, model.id, model_inputs(model)) for model in models]
+        items += [_offer(model.id, model.id, model_inputs(model, runs.catalog)) for model in models]
     return items
 
 
@@ -75,7 +76,9 @@ async def get_deployment(runs: House, asker: Asking, deployment_id: FromPath[str
     except NotFound:
         raise NotFound(f"Deployment {deployment_id} not found") from None
     asker.permit(model)
-    return _definitions(model_inputs(model)) if wants_inputs else _model_deployment(model)
+    if wants_inputs:
+        return _definitions(model_inputs(model, runs.catalog))
+    return _model_deployment(model, runs.catalog)
 
 
 class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +119,8 @@ async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> 
 @get("/models", operation_class=of_runs())
 async def list_models(runs: House, asker: Asking) -> list[dict[str, Any]]:
     """The catalogue, with each model's inputs."""
-    return [model_object(model) for model in _usable(runs.catalog, asker)]
+    catalog = runs.catalog
+    return [model_object(model, catalog) for model in _usable(catalog, asker)]
 
 
 @get("/v1/workflows", operation_class=of_runs())
@@ -293,12 +297,12 @@ async def _deployment_object(runs: Runs, asker: Asker, deployment: Deployment) -
     }
 
 
-def _model_deployment(model: Model) -> dict[str, Any]:
+def _model_deployment(model: Model, catalog: Catalog) -> dict[str, Any]:
     shown = _deployed(model.id, model.id, model.id)
     card = model.adapter or model.endpoint
     return shown | {
         "description": card.description or None,
-        "input_types": _definitions(model_inputs(model)),
+        "input_types": _definitions(model_inputs(model, catalog)),
         "output_types": [{"class_type": "SaveImage", "output_id": "output_images"}],
     }
 

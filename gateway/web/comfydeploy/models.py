@@ -4,12 +4,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.catalog.catalog import Model
+from gateway.catalog.catalog import Catalog, Model
 from gateway.intake import MAX_SEED, NAMED_SIZES
 from gateway.runs.graph.externals import PREFIX, InputDefinition
 
 
-def model_inputs(model: Model) -> list[InputDefinition]:
+def model_inputs(model: Model, catalog: Catalog) -> list[InputDefinition]:
     """The parameters that a model's run takes, with the card's defaults and ranges."""
     card = model.endpoint
     width, height = card.sizes.native
@@ -27,6 +27,14 @@ def model_inputs(model: Model) -> list[InputDefinition]:
         ),
         _number("num_inference_steps", "integer", steps.default, steps.min, steps.max),
         _number("guidance_scale", "float", guidance.default, guidance.min, guidance.max),
+        InputDefinition(
+            "string",
+            f"{PREFIX}Enum",
+            "scheduler",
+            "",
+            description="A sampler or a scheduler class; empty for the model's own",
+            enum_options=catalog.schedulers(card.id),
+        ),
         _number("seed", "integer", -1, -1, MAX_SEED),
         _number("n", "integer", 1, 1, 10),
         _choice("output_format", "png", "jpeg", "webp"),
@@ -42,13 +50,13 @@ def model_inputs(model: Model) -> list[InputDefinition]:
     return found
 
 
-def model_object(model: Model) -> dict[str, Any]:
+def model_object(model: Model, catalog: Catalog) -> dict[str, Any]:
     """A model as `GET /models` lists it."""
     return {
         "id": model.id,
         "name": model.id,
         "description": (model.adapter or model.endpoint).description,
-        "inputs": [_input(definition) for definition in model_inputs(model)],
+        "inputs": [_input(definition) for definition in model_inputs(model, catalog)],
         "outputs": [{"class_type": "ComfyDeployStdOutputImage", "output_id": "output_images"}],
     }
 

@@ -1,13 +1,15 @@
 """What is served, as OpenAI's model list; each entry says what its endpoint takes."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 from litestar import Request, delete, get
 from litestar.params import FromPath
 
+from gateway.accounts.limits import Caller
 from gateway.catalog.cards import EndpointCard
-from gateway.catalog.catalog import Model
+from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import Forbidden
 from gateway.web.door.desk import Desk
 from gateway.web.door.faults import ErrorBody
@@ -30,6 +32,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     guidance_scale: dict[str, float | None]
     native_size: str
     sizes: dict[str, Any]
+    schedulers: list[str]
     edits: bool = True
 
 
@@ -48,11 +51,7 @@ def routes(desk: Desk) -> list[Any]:
         """Every endpoint, every `endpoint:adapter`, and the aliases."""
         caller = desk.admit(request)
         catalog = desk.catalog
-        cards = [model_card(model) for model in catalog.models() if caller.may_use(model)]
-        for alias, target in catalog.aliases.items():
-            if caller.may_use(model := catalog.resolve(target)):
-                cards.append(msgspec.structs.replace(model_card(model), id=alias, alias_of=target))
-        return ModelList(cards)
+        return ModelList(await asyncio.to_thread(model_cards, catalog, caller))
 
     @get(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
@@ -65,7 +64,7 @@ def routes(desk: Desk) -> list[Any]:
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
         target = desk.catalog.aliases.get(wanted)
-        card = model_card(model)
+        card = await asyncio.to_thread(model_card, model, desk.catalog)
         return msgspec.structs.replace(card, id=wanted, alias_of=target) if target else card
 
     @delete(
@@ -82,7 +81,17 @@ def routes(desk: Desk) -> list[Any]:
     return [list_models, get_model, delete_model]
 
 
-def model_card(model: Model) -> ModelCard:
+def model_cards(catalog: Catalog, caller: Caller) -> list[ModelCard]:
+    """Every model that a caller may use, and the aliases; may take a second after the start."""
+    cards = [model_card(model, catalog) for model in catalog.models() if caller.may_use(model)]
+    for alias, target in catalog.aliases.items():
+        if caller.may_use(model := catalog.resolve(target)):
+            card = model_card(model, catalog)
+            cards.append(msgspec.structs.replace(card, id=alias, alias_of=target))
+    return cards
+
+
+def model_card(model: Model, catalog: Catalog) -> ModelCard:
     """The wire form of a model."""
     endpoint: EndpointCard = model.endpoint
     shown = model.adapter or endpoint
@@ -97,5 +106,6 @@ def model_card(model: Model) -> ModelCard:
         guidance_scale=msgspec.structs.asdict(endpoint.guidance),
         native_size=f"{width}x{height}",
         sizes=msgspec.to_builtins(endpoint.sizes),
+        schedulers=catalog.schedulers(endpoint.id),
         edits=endpoint.edits,
     )

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.job import AdapterUse
-from gateway.runs.graph.compile import COMPILERS
+from gateway.runs.graph.compile import COMPILERS, compile_graph
 from gateway.runs.graph.refusal import GraphRefused
 from gateway.runs.graph.table import TABLE
 from gateway.runs.graph.values import (
@@ -278,10 +279,31 @@ def test_partial_denoise_of_nothing_is_refused() -> None:
     assert faults(examples.text_to_image(denoise=0.5)) == {"3": {("value_not_in_list", "denoise")}}
 
 
-def test_samplers_of_flow_models_are_their_own() -> None:
+def test_a_sampler_that_a_model_does_not_take_is_stood_in_for() -> None:
     graph = examples.flux()
-    graph["16"]["inputs"]["sampler_name"] = "dpmpp_sde"
-    assert faults(graph) == {"13": {("value_not_in_list", "sampler_name")}}
+    graph["16"]["inputs"]["sampler_name"] = "heun"
+    assert only(graph).scheduler == "FlowMatchHeunDiscreteScheduler"
+    graph["16"]["inputs"]["sampler_name"] = "dpm_2"
+    plan = compiled(graph)
+    assert plan.drafts[0].scheduler == "FlowMatchHeunDiscreteScheduler"
+    assert plan.notes == ("SamplerCustomAdvanced (13): heun stands in for dpm_2",)
+
+
+def test_a_spacing_that_a_model_does_not_take_is_stood_in_for() -> None:
+    plan = compiled(examples.text_to_image(sampler_name="euler", scheduler="beta"))
+    assert plan.drafts[0].scheduler_config == {}
+    assert plan.notes == ("KSampler (3): its own spacing stands in for beta",)
+
+
+def test_a_sampler_that_nothing_is_near_to_is_refused_before_any_work() -> None:
+    catalog = msgspec.structs.replace(
+        examples.catalog(), tried=lambda _endpoint, name, _config: name is None
+    )
+    with pytest.raises(GraphRefused, match=r"dpmpp_2m.* is none of .*euler"):
+        compile_graph(examples.text_to_image(sampler_name="dpmpp_2m"), catalog)
+    plan = compile_graph(examples.text_to_image(sampler_name="euler"), catalog)
+    assert plan.drafts[0].scheduler is None
+    assert plan.notes == ("KSampler (3): its own scheduler stands in for euler",)
 
 
 def test_unknown_lora_names_those_that_exist() -> None:
