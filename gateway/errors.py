@@ -14,6 +14,7 @@
     ├── MethodNotAllowed        405
     ├── Conflict                409
     ├── TooLarge                413
+    │   └── StorageFull             this key keeps as many bytes as it may; not worth a retry
     ├── UnsupportedMediaType    415
     ├── RateLimited             429  this key asks too much; carries retry_after_seconds
     ├── Overloaded              429  the engine's door is full; carries retry_after_seconds
@@ -179,6 +180,12 @@ class TooLarge(GatewayError):
     status = 413
     type = "invalid_request_error"
     code = "request_too_large"
+
+
+class StorageFull(TooLarge):
+    """The key would keep more bytes than it may; no client tries a 413 again by itself."""
+
+    code = "storage_quota_exceeded"
 
 
 class UnsupportedMediaType(GatewayError):

@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None, _help("where runs are kept: a SQLAlchemy URL; default: SQLite in data")
     ] = None
     run_days: Annotated[float, _help("days a run and its outputs are kept", gt=0)] = 30
+    kept_gib: Annotated[
+        float,
+        _help("GiB of uploads, inputs and batches' files kept for one API key; 0: no bound", ge=0),
+    ] = 10
     max_run_batch: Annotated[int, _help("runs one batch request may create", ge=1)] = 1000
     url_allow: Annotated[
         tuple[str, ...],

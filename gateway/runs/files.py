@@ -4,17 +4,35 @@ They lie in the store of all pictures, under keys of their own, which no sweep o
 URLs touches.
 """
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import IO, Any
 
+import msgspec
 import obstore
 
 from gateway.images.store import SECRET_FILE, open_store, read_secret
 from gateway.settings import Settings
 
 PREFIX = "/kept/"
+PIECE_BYTES = 2**20
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Bytes that are read once: how many there are, the first of them, and the others."""
+
+    size_bytes: int
+    beginning: bytes
+    rest: Any
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of them."""
+        yield self.beginning
+        async for piece in self.rest:
+            yield bytes(piece)
 
 
 class FileStore:
@@ -28,6 +46,10 @@ class FileStore:
         """Keep bytes, or all that come; the same key again replaces them."""
         await obstore.put_async(self._store, key, data)
 
+    async def put_file(self, key: str, source: IO[bytes]) -> None:
+        """Keep all of a file, of which only pieces are in memory."""
+        await self.put(key, _pieces(source))
+
     async def get(self, key: str) -> bytes | None:
         """The bytes of a key, or None."""
         try:
@@ -36,18 +58,14 @@ class FileStore:
             return None
         return bytes(await found.bytes_async())
 
-    async def stream(self, key: str) -> AsyncIterator[bytes] | None:
-        """The bytes of a key piece by piece, or None."""
+    async def open(self, key: str) -> "Stored | None":
+        """The bytes of a key to be read piece by piece, or None."""
         try:
             found = await obstore.get_async(self._store, key)
         except FileNotFoundError:
             return None
-
-        async def pieces() -> AsyncIterator[bytes]:
-            async for piece in found.stream():
-                yield bytes(piece)
-
-        return pieces()
+        rest = aiter(found.stream())
+        return Stored(found.meta["size"], bytes(await anext(rest, b"")), rest)
 
     async def delete(self, folder: str) -> None:
         """Delete every key under a folder."""
@@ -71,3 +89,9 @@ class FileStore:
     def path_of(self, key: str, purpose: str = "read") -> str:
         """Path and query of the URL that a key is read at, or written to."""
         return f"{PREFIX}{key}?sig={self.sign(purpose, key)}"
+
+
+async def _pieces(source: IO[bytes]) -> AsyncIterator[bytes]:
+    await asyncio.to_thread(source.seek, 0)
+    while piece := await asyncio.to_thread(source.read, PIECE_BYTES):
+        yield piece

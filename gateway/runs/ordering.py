@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -95,7 +96,8 @@ class Ordering:
                 return await self._kept_list(value, owner)
             data = data_url(value)
             if data is not None:
-                return (await self.uploads.keep(owner, "", "image/png", data)).id
+                async with self.uploads.quota.room(owner, len(data)) as room:
+                    return (await self.uploads.keep(room, "", "image/png", BytesIO(data))).id
         return value
 
     async def _kept_list(self, text: str, owner: str) -> Any:

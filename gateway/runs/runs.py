@@ -27,6 +27,7 @@ from gateway.runs.live import Notice
 from gateway.runs.ordering import Ordering
 from gateway.runs.perform import Equipment, Performer
 from gateway.runs.places import Places
+from gateway.runs.quota import Quota
 from gateway.runs.records import Attempt, Order, Run, RunOutput
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
@@ -60,7 +61,8 @@ class Runs:
         self.files = FileStore(settings)
         outbound = Outbound(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
-        self.uploads = Uploads(self.files, self.library)
+        self.quota = Quota(self.engine, self.threads, int(settings.kept_gib * 2**30))
+        self.uploads = Uploads(self.files, self.library, self.quota)
         self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
         self.sources = Sources(self.files, self.library, outbound, fetches=settings.fetch_urls)
         samples_of = partial(_samples_of, keys)
@@ -72,7 +74,7 @@ class Runs:
         secret = partial(secret_of, keys=keys, data=settings.data)
         self.deliveries = Deliveries(self.store, self.files, outbound, secret)
         batches = BatchStore(self.engine)
-        work = BatchWork(batches, self.files, self.threads, ask)
+        work = BatchWork(batches, self.files, self.quota, self.threads, ask)
         self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -130,6 +130,25 @@ files = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
+kept = sa.Table(
+    "gateway_kept",
+    metadata,
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.Float),
+    sa.Column("is_claimed", sa.Boolean, nullable=False),
+    sa.Index("gateway_kept_open", "owner", "until"),
+)
+"""What an owner has in the store; with `until`, what it may or is about to have there."""
+
+kept_totals = sa.Table(
+    "gateway_kept_totals",
+    metadata,
+    sa.Column("owner", sa.String(128), primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+)
+
 batches = sa.Table(
     "gateway_batches",
     metadata,

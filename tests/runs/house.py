@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.accounts.keys import KeyStore
-from gateway.runs.batches.records import Answer, Batch, Line
+from gateway.runs.batches.records import Answer, Batch, KeptFile, Line
+from gateway.runs.library import File
 from gateway.runs.perform import Equipment
 from gateway.runs.records import Order, Run
 from gateway.runs.runs import Runs
@@ -41,6 +43,20 @@ def order(prompt: str = "a cat", **fields: Any) -> Order:
     """An order of the small model; its seed is 7 unless said otherwise."""
     inputs = {"prompt": prompt, "seed": fields.pop("seed", 7)}
     return Order(model_id="tiny", inputs=inputs, **fields)
+
+
+async def kept(
+    runs: Runs, name: str, data: bytes, purpose: str = "batch", expires_at: float | None = None
+) -> KeptFile:
+    """A file of OWNER's."""
+    async with runs.quota.room(OWNER, len(data)) as room:
+        return await runs.batches.keep_file(room, name, purpose, BytesIO(data), expires_at)
+
+
+async def uploaded(runs: Runs, name: str, data: bytes) -> File:
+    """A picture that OWNER uploaded to draw from."""
+    async with runs.quota.room(OWNER, len(data)) as room:
+        return await runs.uploads.keep(room, name, "image/png", BytesIO(data))
 
 
 async def draw(runs: Runs, *orders: Order) -> list[Run]:

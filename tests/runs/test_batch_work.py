@@ -14,7 +14,7 @@ from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine, small_catalog
-from tests.runs.house import until
+from tests.runs.house import kept, until
 
 URL = "/v1/images/generations"
 
@@ -38,7 +38,7 @@ async def begun(runs: Runs, *prompts: str, seconds: float = 3600) -> Batch:
         for number, prompt in enumerate(prompts)
     )
     data = b"\n".join(map(msgspec.json.encode, lines))
-    file = await runs.batches.keep_file("ann", "lines.jsonl", "batch", data)
+    file = await kept(runs, "lines.jsonl", data)
     batch = new_batch("ann", URL, file, "http://here", None)
     batch = msgspec.structs.replace(batch, expires_at=time.time() + seconds)
     await runs.batches.begin(batch)
@@ -81,7 +81,7 @@ async def test_what_is_not_answered_in_time_expires(tmp_path: Path, database: st
 
 async def test_a_batch_whose_file_is_deleted_fails(tmp_path: Path, database: str | None) -> None:
     async with opened(tmp_path, database) as runs:
-        file = await runs.batches.keep_file("ann", "lines.jsonl", "batch", b"{}")
+        file = await kept(runs, "lines.jsonl", b"{}")
         await runs.batches.delete_file(file)
         batch = new_batch("ann", URL, file, "http://here", None)
         await runs.batches.begin(batch)
@@ -95,7 +95,7 @@ async def test_old_batches_and_expired_files_are_forgotten(
 ) -> None:
     async with opened(tmp_path, database) as runs:
         batch = await ended(runs, await begun(runs, "a cat"))
-        expired = await runs.batches.keep_file("ann", "x", "user_data", b"x", time.time() - 1)
+        expired = await kept(runs, "x", b"x", "user_data", time.time() - 1)
         assert await runs.batches.sweep(time.time() - 60) == 1
         assert await runs.batches.files.get(expired.key) is None
         assert await runs.batches.get(batch.id, "ann") == batch

@@ -14,7 +14,7 @@ from gateway.runs.runs import Runs
 from tests.runs.drawing import TestEngine
 from tests.runs.graph import examples
 from tests.runs.graph.examples import node
-from tests.runs.house import OWNER, draw, opened, order, until
+from tests.runs.house import OWNER, draw, opened, order, until, uploaded
 
 
 async def pictures(runs: Runs, run_id: str) -> list[Image.Image]:
@@ -329,7 +329,7 @@ def test_old_runs_are_forgotten_with_their_pictures(tmp_path: Path, database: st
 def test_old_uploads_are_forgotten(tmp_path: Path, database: str | None) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
-            file = await runs.uploads.keep(OWNER, "a.png", "image/png", b"bytes")
+            file = await uploaded(runs, "a.png", b"bytes")
             assert await runs.uploads.sweep(file.created_at) == 0
             assert await runs.uploads.sweep(file.created_at + 1) == 1
             assert await runs.library.file("a.png", OWNER) is None

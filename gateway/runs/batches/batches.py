@@ -3,6 +3,8 @@
 import secrets
 import time
 from collections.abc import AsyncIterator
+from io import SEEK_END
+from typing import IO
 
 import structlog
 
@@ -11,6 +13,7 @@ from gateway.runs.batches.records import FILE_PREFIX, Batch, KeptFile
 from gateway.runs.batches.store import Announce, BatchStore
 from gateway.runs.batches.working import BatchWork
 from gateway.runs.files import FileStore
+from gateway.runs.quota import Room
 
 log = structlog.get_logger()
 
@@ -28,23 +31,31 @@ class Batches:
         self.store = store
         self.work = work
         self.files = files
+        self.quota = work.quota
         self._announce = announce
 
     async def keep_file(
-        self, owner: str, name: str, purpose: str, data: bytes, expires_at: float | None = None
+        self,
+        room: Room,
+        name: str,
+        purpose: str,
+        source: IO[bytes],
+        expires_at: float | None = None,
     ) -> KeptFile:
-        """Keep an uploaded file."""
+        """Keep an uploaded file in the room that is held for it."""
         file = KeptFile(
             id=FILE_PREFIX + secrets.token_hex(12),
-            owner=owner,
+            owner=room.owner,
             name=name,
             purpose=purpose,
-            size_bytes=len(data),
+            size_bytes=source.seek(0, SEEK_END),
             created_at=time.time(),
             expires_at=expires_at,
         )
-        await self.files.put(file.key, data)
+        await room.take(file.key, file.size_bytes)
+        await self.files.put_file(file.key, source)
         await self.work.in_thread(self.store.add_file, file)
+        await room.settle()
         return file
 
     async def file(self, file_id: str, owner: str) -> KeptFile:
@@ -83,15 +94,16 @@ class Batches:
         Raises:
             NotFound: they are gone.
         """
-        pieces = await self.files.stream(file.key)
-        if pieces is None:
+        stored = await self.files.open(file.key)
+        if stored is None:
             raise NotFound(f"No such File object: {file.id}", param="id")
-        return pieces
+        return stored.pieces()
 
     async def delete_file(self, file: KeptFile) -> None:
         """Forget a file."""
-        await self.work.in_thread(self.store.remove_file, file.id)
         await self.files.delete_one(file.key)
+        await self.quota.release(file.key)
+        await self.work.in_thread(self.store.remove_file, file.id)
 
     async def begin(self, batch: Batch) -> None:
         """Write a batch down, to be worked through from now on."""

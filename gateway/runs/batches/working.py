@@ -19,6 +19,7 @@ from gateway.runs.batches.lines import read_lines
 from gateway.runs.batches.records import FILE_PREFIX, Answer, Batch, Fault, KeptFile, Line
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.files import FileStore
+from gateway.runs.quota import Quota
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -40,9 +41,12 @@ CANCELLED = "This request was not executed because its batch was cancelled."
 class BatchWork:
     """Works through batches, several at a time."""
 
-    def __init__(self, store: BatchStore, files: FileStore, threads: Executor, ask: Ask) -> None:
+    def __init__(
+        self, store: BatchStore, files: FileStore, quota: Quota, threads: Executor, ask: Ask
+    ) -> None:
         self.store = store
         self.files = files
+        self.quota = quota
         self._threads = threads
         self._ask = ask
         self._places = asyncio.Semaphore(LINES_AT_ONCE)
@@ -208,6 +212,8 @@ class BatchWork:
             created_at=time.time(),
         )
         await self.files.put(file.key, joined())
+        # What was drawn is never refused, but it counts.
+        await self.quota.count(batch.owner, file.key, size_bytes)
         kept = msgspec.structs.replace(file, size_bytes=size_bytes)
         await self.in_thread(self.store.add_file, kept)
         return file.id

@@ -1,23 +1,23 @@
 """Routes of files: uploads in both generations' ways, and the URLs that pictures are read at."""
 
 import mimetypes
-import secrets
+import re
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
+from litestar.response import Stream
 
 from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
 from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
-from gateway.runs.uploads import new_file
+from gateway.runs.uploads import MAX_UPLOAD_BYTES
 from gateway.web.comfydeploy.wire import Asking, House
+from gateway.web.door.desk import announced_bytes, read_files
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
-MAX_UPLOAD_BYTES = 250 * 2**20
 SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
@@ -29,13 +29,14 @@ SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 )
 async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Keep a file sent as multipart form data."""
-    part = (await request.form()).get("file")
-    if not isinstance(part, UploadFile):
-        raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
-    data = await part.read()
-    name = part.filename or "file"
-    kind = _content_type(name, part.content_type)
-    file = await runs.uploads.keep(asker.owner, name, kind, data)
+    coming = min(announced_bytes(request) or MAX_UPLOAD_BYTES, MAX_UPLOAD_BYTES)
+    async with runs.quota.room(asker.owner, coming) as room:
+        part = (await read_files(request)).get("file")
+        if not isinstance(part, UploadFile):
+            raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
+        name = part.filename or "file"
+        kind = _content_type(name, part.content_type)
+        file = await runs.uploads.keep(room, name, kind, part.file)
     return {
         "message": "File uploaded successfully",
         "file_id": file.id,
@@ -52,14 +53,15 @@ async def upload_url(
     file_size: FromQuery[str] = "0",
     file_extension: FromQuery[str] = "",
 ) -> dict[str, Any]:
-    """A URL to PUT a file to, and the one it will be read at."""
-    size = int(file_size) if file_size.isdigit() else 0
+    """A URL to PUT a file to, once and soon, and the one it will be read at.
+
+    The file must have `file_size` bytes, if that says any.
+    """
+    size = int(file_size) if re.fullmatch(r"[0-9]{1,12}", file_size) else 0
     if size > MAX_UPLOAD_BYTES:
         raise TooLarge(f"Files may have up to {MAX_UPLOAD_BYTES} bytes.")
     extension = file_extension.lstrip(".") or (mimetypes.guess_extension(type) or ".bin")[1:]
-    file = new_file(asker.owner, "", type, size, secrets.token_hex(8))
-    file = msgspec.structs.replace(file, name=f"{file.id}.{extension}")
-    await runs.library.add_file(file)
+    file = await runs.uploads.promise(asker.owner, type, extension, size)
     return {
         "upload_url": asker.base_url + runs.files.path_of(file.key, "write"),
         "file_id": file.id,
@@ -81,30 +83,31 @@ async def put_file(
     key = key.lstrip("/")
     if not runs.files.is_signed("write", key, sig):
         raise Forbidden("This URL was not given out for uploading.")
-    await runs.files.put(key, await request.body())
+    await runs.uploads.take(key, request.stream(), announced_bytes(request))
     return {"message": "File uploaded successfully"}
 
 
 @get(PREFIX + "{key:path}", operation_class=of_runs(None, "*/*"))
 async def get_file(
     request: AnyRequest, key: FromPath[str], sig: FromQuery[str] = ""
-) -> Response[bytes]:
+) -> Response[Any]:
     """A picture of a run, or an uploaded file. The signature stands in for a key."""
     runs: Runs = request.app.state.runs
     key = key.lstrip("/")
     if not runs.files.is_signed("read", key, sig):
         raise Forbidden("This URL's signature does not fit.")
-    data = await runs.files.get(key)
-    if data is None:
+    stored = await runs.files.open(key)
+    if stored is None:
         raise NotFound("This file is gone.")
-    kind = _sniffed(data)
+    kind = _sniffed(stored.beginning)
     headers = {
+        "Content-Length": str(stored.size_bytes),
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
     }
     if kind not in SERVED_INLINE:
         headers["Content-Disposition"] = "attachment"
-    return Response(data, media_type=kind, headers=headers)
+    return Stream(stored.pieces(), media_type=kind, headers=headers)
 
 
 def _content_type(name: str, declared: str | None) -> str:

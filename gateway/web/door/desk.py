@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import math
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
@@ -175,10 +176,25 @@ async def read_form(request: Asked) -> FormMultiDict:
     """
     # Read whole first: the framework keeps the bytes, and others look at them again.
     await request.body()
+    return await read_files(request)
+
+
+async def read_files(request: Asked) -> FormMultiDict:
+    """The parts of a form whose files are too large to be in memory: they lie on the disk.
+
+    Raises:
+        InvalidRequest: a name or a text in it is not UTF-8.
+    """
     try:
         return await request.form()
     except UnicodeDecodeError:
         raise InvalidRequest("The form has text that is not UTF-8.") from None
+
+
+def announced_bytes(request: Asked) -> int | None:
+    """How long the client says its body is."""
+    text = request.headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _timeout_seconds(request: Asked) -> float | None:

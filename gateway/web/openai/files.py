@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from io import SEEK_END
 from typing import Any, Literal
 
 import msgspec
@@ -13,8 +14,9 @@ from msgspec import UNSET, UnsetType
 
 from gateway.errors import InvalidType, InvalidValue, MissingParameter, OutOfRange, TooLarge
 from gateway.runs.batches.records import KeptFile
+from gateway.runs.quota import Room
 from gateway.runs.runs import Runs
-from gateway.web.door.desk import Desk, read_form
+from gateway.web.door.desk import Desk, announced_bytes, read_files
 from gateway.web.door.schema import documented_form, refusals
 
 AnyRequest = Request[Any, Any, Any]
@@ -90,25 +92,9 @@ def routes(desk: Desk) -> list[Any]:
     async def upload_file(request: AnyRequest) -> FileObject:
         """Keep a file; `purpose` batch for the requests of a batch, as JSON lines."""
         caller = desk.admit(request)
-        form = await read_form(request)
-        part, purpose = form.get("file"), form.get("purpose")
-        if part is None:
-            raise MissingParameter("file")
-        if not isinstance(part, UploadFile):
-            raise InvalidType("file", "a file", type(part).__name__)
-        if purpose is None:
-            raise MissingParameter("purpose")
-        if purpose not in PURPOSES:
-            supported = ", ".join(f"'{name}'" for name in PURPOSES)
-            raise InvalidValue("purpose", purpose, supported)
-        data = await part.read()
-        if len(data) > MAX_FILE_BYTES:
-            raise TooLarge(f"Files may have up to {MAX_FILE_BYTES >> 20} MiB.")
-        expires_at = _expiry(form.get("expires_after[seconds]"))
-        name = part.filename or "file"
-        runs = runs_of(request)
-        kept = await runs.batches.keep_file(caller.id, name, str(purpose), data, expires_at)
-        return FileObject.of(kept)
+        coming = min(announced_bytes(request) or MAX_FILE_BYTES, MAX_FILE_BYTES)
+        async with runs_of(request).quota.room(caller.id, coming) as room:
+            return FileObject.of(await _kept(request, room))
 
     @get("/v1/files", responses=refusals(), tags=["batches"])
     async def list_files(
@@ -168,6 +154,27 @@ def routes(desk: Desk) -> list[Any]:
         return FileDeleted(file.id)
 
     return [upload_file, list_files, get_file, get_content, delete_file]
+
+
+async def _kept(request: AnyRequest, room: Room) -> KeptFile:
+    """The file of a form, kept."""
+    form = await read_files(request)
+    part, purpose = form.get("file"), form.get("purpose")
+    if part is None:
+        raise MissingParameter("file")
+    if not isinstance(part, UploadFile):
+        raise InvalidType("file", "a file", type(part).__name__)
+    if purpose is None:
+        raise MissingParameter("purpose")
+    if purpose not in PURPOSES:
+        supported = ", ".join(f"'{name}'" for name in PURPOSES)
+        raise InvalidValue("purpose", purpose, supported)
+    if part.file.seek(0, SEEK_END) > MAX_FILE_BYTES:
+        raise TooLarge(f"Files may have up to {MAX_FILE_BYTES >> 20} MiB.")
+    expires_at = _expiry(form.get("expires_after[seconds]"))
+    name = part.filename or "file"
+    batches = runs_of(request).batches
+    return await batches.keep_file(room, name, str(purpose), part.file, expires_at)
 
 
 def runs_of(request: AnyRequest) -> Runs:

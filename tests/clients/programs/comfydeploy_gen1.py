@@ -98,8 +98,8 @@ seen["deployments"] = [getattr(offer, "name", "unnamed") for offer in offers]
 definitions = sdk.deployment.get_input_definition(id=model).response_bodies
 seen["inputs"] = [definition.input_id for definition in definitions]
 
-place = sdk.files.get_upload_url(type_="image/png", file_size="100").object
 png = httpx.get(run.outputs[0].data.images[0].url).content
+place = sdk.files.get_upload_url(type_="image/png", file_size=str(len(png))).object
 seen["put"] = httpx.put(place.upload_url, content=png).status_code
 seen["uploaded"] = httpx.get(place.download_url).content == png
 edit = inputs | {"image": place.download_url, "strength": 0.5}

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +161,7 @@ def test_an_uploaded_picture_is_an_input(tmp_path: Path, by: str) -> None:
 
 def test_upload_urls_keep_their_promise(tmp_path: Path) -> None:
     with served(tmp_path) as (client, engine):
-        query = {"type": "image/png", "file_size": "100"}
+        query = {"type": "image/png", "file_size": str(len(photo()))}
         place = client.get("/api/upload-url", params=query).json()
         anonymous = {"Authorization": ""}
         assert (
@@ -178,6 +180,41 @@ def test_upload_urls_keep_their_promise(tmp_path: Path) -> None:
         while run["status"] not in ("failed", "success"):
             run = client.get(f"/api/run/{run_id}", headers=BOB).json()
         assert run["status"] == "failed"
+
+
+def test_an_upload_url_takes_once_what_was_announced(tmp_path: Path) -> None:
+    with served(tmp_path) as (client, _):
+        query = {"type": "image/png", "file_size": "10"}
+        place = client.get("/api/upload-url", params=query).json()
+        put = partial(client.put, place["upload_url"], headers={"Authorization": ""})
+        assert put(content=b"x" * 11).status_code == 413
+        assert put(content=iter([b"x" * 11])).status_code == 413
+        assert put(content=b"x" * 9).status_code == 400
+        assert put(content=iter([b"x" * 9])).status_code == 400
+        assert client.get(place["download_url"]).status_code == 404
+        assert put(content=iter([b"x" * 5, b"y" * 5])).status_code == 200
+        assert put(content=b"z" * 10).status_code == 409
+        assert client.get(place["download_url"]).content == b"xxxxxyyyyy"
+
+
+def test_what_a_key_keeps_is_bounded_in_every_way_in(tmp_path: Path) -> None:
+    with served(tmp_path, kept_gib=1 / 2**14) as (client, _):  # 64 KiB
+        data = bytes(60_000)
+        inline = "data:image/png;base64," + base64.b64encode(data).decode()
+        body = {"model_id": "tiny", "inputs": {"prompt": "a", "image": inline}}
+        asks: list[Callable[[], Any]] = [
+            lambda: client.post("/api/file/upload", files={"file": ("a.png", data)}),
+            lambda: client.get("/api/upload-url", params={"type": "a/b", "file_size": "60000"}),
+            lambda: client.post("/api/run", json=body),
+        ]
+        assert asks[0]().status_code == 200
+        for ask in asks:
+            refused = ask()
+            assert refused.status_code == 413
+            assert refused.json()["code"] == "storage_quota_exceeded"
+            assert "retry-after" not in refused.headers
+        bob = client.post("/api/file/upload", files={"file": ("a.png", data)}, headers=BOB)
+        assert bob.status_code == 200
 
 
 def test_what_is_uploaded_is_served_as_what_it_is(tmp_path: Path) -> None:
