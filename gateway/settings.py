@@ -72,6 +72,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str | None, _help("where runs are kept: a SQLAlchemy URL; default: SQLite in data")
     ] = None
     run_days: Annotated[float, _help("days a run and its outputs are kept", gt=0)] = 30
+    max_open_runs: Annotated[
+        int, _help("runs of one API key that may wait or be under way", ge=1)
+    ] = 10_000
+    max_batch_lines: Annotated[
+        int, _help("lines of one API key's OpenAI batches that may wait", ge=1)
+    ] = 100_000
     kept_gib: Annotated[
         float,
         _help("GiB of uploads, inputs and batches' files kept for one API key; 0: no bound", ge=0),

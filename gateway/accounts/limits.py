@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.accounts.keys import Key
 from gateway.catalog.catalog import Model
-from gateway.errors import Forbidden, OutOfRange, RateLimited
+from gateway.errors import Forbidden, InvalidRequest, OutOfRange, RateLimited
 from gateway.job import Priority
 
 MINUTE = 60.0
@@ -55,18 +55,38 @@ class Limits:
         Raises:
             RateLimited: the key has had its requests of this minute.
         """
-        limit = caller.key.requests_per_minute if caller.key else None
-        if limit is None or caller.priority == "batch":
+        self._count(caller, 1)
+
+    def count_runs(self, caller: Caller, num_runs: int) -> None:
+        """Let a request that makes several runs, counted once already, count as so many.
+
+        Raises:
+            InvalidRequest: they are more than the key has in a minute.
+            RateLimited: they are more than it has left of this one.
+        """
+        limit = _per_minute(caller)
+        if limit is not None and num_runs > limit:
+            raise InvalidRequest(
+                f"This would make {num_runs} runs, each of which counts as a request; "
+                f"this API key may make {limit} a minute.",
+                code="batch_too_large",
+            )
+        self._count(caller, num_runs - 1)
+
+    def _count(self, caller: Caller, num_requests: int) -> None:
+        limit = _per_minute(caller)
+        if limit is None:
             return
         now, asked = time.monotonic(), self._asked[caller.id]
         while asked and asked[0] <= now - MINUTE:
             asked.popleft()
-        if len(asked) >= limit:
+        excess = len(asked) + num_requests - limit
+        if excess > 0:
             raise RateLimited(
                 f"Rate limit reached for requests: limit {limit} per minute.",
-                retry_after_seconds=(asked[0] + MINUTE - now) if asked else MINUTE,
+                retry_after_seconds=(asked[excess - 1] + MINUTE - now) if asked else MINUTE,
             )
-        asked.append(now)
+        asked.extend([now] * num_requests)
 
     @contextmanager
     def permit(self, caller: Caller, num_samples: int) -> Iterator[None]:
@@ -94,3 +114,9 @@ class Limits:
         """A key's samples in progress that count against a new one."""
         held = self._samples[caller.id, "interactive"]
         return held + self._samples[caller.id, "batch"] if caller.priority == "batch" else held
+
+
+def _per_minute(caller: Caller) -> int | None:
+    if caller.key is None or caller.priority == "batch":
+        return None
+    return caller.key.requests_per_minute

@@ -13,12 +13,16 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from gateway.errors import RateLimited
 from gateway.runs.database import LOCK_FAMILY
 from gateway.runs.records import Order
 from gateway.runs.schema import places
 
 LOOKED_AT = 32
 """Runs at the front of a line that are let in at once."""
+
+FULL_SECONDS = 60.0
+"""How long to wait where thousands do already."""
 
 LOCK_OF_ALL = -1
 """Beside the numbers of processes' slots: who chooses holds off the others."""
@@ -52,6 +56,22 @@ def place_row(run_id: str, owner: str, order: Order, *, waits: bool) -> dict[str
         "run_limit": order.concurrency_limit,
         "waits": waits,
     }
+
+
+def check_room(connection: sa.Connection, owner: str, num_new: int, max_open: float) -> None:
+    """Refuse an owner more runs than may wait or be in flight at once.
+
+    Raises:
+        RateLimited: with those there are, these would be more than `max_open`.
+    """
+    query = sa.select(sa.func.count()).where(places.c.owner == owner)
+    num_open = connection.execute(query).scalar_one()
+    if num_open + num_new > max_open:
+        raise RateLimited(
+            f"{num_open} runs of this API key have not ended; with {num_new} more there would "
+            f"be more than the {max_open} that may be open.",
+            retry_after_seconds=FULL_SECONDS,
+        )
 
 
 def subject_of(order: Order) -> str:

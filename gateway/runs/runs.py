@@ -73,7 +73,7 @@ class Runs:
         self.usher = Usher(self.places, self.durable, self._room, self.threads)
         secret = partial(secret_of, keys=keys, data=settings.data)
         self.deliveries = Deliveries(self.store, self.files, outbound, secret)
-        batches = BatchStore(self.engine)
+        batches = BatchStore(self.engine, settings.max_batch_lines)
         work = BatchWork(batches, self.files, self.quota, self.threads, ask)
         self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,7 +125,9 @@ class Runs:
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
         begins = await self._begins(orders[0], owner, batch_id)
         new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
-        await self.performer.in_thread(self.store.accept, new, self.durable.enqueue_run)
+        await self.performer.in_thread(
+            self.store.accept, new, self.durable.enqueue_run, self.settings.max_open_runs
+        )
         if begins == "now":
             await self.durable.start_run(new[0].id)
         elif begins == "turn":

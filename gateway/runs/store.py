@@ -1,5 +1,6 @@
 """Runs in the database: every change of a run, with its webhook events, in one transaction."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import sqlalchemy as sa
 
-from gateway.runs.places import place_row
+from gateway.runs.places import check_room, place_row
 from gateway.runs.records import (
     ENDED,
     Attempt,
@@ -52,10 +53,20 @@ class RunStore:
         self.engine = engine
         self._announce = announce
 
-    def accept(self, new: Sequence[NewRun], enqueue: Callable[[sa.Connection, str], None]) -> None:
-        """Write runs as queued; `enqueue` joins the same transaction for those of the queue."""
+    def accept(
+        self,
+        new: Sequence[NewRun],
+        enqueue: Callable[[sa.Connection, str], None],
+        max_open: float = math.inf,
+    ) -> None:
+        """Write runs as queued; `enqueue` joins the same transaction for those of the queue.
+
+        Raises:
+            RateLimited: their owner would have more than `max_open` that have not ended.
+        """
         now = time.time()
         with self.engine.begin() as connection:
+            check_room(connection, new[0].owner, len(new), max_open)
             connection.execute(sa.insert(runs), [_row(run, now) for run in new])
             connection.execute(
                 sa.insert(places),

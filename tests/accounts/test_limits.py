@@ -6,7 +6,7 @@ import pytest
 
 from gateway.accounts.keys import KeyStore
 from gateway.accounts.limits import Caller, Limits
-from gateway.errors import OutOfRange, RateLimited
+from gateway.errors import InvalidRequest, OutOfRange, RateLimited
 
 
 def limits_and_caller(data: Path, limit: int | None) -> tuple[Limits, Caller]:
@@ -65,3 +65,25 @@ def test_what_can_never_fit_is_not_worth_another_try(tmp_path: Path) -> None:
     with pytest.raises(OutOfRange) as refused, limits.permit(caller, 5):
         pytest.fail("five of four were let in")
     assert (refused.value.status, refused.value.param) == (400, "n")
+
+
+def test_a_request_that_makes_many_runs_counts_as_many(tmp_path: Path) -> None:
+    key, _ = KeyStore(tmp_path).create("shop", requests_per_minute=10)
+    limits, caller = Limits(), Caller(key)
+
+    def ask(num_runs: int) -> None:
+        limits.count_request(caller)
+        limits.count_runs(caller, num_runs)
+
+    ask(6)
+    ask(1)
+    with pytest.raises(RateLimited) as refused:
+        ask(4)
+    assert 55 < (refused.value.retry_after_seconds or 0) <= 60
+    ask(2)
+    with pytest.raises(RateLimited):
+        limits.count_request(caller)
+    with pytest.raises(InvalidRequest, match="10 a minute"):
+        limits.count_runs(caller, 11)
+    Limits().count_runs(Caller(), 10**6)
+    Limits().count_runs(Caller(key, "batch"), 10**6)

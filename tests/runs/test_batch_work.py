@@ -3,11 +3,14 @@
 import time
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pytest
 
 from gateway.accounts.keys import KeyStore
-from gateway.errors import NotFound
+from gateway.errors import NotFound, RateLimited
+from gateway.runs.batches import store
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Answer, Batch, Line
 from gateway.runs.perform import Equipment
@@ -26,8 +29,8 @@ async def answer(batch: Batch, line: Line) -> Answer:
     return Answer(200, "req_1", b'   {"data":[]}')
 
 
-def opened(data: Path, database: str | None) -> AbstractAsyncContextManager[Runs]:
-    settings = Settings(data=data, database=database)
+def opened(data: Path, database: str | None, **more: Any) -> AbstractAsyncContextManager[Runs]:
+    settings = Settings(data=data, database=database, **more)
     equipment = Equipment(engine=TestEngine(), catalog=small_catalog(), settings=settings)
     return Runs.opened(equipment, KeyStore(data), answer)
 
@@ -124,3 +127,30 @@ async def test_a_batch_outlives_its_input_file(tmp_path: Path, database: str | N
         (one,) = await content(runs, cancelled.output_file_id)
         assert one["custom_id"] == "0"
         assert await runs.batches.files.get(batch.input_key) is None
+
+
+async def test_a_key_has_only_so_many_lines_waiting(tmp_path: Path) -> None:
+    async with opened(tmp_path, None, max_batch_lines=3) as runs:
+        first = await begun(runs, "a cat", "never")
+
+        async def one_is_answered() -> bool:
+            return (await runs.batches.get(first.id, "ann")).num_completed == 1
+
+        await until(one_is_answered)
+        crowded = await ended(runs, await begun(runs, "a", "b", "c"))
+        assert crowded.status == "failed"
+        assert [fault.code for fault in crowded.faults] == ["request_limit_exceeded"]
+        assert (await ended(runs, await begun(runs, "a", "b"))).status == "completed"
+
+
+async def test_a_key_has_only_so_many_batches_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "OPEN_BATCHES", 1)
+    async with opened(tmp_path, None) as runs:
+        first = await begun(runs, "never")
+        with pytest.raises(RateLimited):
+            await begun(runs, "a cat")
+        await runs.batches.cancel(first.id, "ann")
+        await ended(runs, first)
+        assert (await ended(runs, await begun(runs, "a cat"))).status == "completed"

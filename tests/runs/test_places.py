@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.accounts.keys import KeyStore
+from gateway.errors import RateLimited
 from gateway.job import Event, Job
 from gateway.runs.ordering import Wanted
 from gateway.runs.places import Place, beginning
@@ -20,7 +21,7 @@ from tests.runs.house import OWNER, draw, opened, order, until
 class Watched(TestEngine):
     """Writes down which runs, by their seeds, were being drawn whenever one began."""
 
-    def __init__(self, step_seconds: float = 0.02) -> None:
+    def __init__(self, step_seconds: float = 0.1) -> None:
         super().__init__(step_seconds)
         self.drawing: list[int] = []
         self.seen: list[list[int]] = []
@@ -217,3 +218,15 @@ def test_a_long_line_is_let_in_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert max(map(len, engine.seen)) == 7
 
     asyncio.run(test())
+
+
+async def test_a_key_has_only_so_many_runs_open(tmp_path: Path, database: str | None) -> None:
+    async with opened(tmp_path, database, max_open_runs=3) as runs:
+        (slow,) = await runs.accept([order("slow")], OWNER)
+        with pytest.raises(RateLimited) as refused:
+            await runs.accept([order("slow", seed=seed) for seed in range(3)], OWNER)
+        assert refused.value.retry_after_seconds == 60
+        await runs.accept([order(seed=seed) for seed in range(3)], "bob")
+        await runs.cancel(slow.id)
+        done = await draw(runs, *(order(seed=seed) for seed in range(3)))
+        assert {run.status for run in done} == {"success"}

@@ -7,8 +7,13 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from gateway.runs.batches.records import ENDED, Batch, KeptFile
+from gateway.errors import RateLimited
+from gateway.runs.batches.records import ENDED, Batch, Fault, KeptFile
+from gateway.runs.places import FULL_SECONDS
 from gateway.runs.schema import batch_answers, batch_files, batches
+
+OPEN_BATCHES = 100
+"""Of one key."""
 
 Announce = Callable[[sa.Connection, Batch], None]
 """Queues a batch in the transaction that writes it."""
@@ -17,15 +22,42 @@ Announce = Callable[[sa.Connection, Batch], None]
 class BatchStore:
     """Queries that block; call them in a thread."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, max_lines: int) -> None:
         self.engine = engine
+        self.max_lines = max_lines
 
     def add(self, batch: Batch, announce: Announce) -> None:
-        """Write a batch down and queue it."""
+        """Write a batch down and queue it.
+
+        Raises:
+            RateLimited: too many of its owner's have not ended.
+        """
         with self.engine.begin() as connection:
             values = {"id": batch.id, "owner": batch.owner, **_changing(batch)}
             connection.execute(sa.insert(batches).values(values))
+            if len(_open(connection, batch.owner)) > OPEN_BATCHES:
+                raise RateLimited(
+                    f"This API key has {OPEN_BATCHES} batches that have not ended.",
+                    retry_after_seconds=FULL_SECONDS,
+                )
             announce(connection, batch)
+
+    def crowding(self, batch: Batch, num_lines: int) -> list[Fault]:
+        """What is wrong with so many lines beside those of its owner's other batches."""
+        with self.engine.connect() as connection:
+            others = _counted(connection, _open(connection, batch.owner))
+        waiting = sum(
+            other.num_lines - other.num_completed - other.num_failed
+            for other in others
+            if other.id != batch.id
+        )
+        if waiting + num_lines <= self.max_lines:
+            return []
+        message = (
+            f"Enqueued request limit reached: {waiting} requests of this API key's batches wait, "
+            f"this one has {num_lines}, and {self.max_lines} may. Try again when some are done."
+        )
+        return [Fault("request_limit_exceeded", message)]
 
     def get(self, batch_id: str, owner: str | None = None) -> Batch | None:
         """A batch as it stands, if this owner may see it; None for any owner's."""
@@ -148,6 +180,14 @@ def _find(
         query = query.where(batches.c.owner == owner)
     body = connection.execute(query.with_for_update() if for_update else query).scalar()
     return _batch(body) if body else None
+
+
+def _open(connection: sa.Connection, owner: str) -> list[Batch]:
+    """An owner's batches that have not ended."""
+    query = sa.select(batches.c.body).where(
+        batches.c.owner == owner, batches.c.status.not_in(ENDED)
+    )
+    return [_batch(body) for body in connection.execute(query).scalars()]
 
 
 def _counted(connection: sa.Connection, found: list[Batch]) -> list[Batch]:

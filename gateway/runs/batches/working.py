@@ -67,6 +67,8 @@ class BatchWork:
 
     async def _work_through(self, batch: Batch) -> None:
         lines, faults = await self._lines(batch)
+        if batch.status == "validating" and not faults:
+            faults = await self.in_thread(self.store.crowding, batch, len(lines))
         if faults:
             await self._change(batch, status="failed", failed_at=time.time(), faults=tuple(faults))
             return

@@ -1,6 +1,7 @@
 """The ComfyDeploy API under `/api`: its routes, and what it does not offer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from litestar import HttpMethod, Request, Router, route
@@ -87,6 +88,7 @@ def asker_of(door: Doorkeeper, settings: Settings) -> Callable[[AnyRequest], Ask
     def ask(request: AnyRequest) -> Asker:
         polls = request.method == HttpMethod.GET
         caller = door.identify(request) if polls else door.admit(request)
-        return Asker(caller.id, public_base(request, settings), caller.check_may_use)
+        count = partial(door.limits.count_runs, caller)
+        return Asker(caller.id, public_base(request, settings), caller.check_may_use, count)
 
     return ask

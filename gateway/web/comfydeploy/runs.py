@@ -148,6 +148,7 @@ async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> l
     orders = await runs.ordering.orders(wanted, asker.owner, asker.permit)
     if only and len(orders) > 1:
         raise InvalidRequest(f"{only}; queue the batch of {len(orders)} runs instead.")
+    asker.count(len(orders))
     return await runs.accept(orders, asker.owner)
 
 

@@ -1,6 +1,7 @@
 """The bodies of the ComfyDeploy API: every generation's, told apart by what is in them."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -18,11 +19,15 @@ Origin = Literal["manual", "api", "public-share", "public-template", "workspace"
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """Who asks: whose runs they see, how they reach this gateway, what they may draw."""
+    """Who asks: whose runs they see, how they reach this gateway, what they may draw.
+
+    `count` lets a number of runs count towards the key's limits.
+    """
 
     owner: str
     base_url: str
     permit: Permit
+    count: Callable[[int], None]
 
     def may(self, model: Model) -> bool:
         """Whether this key may use a model."""

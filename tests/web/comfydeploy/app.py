@@ -31,7 +31,8 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
         owner = request.headers.get("authorization", "").removeprefix("Bearer ")
         if not owner:
             raise Unauthorized("Invalid or missing token")
-        return Asker(owner, str(request.base_url).rstrip("/"), lambda _model: None)
+        base_url = str(request.base_url).rstrip("/")
+        return Asker(owner, base_url, lambda _model: None, lambda _runs: None)
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
