@@ -2,11 +2,15 @@
 
 A key is 256 random bits, so a plain SHA-256 hides it: there is nothing to guess that a
 slow hash would protect.
+
+Keys only go by being revoked or with their whole file: one that cannot be read leaves those
+in force that were read before.
 """
 
 import base64
 import fcntl
 import hashlib
+import hmac
 import os
 import secrets
 import time
@@ -20,11 +24,16 @@ FILE = "keys.json"
 MARK = "gw-"
 
 
+class KeyFileError(Exception):
+    """The file of the keys cannot be used; the message names it and says why."""
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """A key without its secret.
 
     `models` are the model ids it may use (an endpoint's id allows its adapters too), any
     when empty; limits of None do not limit. `webhook_secret` signs webhooks of its runs.
+    An operator's key sees what all keys do.
     """
 
     id: str
@@ -35,14 +44,19 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     requests_per_minute: int | None = None
     concurrent_samples: int | None = None
+    operator: bool = False
 
 
 class KeyStore:
-    """The keys in a data folder; changes by another process are seen at once."""
+    """The keys in a data folder; changes by another process are seen at once.
+
+    `fault` says why the file cannot be read, and is None where it can.
+    """
 
     def __init__(self, data: Path) -> None:
         self._path = data / FILE
-        self._stamp: tuple[int, int] | None = None
+        self.fault: str | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._keys: dict[str, Key] = {}
 
     def keys(self) -> list[Key]:
@@ -53,8 +67,11 @@ class KeyStore:
     def find(self, secret: str) -> Key | None:
         """The key that a secret belongs to."""
         self._refresh()
-        hashed = _hash(secret)
-        return next((key for key in self._keys.values() if key.hashed == hashed), None)
+        hashed = _hash(secret).encode()
+        for key in self._keys.values():
+            if hmac.compare_digest(key.hashed.encode(), hashed):
+                return key
+        return None
 
     def get(self, key_id: str) -> Key | None:
         """The key of an id."""
@@ -68,8 +85,13 @@ class KeyStore:
         models: tuple[str, ...] = (),
         requests_per_minute: int | None = None,
         concurrent_samples: int | None = None,
+        operator: bool = False,
     ) -> tuple[Key, str]:
-        """A new key and its secret, which is not kept."""
+        """A new key and its secret, which is not kept.
+
+        Raises:
+            KeyFileError: the keys there are cannot be read.
+        """
         secret = MARK + secrets.token_urlsafe(32)
         key = Key(
             id=secrets.token_hex(4),
@@ -80,21 +102,35 @@ class KeyStore:
             models=models,
             requests_per_minute=requests_per_minute,
             concurrent_samples=concurrent_samples,
+            operator=operator,
         )
         with self._alone():
-            self._refresh()
-            self._write({**self._keys, key.id: key})
+            self._write({**self.whole(), key.id: key})
         return key, secret
 
     def revoke(self, key_id: str) -> bool:
-        """Forget a key; False if there is none of that id."""
+        """Forget a key; False if there is none of that id.
+
+        Raises:
+            KeyFileError: the keys there are cannot be read.
+        """
         with self._alone():
-            self._refresh()
-            kept = {id: key for id, key in self._keys.items() if id != key_id}
-            if len(kept) == len(self._keys):
+            kept = self.whole()
+            if kept.pop(key_id, None) is None:
                 return False
             self._write(kept)
             return True
+
+    def whole(self) -> dict[str, Key]:
+        """Every key by its id, for who needs the file itself to be in order.
+
+        Raises:
+            KeyFileError: it cannot be read.
+        """
+        self._refresh()
+        if self.fault is not None:
+            raise KeyFileError(self.fault)
+        return dict(self._keys)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -107,18 +143,24 @@ class KeyStore:
     def _refresh(self) -> None:
         try:
             facts = self._path.stat()
+            stamp = (facts.st_ino, facts.st_size, facts.st_ctime_ns)
+            if stamp != self._stamp:
+                found = msgspec.json.decode(self._path.read_bytes(), type=list[Key])
+                self._keys = {key.id: key for key in found}
+                self._stamp = stamp
+            self.fault = None
         except FileNotFoundError:
-            self._stamp, self._keys = None, {}
-            return
-        stamp = (facts.st_mtime_ns, facts.st_ino)
-        if stamp != self._stamp:
-            found = msgspec.json.decode(self._path.read_bytes(), type=list[Key])
-            self._stamp, self._keys = stamp, {key.id: key for key in found}
+            self._stamp, self._keys, self.fault = None, {}, None
+        except (OSError, ValueError, RecursionError) as error:
+            self._stamp, self.fault = None, f"{self._path} cannot be read: {error}"
 
     def _write(self, keys: dict[str, Key]) -> None:
         partial = self._path.with_suffix(".partial")
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        partial.unlink(missing_ok=True)  # what a crash left may be readable by others
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(msgspec.json.format(msgspec.json.encode(list(keys.values()))))
+            out.flush()
+            os.fsync(out.fileno())
         partial.replace(self._path)
 
 

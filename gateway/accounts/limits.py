@@ -26,6 +26,11 @@ class Caller(msgspec.Struct, frozen=True):
         """What the caller's work is accounted to."""
         return self.key.id if self.key else ""
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the caller may see what everyone does."""
+        return self.key is None or self.key.operator
+
     def may_use(self, model: Model) -> bool:
         """Whether the key allows a model, or its endpoint."""
         if self.key is None or not self.key.models:

@@ -12,6 +12,10 @@ from gateway.errors import NotFound
 from gateway.runs.webhooks import gateway_secret
 from gateway.settings import read_settings
 
+LAST_KEY = """\
+That was the last key. A gateway that runs now answers nobody until there is another; one that
+is started on loopback without a key answers every program of its machine."""
+
 
 @click.group()
 def keys() -> None:
@@ -25,12 +29,14 @@ def keys() -> None:
 )
 @click.option("--requests-per-minute", type=click.IntRange(min=1), help="default: no limit")
 @click.option("--concurrent-samples", type=click.IntRange(min=1), help="default: no limit")
+@click.option("--operator", is_flag=True, help="it sees what all keys do, and the metrics")
 @setting_options("data")
 def create(
     name: str,
     models: tuple[str, ...],
     requests_per_minute: int | None,
     concurrent_samples: int | None,
+    operator: bool,
     **flags: Any,
 ) -> None:
     """Create a key and print its secret, which is shown only now."""
@@ -39,6 +45,7 @@ def create(
         models=models,
         requests_per_minute=requests_per_minute,
         concurrent_samples=concurrent_samples,
+        operator=operator,
     )
     click.echo(f"key {key.id} ({name}); keep its secret, it is not shown again:", err=True)
     click.echo(secret)
@@ -48,12 +55,12 @@ def create(
 @setting_options("data")
 def list_keys(**flags: Any) -> None:
     """List the keys, without their secrets."""
-    table = Table("id", "name", "models", "requests/minute", "concurrent samples")
-    held = _store(flags).keys()
-    for key in held:
+    table = Table("id", "name", "role", "models", "requests/minute", "concurrent samples")
+    for key in _store(flags).whole().values():
         limits = (key.requests_per_minute, key.concurrent_samples)
         shown = ("–" if limit is None else str(limit) for limit in limits)
-        table.add_row(key.id, key.name, ", ".join(key.models) or "any", *shown)
+        role = "operator" if key.operator else "user"
+        table.add_row(key.id, key.name, role, ", ".join(key.models) or "any", *shown)
     Console().print(table)
 
 
@@ -62,9 +69,12 @@ def list_keys(**flags: Any) -> None:
 @setting_options("data")
 def revoke(key_id: str, **flags: Any) -> None:
     """Forget a key."""
-    if not _store(flags).revoke(key_id):
+    store = _store(flags)
+    if not store.revoke(key_id):
         raise NotFound(f"no key '{key_id}'; see: gateway keys list")
     click.echo(f"revoked {key_id}", err=True)
+    if not store.keys():
+        click.echo(LAST_KEY, err=True)
 
 
 @keys.command("webhook-secret")
@@ -78,7 +88,7 @@ def webhook_secret(key_id: str | None, **flags: Any) -> None:
     if key_id is None:
         click.echo(gateway_secret(read_settings(flags).data))
         return
-    key = _store(flags).get(key_id)
+    key = _store(flags).whole().get(key_id)
     if key is None:
         raise NotFound(f"no key '{key_id}'; see: gateway keys list")
     click.echo(key.webhook_secret)

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from gateway.accounts.keys import KeyFileError
 from gateway.catalog.cards import CardError
 from gateway.cli.generate import generate
 from gateway.cli.keys import keys
@@ -29,6 +30,6 @@ def main() -> None:
     quiet_libraries()
     try:
         commands()
-    except (CardError, SettingsError, GatewayError) as error:
+    except (CardError, KeyFileError, SettingsError, GatewayError) as error:
         click.echo(f"gateway: {error}", err=True)
         sys.exit(2)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway.accounts.keys import KeyStore
+from gateway.accounts.keys import KeyFileError, KeyStore
 from gateway.cli.keys import keys
 from gateway.errors import NotFound
 from gateway.runs.webhooks import gateway_secret
@@ -42,6 +42,35 @@ def test_a_revoked_key_opens_nothing(tmp_path: Path) -> None:
     key, secret = KeyStore(tmp_path).create("shop")
     assert typed(tmp_path, "revoke", key.id).exit_code == 0
     assert KeyStore(tmp_path).find(secret) is None
+
+
+def test_revoking_the_last_key_says_what_that_means(tmp_path: Path) -> None:
+    first, second = (KeyStore(tmp_path).create(name)[0] for name in ("first", "second"))
+    assert "last key" not in typed(tmp_path, "revoke", first.id).stderr
+    said = typed(tmp_path, "revoke", second.id).stderr
+    assert "last key" in said
+    assert "answers nobody" in said
+
+
+def test_an_operators_key_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    secret = typed(tmp_path, "create", "root", "--operator").stdout.strip()
+    typed(tmp_path, "create", "shop")
+    key = KeyStore(tmp_path).find(secret)
+    assert key is not None
+    assert key.operator
+    rows = {line.split("│")[2].strip(): line for line in typed(tmp_path, "list").stdout.splitlines()
+            if "│" in line}
+    assert "operator" in rows["root"]
+    assert "user" in rows["shop"]
+
+
+@pytest.mark.parametrize("words", [("list",), ("create", "shop"), ("revoke", "0000")])
+def test_a_spoilt_file_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "keys.json").write_text("[{")
+    failed = typed(tmp_path, *words)
+    assert isinstance(failed.exception, KeyFileError)
+    assert str(tmp_path / "keys.json") in str(failed.exception)
 
 
 def test_the_webhook_secret_is_shown_on_demand(tmp_path: Path) -> None:
