@@ -8,7 +8,6 @@ from importlib.metadata import version
 import msgspec
 import structlog
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
 from gateway.accounts.keys import KeyStore
@@ -44,7 +43,6 @@ from gateway.web.operator import health, status
 from gateway.web.pages import pages
 
 SWEEP_SECONDS = 60
-EXPOSED = ["x-request-id", "retry-after", "openai-processing-ms", "x-rendered-size", "x-seed"]
 
 log = structlog.get_logger()
 
@@ -97,7 +95,7 @@ def create_app(
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
-            *health.routes(engine),
+            *health.routes(engine, door),
             *pages.PAGES,
             *status.routes(desk, recent),
         ],
@@ -106,11 +104,7 @@ def create_app(
             HTTPException: faults.answer_http_exception,
             Exception: faults.answer_bug,
         },
-        cors_config=CORSConfig(
-            allow_origins=list(settings.cors_origins),
-            allow_headers=["*"],
-            expose_headers=EXPOSED,
-        ),
+        cors_config=door.origins,
         openapi_config=openapi_config(version("image-gateway")),
         request_max_body_size=int(settings.max_body_mib * 2**20),
         lifespan=[with_runs, lifespan],

@@ -16,6 +16,7 @@
     ├── TooLarge                413
     │   └── StorageFull             this key keeps as many bytes as it may; not worth a retry
     ├── UnsupportedMediaType    415
+    ├── Misdirected             421  addressed to a name that is not the gateway's
     ├── RateLimited             429  this key asks too much; carries retry_after_seconds
     ├── Overloaded              429  the engine's door is full; carries retry_after_seconds
     ├── DeadlineExceeded        408  the request's own deadline passed
@@ -194,6 +195,14 @@ class UnsupportedMediaType(GatewayError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_content_type"
+
+
+class Misdirected(GatewayError):
+    """The request is addressed to a name that is not this gateway's."""
+
+    status = 421
+    type = "invalid_request_error"
+    code = "misdirected_request"
 
 
 class RateLimited(GatewayError):

@@ -36,6 +36,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         dict[str, str], _help("ids that clients send and what they mean: dall-e-3=emoji,…")
     ] = msgspec.field(default_factory=dict)
     no_auth: Annotated[bool, _help("answer anyone, even when bound wider than loopback")] = False
+    open_metrics: Annotated[bool, _help("answer /metrics without a key")] = False
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        _help("names that a gateway without keys may be called by besides loopback's, as a,b"),
+    ] = ()
     public_url: Annotated[
         str | None, _help("base of the URLs given out; default: as the request came")
     ] = None
@@ -44,8 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     url_minutes: Annotated[float, _help("minutes a picture's URL works", gt=0)] = 60
     cors_origins: Annotated[
-        tuple[str, ...], _help("browser origins that may call, comma-separated; * for any")
-    ] = ("*",)
+        tuple[str, ...],
+        _help("browser origins that may call, as https://a,…; default: with a key any, else none"),
+    ] = ()
 
     device: Annotated[str, _help("device of endpoints whose card says auto")] = "auto"
     threads: Annotated[int, _help("CPU threads of the engine; 0 leaves torch's choice", ge=0)] = 0

@@ -1,10 +1,11 @@
-"""A real `gateway serve` process on a free port of this machine."""
+"""A real gateway on a free port of this machine: as a process, or an application in a thread."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from litestar import Litestar
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 120
@@ -62,6 +65,23 @@ def serving(data: Path, *arguments: str, key: str = "") -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def listening(app: Litestar) -> Iterator[str]:
+    """Serve an application from a thread until the block ends; yields its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the application did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def new_key(data: Path, *options: str) -> str:

@@ -13,8 +13,8 @@ from gateway.runs.webhooks import gateway_secret
 from gateway.settings import read_settings
 
 LAST_KEY = """\
-That was the last key. A gateway that runs now answers nobody until there is another; one that
-is started on loopback without a key answers every program of its machine."""
+That was the last key. A gateway that runs now answers nobody until there is another. One that
+is started without a key answers its own machine if bound to loopback, and else does not start."""
 
 
 @click.group()

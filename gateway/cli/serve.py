@@ -1,7 +1,6 @@
 """`gateway serve`: check everything that can be checked, then answer requests."""
 
 import asyncio
-import ipaddress
 import socket
 from typing import Any
 
@@ -15,6 +14,7 @@ from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
 from gateway.engine.protocol import Engine
 from gateway.settings import Settings, SettingsError, read_settings
+from gateway.web.door.origins import is_loopback
 
 
 @click.command()
@@ -61,24 +61,15 @@ class GracefulServer(uvicorn.Server):
 
 
 def check_door(settings: Settings) -> None:
-    """Refuse to stand open to a network by accident.
+    """Refuse to start where nobody could be answered.
 
     Raises:
         SettingsError: bound wider than loopback with no API key and no `--no-auth`.
+        KeyFileError: the file of the keys cannot be read.
     """
-    if settings.no_auth or is_loopback(settings.host) or KeyStore(settings.data).keys():
+    if settings.no_auth or KeyStore(settings.data).whole() or is_loopback(settings.host):
         return
     raise SettingsError(
-        f"--host {settings.host} would answer anyone on the network: create a key first "
+        f"--host {settings.host} answers nobody without an API key: create one first "
         "(gateway keys create NAME), or say --no-auth"
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name reaches this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

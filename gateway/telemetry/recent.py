@@ -14,7 +14,8 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One answered request; prompts and keys are not kept.
 
     `began` is in seconds since the epoch; `model`, `n` and `num_inference_steps` are
-    absent where the request was refused before they were known.
+    absent where the request was refused before they were known; so is `key`, the id of the
+    one asked with.
     """
 
     began: float
@@ -25,6 +26,7 @@ class RequestSummary(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     n: int | None = None
     num_inference_steps: int | None = None
+    key: str | None = None
 
 
 class RecentRequests:
@@ -47,9 +49,14 @@ class RecentRequests:
             model=facts.get("model"),
             n=facts.get("n"),
             num_inference_steps=facts.get("steps"),
+            key=facts.get("key"),
         )
         self._kept.appendleft(summary)
 
     def latest(self) -> list[RequestSummary]:
         """What is kept, newest first."""
         return list(self._kept)
+
+    def of_key(self, key_id: str) -> list[RequestSummary]:
+        """What is kept of one key's requests, newest first."""
+        return [summary for summary in self._kept if summary.key == key_id]

@@ -9,7 +9,7 @@ from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from gateway.errors import Forbidden, InvalidRequest, NotFound, TooLarge
+from gateway.errors import Forbidden, InvalidRequest, MissingParameter, NotFound, TooLarge
 from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import MAX_UPLOAD_BYTES
@@ -49,7 +49,7 @@ async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, A
 async def upload_url(
     runs: House,
     asker: Asking,
-    type: FromQuery[str],
+    type: FromQuery[str] = "",
     file_size: FromQuery[str] = "0",
     file_extension: FromQuery[str] = "",
 ) -> dict[str, Any]:
@@ -57,6 +57,8 @@ async def upload_url(
 
     The file must have `file_size` bytes, if that says any.
     """
+    if not type:
+        raise MissingParameter("type")
     size = int(file_size) if re.fullmatch(r"[0-9]{1,12}", file_size) else 0
     if size > MAX_UPLOAD_BYTES:
         raise TooLarge(f"Files may have up to {MAX_UPLOAD_BYTES} bytes.")

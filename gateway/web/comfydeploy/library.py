@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidValue, NotFound
-from gateway.outside.values import convert, decode_json
+from gateway.outside.values import convert
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import InputDefinition, definitions
 from gateway.runs.library import Deployment, Workflow
@@ -20,6 +20,7 @@ from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy.models import model_inputs, model_object
 from gateway.web.comfydeploy.wire import Asker, Asking, House
+from gateway.web.door.desk import read_json
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
@@ -93,7 +94,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
 @post("/deployment", status_code=200, operation_class=of_runs(DeploymentBody))
 async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Offer a version of a workflow; its environment's deployment keeps its id."""
-    body = convert(decode_json(await request.body()), DeploymentBody)
+    body = convert(await read_json(request), DeploymentBody)
     if body.environment not in ENVIRONMENTS:
         raise InvalidValue("environment", body.environment, ", ".join(ENVIRONMENTS))
     version = await runs.library.version(body.workflow_version_id, asker.owner)
@@ -155,7 +156,7 @@ async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> di
 
     SDKs strip the graph on its way; such a workflow is empty until a version has one.
     """
-    body = convert(decode_json(await request.body()), WorkflowBody)
+    body = convert(await read_json(request), WorkflowBody)
     graph = json_object(body.workflow_api, "workflow_api")
     graph = graph or json_object(body.workflow_json, "workflow_json")
     if graph is not None:
@@ -248,7 +249,7 @@ async def list_outputs(
 
 
 @get(["/v1/machines", "/machines"], operation_class=of_runs())
-async def list_machines(request: AnyRequest, runs: House) -> Any:
+async def list_machines(request: AnyRequest, runs: House, asker: Asking) -> Any:
     """The configured pools, each as a machine; without any, the one here."""
     machines = [
         {"id": name, "name": name, "type": "classic", "status": "ready", "endpoints": endpoints}

@@ -14,7 +14,7 @@ from gateway.settings import Settings
 from gateway.web.comfydeploy import files, library
 from gateway.web.comfydeploy import runs as run_routes
 from gateway.web.comfydeploy.faults import PREFIX
-from gateway.web.comfydeploy.wire import Asker
+from gateway.web.comfydeploy.wire import Asker, Asking
 from gateway.web.door.addresses import public_base
 from gateway.web.door.auth import Doorkeeper
 
@@ -42,14 +42,14 @@ NOT_OFFERED = {
     http_method=ANY_METHOD,
     include_in_schema=False,
 )
-async def not_offered(request: AnyRequest) -> None:
+async def not_offered(request: AnyRequest, asker: Asking) -> None:
     """Say why a route of the hosted service is not here."""
     name = request.url.path.partition("/api/")[2].partition("/")[0]
     raise NotOffered(NOT_OFFERED[name])
 
 
 @route(["/", "/{rest:path}"], http_method=ANY_METHOD, include_in_schema=False)
-async def unknown(request: AnyRequest) -> None:
+async def unknown(request: AnyRequest, asker: Asking) -> None:
     """Answer for every other path in the dialect's own words."""
     raise NotFound(f"No route {request.method} {request.url.path}")
 

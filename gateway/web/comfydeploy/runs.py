@@ -8,7 +8,6 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from gateway.errors import Conflict, DeadlineExceeded, GenerationFailed, InvalidRequest, NotFound
-from gateway.outside.values import decode_json
 from gateway.runs.records import Run
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
@@ -16,6 +15,7 @@ from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
 from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
+from gateway.web.door.desk import read_json
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
@@ -138,8 +138,8 @@ async def get_batch(runs: House, asker: Asking, batch_id: FromPath[str]) -> dict
 
 async def read_body(request: AnyRequest) -> RunBody:
     """The body of a request; the first generation may send none."""
-    raw = await request.body()
-    return run_body(decode_json(raw) if raw.strip() else None)
+    is_empty = not (await request.body()).strip()
+    return run_body(None if is_empty else await read_json(request))
 
 
 async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> list[NewRun]:

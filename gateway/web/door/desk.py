@@ -138,7 +138,6 @@ class Desk:
             "seed": job.seeds[0],
             "steps": job.num_inference_steps,
             "n": len(job.seeds),
-            "key": job.owner or None,
         }
         if self.settings.log_prompts:
             facts["prompt"] = job.prompt

@@ -28,12 +28,13 @@ REFUSALS = {
     409: "The request contradicts the state of what it names.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+    421: "Addressed to a name that is not this gateway's.",
     429: "Too many requests, or the engine is busy; see Retry-After.",
     500: "The pipeline failed.",
     503: "The server is shutting down; see Retry-After.",
 }
 RUN_REFUSALS = REFUSALS | {404: "No such run, deployment, workflow or file."}
-COMMON = (400, 401, 403, 429, 500, 503)
+COMMON = (400, 401, 403, 421, 429, 500, 503)
 GENERATION = tuple(status for status in REFUSALS if status != 409)
 BYTES = {"type": "string", "format": "binary"}
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, get
 
+from gateway.catalog.catalog import Model
 from gateway.engine.protocol import EngineStatus
 from gateway.telemetry.recent import RecentRequests, RequestSummary
 from gateway.web.door.desk import Desk
@@ -25,21 +26,48 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def routes(desk: Desk, recent: RecentRequests) -> list[Any]:
-    """The snapshot, for those with a key."""
+    """The snapshot: all of it for an operator, else what the key may use and has asked."""
     started = time.monotonic()
 
     @get("/status.json", include_in_schema=False)
     async def snapshot(request: Request[Any, Any, Any]) -> Snapshot:
         """The state of this process, cheap enough to ask for every second."""
-        desk.door.identify(request)
-        return Snapshot(
+        caller = desk.door.identify(request)
+        catalog, engine = desk.catalog, desk.studio.engine.status()
+        everything = Snapshot(
             version=version("image-gateway"),
             uptime_seconds=time.monotonic() - started,
-            endpoints=list(desk.catalog.endpoints),
+            endpoints=list(catalog.endpoints),
             max_batch=desk.settings.max_batch,
             max_waiting=desk.settings.max_waiting,
-            engine=desk.studio.engine.status(),
+            engine=engine,
             recent=recent.latest(),
+        )
+        if caller.is_operator:
+            return everything
+        return msgspec.structs.replace(
+            narrowed(everything, [model for model in catalog.models() if caller.may_use(model)]),
+            recent=recent.of_key(caller.id),
         )
 
     return [snapshot]
+
+
+def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
+    """A snapshot that names no model but these."""
+    ids = {model.id for model in models}
+    owners = {model.endpoint.id for model in models}
+    engine = snapshot.engine
+    loaded = tuple(
+        msgspec.structs.replace(
+            one, adapters=tuple(route for route in one.adapters if f"{one.id}:{route}" in ids)
+        )
+        for one in engine.loaded
+        if one.id in owners
+    )
+    step_seconds = {id: seconds for id, seconds in engine.step_seconds.items() if id in owners}
+    return msgspec.structs.replace(
+        snapshot,
+        endpoints=[id for id in snapshot.endpoints if id in owners],
+        engine=msgspec.structs.replace(engine, loaded=loaded, step_seconds=step_seconds),
+    )

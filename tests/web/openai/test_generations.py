@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from litestar.testing import TestClient
 
+from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine, small_catalog
-from tests.web.openai.asking import PATH, Client, picture, post, refused
+from tests.web.openai.asking import PATH, Client, picture, post, refused, two_endpoints
 
 
 def test_unspecified_format_answers_url_and_data_of_one_picture(client: Client) -> None:
@@ -241,20 +242,23 @@ def test_models_are_listed_with_adapters_and_aliases(client: Client) -> None:
     refused(client.get("/v1/models/a%2Fb"), 404, "model_not_found", "model")
 
 
-def test_browsers_may_call(client: Client) -> None:
-    answer = client.options(
-        PATH,
-        headers={
-            "Origin": "https://app.example",
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os,x-new",
-        },
-    )
-    assert answer.status_code == 204
-    allowed = answer.headers["access-control-allow-headers"].lower()
-    assert all(name in allowed for name in ("authorization", "x-stainless-os", "x-new"))
-    assert client.options(PATH).status_code == 204
-    called = client.get("/v1/models", headers={"Origin": "https://app.example"})
+def test_browsers_may_call_with_a_key(tmp_path: Path) -> None:
+    _, secret = KeyStore(tmp_path).create("app")
+    settings = Settings(endpoints=("tiny",), data=tmp_path)
+    page = {"Origin": "https://app.example"}
+    asked = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os,x-new",
+    }
+    with TestClient(create_app(settings, TestEngine(), two_endpoints())) as client:
+        answer = client.options(PATH, headers=page | asked)
+        assert answer.status_code == 204
+        allowed = answer.headers["access-control-allow-headers"].lower()
+        assert all(name in allowed for name in ("authorization", "x-stainless-os", "x-new"))
+        assert client.options(PATH).status_code == 204
+        called = client.get("/v1/models", headers=page | {"Authorization": f"Bearer {secret}"})
+    assert called.status_code == 200
+    assert called.headers["access-control-allow-origin"] in ("*", "https://app.example")
     assert "x-request-id" in called.headers["access-control-expose-headers"]
 
 

@@ -8,16 +8,36 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gateway.accounts.keys import KeyStore
+from gateway.app import create_app
+from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
+from gateway.catalog.catalog import Catalog
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine
+from tests.serving import listening
 from tests.web.pages.browsing import generate, open_page, wait_until
 
 
-@pytest.fixture
-def secret(gateway: str, data: Path) -> Iterator[str]:
-    """A key without which the gateway answers nothing, for as long as the test runs."""
-    keys = KeyStore(data)
-    key, secret = keys.create("browser")
-    yield secret
-    keys.revoke(key.id)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a gateway with a key: once it has seen one it never opens again."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def secret(data: Path) -> str:
+    """A key without which the gateway answers nothing."""
+    return KeyStore(data).create("browser")[1]
+
+
+@pytest.fixture(scope="module")
+def gateway(data: Path, secret: str) -> Iterator[str]:
+    """The address of a gateway that asks for a key and paints plain pictures."""
+    emoji = EndpointCard(id="emoji", sizes=Sizes(native=(64, 64), min=32))
+    line = AdapterCard(endpoint="emoji", route="line", source="line.safetensors")
+    catalog = Catalog({"emoji": emoji}, {("emoji", "line"): line})
+    settings = Settings(endpoints=("emoji",), data=data)
+    with listening(create_app(settings, TestEngine(), catalog)) as address:
+        yield address
 
 
 def give(page: Page, key: str) -> None:
