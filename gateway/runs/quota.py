@@ -30,6 +30,7 @@ WRITE_SECONDS = 3600
 """How long writing may take before what is there of it is swept."""
 
 SWEPT_AT_ONCE = 200
+_HELD = kept.c.until.is_not(None)
 
 
 class Quota:
@@ -54,7 +55,7 @@ class Quota:
             yield room
         finally:
             if room.is_held:
-                await asyncio.shield(self.release(room.key))
+                await asyncio.shield(self._in_thread(self._release, room.key, _HELD))
 
     async def promise(self, owner: str, key: str, size_bytes: int, seconds: float) -> None:
         """Hold room for what may be written to a key within some time.
@@ -78,17 +79,9 @@ class Quota:
         """Have it promised as before: nothing was written."""
         await self._in_thread(self._unclaim, key)
 
-    async def settle(self, key: str, size_bytes: int) -> None:
-        """Keep what has been written.
-
-        Raises:
-            Conflict: it took so long that it was swept.
-        """
-        await self._in_thread(self._settle, key, size_bytes)
-
-    async def count(self, owner: str, key: str, size_bytes: int) -> None:
-        """Count what is kept in any case; the same key again replaces it."""
-        await self._in_thread(self._count, owner, key, size_bytes)
+    async def settle(self, owner: str, key: str, size_bytes: int) -> None:
+        """Count what has been written for good, whether room was held for it or not."""
+        await self._in_thread(self._settle, owner, key, size_bytes)
 
     async def release(self, key: str) -> None:
         """Count a key no more: its bytes are gone, or never came."""
@@ -137,26 +130,19 @@ class Quota:
         raise Forbidden("This upload URL has expired.")
 
     def _unclaim(self, key: str) -> None:
-        held = sa.and_(kept.c.key == key, kept.c.until.is_not(None))
+        query = sa.update(kept).where(kept.c.key == key, _HELD)
         with self.engine.begin() as connection:
-            connection.execute(sa.update(kept).where(held).values(is_claimed=False))
+            connection.execute(query.values(is_claimed=False))
 
-    def _settle(self, key: str, size_bytes: int) -> None:
-        with self.engine.begin() as connection:
-            if not (row := _delete(connection, key)):
-                raise Conflict("This upload took too long; its room has been given up.")
-            _add(connection, row.owner, _counted(size_bytes) - row.size_bytes)
-            _insert(connection, row.owner, key, size_bytes)
-
-    def _count(self, owner: str, key: str, size_bytes: int) -> None:
+    def _settle(self, owner: str, key: str, size_bytes: int) -> None:
         with self.engine.begin() as connection:
             row = _delete(connection, key)
             _add(connection, owner, _counted(size_bytes) - (row.size_bytes if row else 0))
             _insert(connection, owner, key, size_bytes)
 
-    def _release(self, key: str) -> None:
+    def _release(self, key: str, *conditions: sa.ColumnElement[bool]) -> None:
         with self.engine.begin() as connection:
-            if row := _delete(connection, key):
+            if row := _delete(connection, key, *conditions):
                 _add(connection, row.owner, -row.size_bytes)
 
     def _move(self, owner: str, key: str, to: str, size_bytes: int) -> bool:
@@ -199,7 +185,7 @@ class Room:
 
     async def settle(self) -> None:
         """Keep what has been written."""
-        await self.quota.settle(self.key, self.size_bytes)
+        await self.quota.settle(self.owner, self.key, self.size_bytes)
         self.is_held = False
 
 
@@ -232,7 +218,7 @@ def _total(connection: sa.Connection, owner: str) -> int:
 def _opened(connection: sa.Connection, owner: str) -> tuple[int, float]:
     """How many uploads of an owner are not settled, and when the first of them expires."""
     query = sa.select(sa.func.count(), sa.func.min(kept.c.until)).where(
-        kept.c.owner == owner, kept.c.until.is_not(None)
+        kept.c.owner == owner, _HELD
     )
     num_open, first = connection.execute(query).one()
     return num_open, first or 0.0
@@ -252,6 +238,6 @@ def _insert(
     connection.execute(sa.insert(kept).values(values))
 
 
-def _delete(connection: sa.Connection, key: str) -> Any:
-    query = sa.delete(kept).where(kept.c.key == key)
+def _delete(connection: sa.Connection, key: str, *conditions: sa.ColumnElement[bool]) -> Any:
+    query = sa.delete(kept).where(kept.c.key == key, *conditions)
     return connection.execute(query.returning(kept.c.owner, kept.c.size_bytes)).first()

@@ -70,7 +70,7 @@ class Uploads:
             raise
         if file is not None:
             await self.library.add_file(msgspec.structs.replace(file, size_bytes=size.num_bytes))
-        await self.quota.settle(key, size.num_bytes)
+        await self.quota.settle(owner, key, size.num_bytes)
 
     async def sweep(self, before: float) -> int:
         """Forget files uploaded before a time, and what was never finished; how many."""

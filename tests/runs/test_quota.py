@@ -65,6 +65,13 @@ async def test_what_does_not_come_gives_its_room_back(tmp_path: Path) -> None:
                 await room.take(key, 4)
                 await asyncio.sleep(10)
 
+        async with runs.quota.room(OWNER, 4) as other:
+            await other.take("inputs/twice", 4)
+            async with runs.quota.room(OWNER, 4) as room:
+                await room.take("inputs/twice", 4)
+                await room.settle()
+        assert await runs.quota.total(OWNER) == 2 * LEAST_BYTES
+        await runs.quota.release("inputs/twice")
         for key in ("inputs/new", file.key):
             with pytest.raises(TimeoutError):
                 await broken_off(key)

@@ -215,7 +215,7 @@ class BatchWork:
         )
         await self.files.put(file.key, joined())
         # What was drawn is never refused, but it counts.
-        await self.quota.count(batch.owner, file.key, size_bytes)
+        await self.quota.settle(batch.owner, file.key, size_bytes)
         kept = msgspec.structs.replace(file, size_bytes=size_bytes)
         await self.in_thread(self.store.add_file, kept)
         return file.id
