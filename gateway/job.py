@@ -46,7 +46,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `scheduler` is a diffusers class that replaces the endpoint's own, `scheduler_config` what
     it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
     `matting` is the rule by which the background is made transparent, None for opaque.
-    `deadline` is seconds since the epoch; `owner` is the key the job is accounted to.
+    `deadline` is seconds since the epoch; `owner` is the key the job is accounted to; `claim`
+    is the same when a refused client asks again, where its jobs' ids are not.
     `arguments` are extra keyword arguments of the pipeline's call.
     """
 
@@ -71,6 +72,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = "interactive"
     deadline: float | None = None
     owner: str = ""
+    claim: str = ""
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -57,7 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: Annotated[int, _help("CPU threads of the engine; 0 leaves torch's choice", ge=0)] = 0
     preload: Annotated[bool, _help("load and warm every endpoint before being ready")] = False
     max_batch: Annotated[int, _help("samples that run at once per endpoint", ge=1)] = 64
-    max_waiting: Annotated[int, _help("samples that may wait before 429 is answered", ge=1)] = 256
+    max_waiting: Annotated[
+        int,
+        _help("samples that may wait before 429 is answered, shared by the keys that ask", ge=1),
+    ] = 256
     endpoint_gib: Annotated[
         float, _help("GiB of weights kept in memory before the least used go; 0: no bound", ge=0)
     ] = 0

@@ -1,18 +1,30 @@
 """Who asks, and how much they may ask for."""
 
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import get_args
 
 import msgspec
 
+from gateway.accounts.admission import Asker, Door, departures
 from gateway.accounts.keys import Key
 from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidRequest, OutOfRange, RateLimited
 from gateway.job import Priority
 
 MINUTE = 60.0
+FADE = 0.8
+"""How much of what samples took before counts beside the latest."""
+
+
+class Permit(msgspec.Struct, frozen=True, eq=False):
+    """Samples of a key in progress since a moment."""
+
+    num_samples: int
+    priority: Priority
+    begun: float
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -47,12 +59,44 @@ class Caller(msgspec.Struct, frozen=True):
             raise Forbidden(f"This API key may not use the model `{model.id}`.", param="model")
 
 
+class Account:
+    """What one key has in progress, and how long it took of late."""
+
+    def __init__(self, limit: int) -> None:
+        self.permits: list[Permit] = []
+        # Its places are kept for nobody: a key may always have as many as it is allowed.
+        self._doors = {priority: Door(limit, limit) for priority in get_args(Priority)}
+        self._seconds: float | None = None
+
+    def ask(self, asker: Asker, priority: Priority, now: float) -> int | None:
+        """None if there is room, else after how many whole seconds there should be."""
+        begun = [one.begun for one in self._held(priority) for _ in range(one.num_samples)]
+        seconds = self._seconds or max((now - at for at in begun), default=0.0)
+        left = [max(0.0, at + seconds - now) for at in begun]
+        return self._doors[priority].ask(
+            asker,
+            now,
+            {asker.owner: len(begun)},
+            lambda: departures(asker.owner, left, [], seconds, len(left)),
+        )
+
+    def note(self, seconds: float) -> None:
+        """Samples were drawn in so long."""
+        if self._seconds is None:
+            self._seconds = seconds
+        self._seconds = FADE * self._seconds + (1 - FADE) * seconds
+
+    def _held(self, priority: Priority) -> list[Permit]:
+        """What counts against new samples: its batches take no room from the rest."""
+        return [one for one in self.permits if priority in ("batch", one.priority)]
+
+
 class Limits:
     """Counts requests and samples per key, and refuses what is over."""
 
     def __init__(self) -> None:
         self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._samples: Counter[tuple[str, Priority]] = Counter()
+        self._accounts: dict[tuple[str, int], Account] = {}
 
     def count_request(self, caller: Caller) -> None:
         """Let a request count towards its key's minute; a batch's lines do not.
@@ -94,31 +138,36 @@ class Limits:
         asked.extend([now] * num_requests)
 
     @contextmanager
-    def permit(self, caller: Caller, num_samples: int) -> Iterator[None]:
+    def permit(self, caller: Caller, num_samples: int, claim: str = "") -> Iterator[None]:
         """Hold a key's samples while they are drawn; its batches take no room from the rest.
+
+        `claim` is the same when whoever was refused asks again.
 
         Raises:
             OutOfRange: more at once than the key may ever have.
             RateLimited: the key has too many in progress.
         """
         limit = caller.key.concurrent_samples if caller.key else None
-        if limit is not None and num_samples > limit:
+        if limit is None:
+            yield
+            return
+        if num_samples > limit:
             raise OutOfRange("n", "integer", limit, num_samples, above=True)
-        if limit is not None and self._held(caller) + num_samples > limit:
+        account = self._accounts.setdefault((caller.id, limit), Account(limit))
+        now = time.monotonic()
+        seconds = account.ask(Asker(caller.id, claim, num_samples), caller.priority, now)
+        if seconds is not None:
             raise RateLimited(
                 f"Rate limit reached for concurrent images: limit {limit}.",
-                retry_after_seconds=1,
+                retry_after_seconds=seconds,
             )
-        self._samples[caller.id, caller.priority] += num_samples
+        permit = Permit(num_samples, caller.priority, now)
+        account.permits.append(permit)
         try:
             yield
+            account.note(time.monotonic() - now)
         finally:
-            self._samples[caller.id, caller.priority] -= num_samples
-
-    def _held(self, caller: Caller) -> int:
-        """A key's samples in progress that count against a new one."""
-        held = self._samples[caller.id, "interactive"]
-        return held + self._samples[caller.id, "batch"] if caller.priority == "batch" else held
+            account.permits.remove(permit)
 
 
 def _per_minute(caller: Caller) -> int | None:

@@ -8,7 +8,7 @@ idle hub blocks on its inbox.
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import structlog
@@ -17,7 +17,15 @@ import torch
 from gateway.engine.forwards import Forwards
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
-from gateway.engine.turns import Pace, Room, Shares, next_to_advance, next_to_start
+from gateway.engine.turns import (
+    Company,
+    Pace,
+    Room,
+    Shares,
+    account,
+    next_to_advance,
+    next_to_start,
+)
 from gateway.errors import GatewayError, ShuttingDown
 from gateway.telemetry import metrics
 
@@ -38,7 +46,9 @@ class Hub:
         self.paces: dict[str, Pace] = {}
         self.forwards = Forwards(shelf.adapters)
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        self._shares = Shares()
+        self._endpoints = Shares()
+        self._owners = Shares()
+        self._companies: defaultdict[str, Company] = defaultdict(Company)
         self._threads = threads
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"engine-{device}", daemon=True)
@@ -82,11 +92,10 @@ class Hub:
         """End what nobody waits for, start what may, advance the endpoint that is due."""
         self._end_the_dead()
         self._start()
-        parked = [sample for sample in self.running if sample.parked]
-        if parked:
-            endpoint = self._shares.next({sample.endpoint for sample in parked})
+        if parked := [sample for sample in self.running if sample.parked]:
+            endpoint = self._next_endpoint(parked)
             mine = [sample for sample in parked if sample.endpoint == endpoint]
-            self._advance(endpoint, next_to_advance(mine, self.max_batch))
+            self._advance(endpoint, self._going(endpoint, mine))
         self._settle()
 
     def take_commands(self, *, block: bool = False) -> None:
@@ -99,6 +108,29 @@ class Hub:
         except queue.Empty:
             return
 
+    def _next_endpoint(self, parked: list[Sample]) -> str:
+        """Of the owner that has had least, on whatever endpoints, the endpoint that has."""
+        self._endpoints.meet({sample.endpoint for sample in parked})
+        owner = self._owners.least({account(sample) for sample in parked})
+        return self._endpoints.least(
+            {sample.endpoint for sample in parked if account(sample) == owner}
+        )
+
+    def _going(self, endpoint: str, parked: list[Sample]) -> list[Sample]:
+        """Of an endpoint's samples those that the next forward is for."""
+        running, waiting = (
+            [one for one in samples if one.endpoint == endpoint]
+            for samples in (self.running, self.waiting)
+        )
+        company, pace = self._companies[endpoint], self._pace(endpoint)
+        company.note(running, waiting, time.monotonic())
+        return next_to_advance(
+            parked, self.max_batch, lambda pixels: company.allows(pixels, pace.turn_seconds)
+        )
+
+    def _pace(self, endpoint: str) -> Pace:
+        return self.paces.setdefault(endpoint, Pace())
+
     def _advance(self, endpoint: str, due: list[Sample]) -> None:
         began, steps = time.perf_counter(), sum(sample.num_steps_done for sample in due)
         self.forwards.answer(due)
@@ -107,9 +139,12 @@ class Hub:
         seconds = time.perf_counter() - began
         steps = sum(sample.num_steps_done for sample in due) - steps
         is_batch = all(sample.is_batch for sample in due)
-        self._shares.charge(endpoint, seconds, is_batch=is_batch)
-        pixels = sum(sample.job.width * sample.job.height for sample in due)
-        self.paces.setdefault(endpoint, Pace()).note(seconds, steps, len(due), pixels)
+        self._endpoints.charge(endpoint, seconds, is_batch=is_batch)
+        pixels = sum(sample.pixels for sample in due)
+        for sample in due:
+            part = seconds * sample.pixels / pixels
+            self._owners.charge(account(sample), part, is_batch=sample.is_batch)
+        self._pace(endpoint).note(seconds, steps, len(due), pixels, sum(one.is_done for one in due))
 
     def _can_turn(self) -> bool:
         if any(sample.parked for sample in self.running) or self._has_dead():
@@ -133,7 +168,9 @@ class Hub:
         self.waiting = [sample for sample in self.waiting if not sample.is_done]
 
     def _start(self) -> None:
-        while sample := next_to_start(self._startable(), self.running):
+        ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
+        self._owners.meet({account(sample) for sample in (*self.running, *ready)})
+        while sample := next_to_start(self._startable(), self.running, self._owners.had):
             self.waiting.remove(sample)
             self.running.append(sample)
             try:
@@ -147,7 +184,7 @@ class Hub:
         """Waiting samples that have room and all they need, asked for where it is missing."""
         if not self.waiting:
             return []
-        room = Room(self.running, self.max_batch)
+        room = Room(self.running, self.max_batch, self._companies)
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
         return [sample for sample in ready if room.is_for(sample)]
 

@@ -4,14 +4,17 @@ import asyncio
 import functools
 import itertools
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import torch
 
+from gateway.accounts.admission import Asker, Door
 from gateway.catalog.catalog import Catalog
+from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
@@ -20,7 +23,7 @@ from gateway.engine.schedulers import Schedulers
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import Pace
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
-from gateway.job import Event, Failed, Finished, Job
+from gateway.job import Event, Failed, Finished, Job, Priority
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -45,12 +48,17 @@ class LocalEngine:
         for device in dict.fromkeys(devices.values()):
             self._hubs[device] = self._new_hub(device, devices)
         self._hub_of = {id: self._hubs[device] for id, device in devices.items()}
+        places = settings.max_waiting + settings.max_batch
+        self._doors = {
+            (hub, priority): Door(places, settings.max_batch)
+            for hub in self._hubs.values()
+            for priority in get_args(Priority)
+        }
 
     def submit(self, job: Job) -> AsyncGenerator[Event]:
         """Admit a job and return its events; see `protocol.Engine`."""
         if self._is_draining:
             raise ShuttingDown("The server is shutting down.", retry_after_seconds=5)
-        self._check_door(job)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def told(event: Event) -> None:
@@ -65,6 +73,7 @@ class LocalEngine:
         samples = [
             Sample(job, number, next(self._arrivals), emit) for number in range(len(job.seeds))
         ]
+        self._check_door(job, samples)
         self._open.update(samples)
         hub = self._hub_of[job.endpoint]
         hub.tell(lambda: hub.waiting.extend(samples))
@@ -142,50 +151,32 @@ class LocalEngine:
         hub = Hub(shelf, device, settings.max_batch, settings.threads)
         return hub
 
-    def _check_door(self, job: Job) -> None:
+    def _check_door(self, job: Job, samples: list[Sample]) -> None:
         """Refuse what would wait too long, before any work.
 
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        wanted, held = len(job.seeds), len(self._open)
-        if held and held + wanted > self._settings.max_waiting + self._settings.max_batch:
-            share = self._seconds_of(self._open) * min(1.0, wanted / held)
-            raise Overloaded(
-                "The engine is busy. Try again later.", retry_after_seconds=max(1.0, share)
-            )
+        hub, max_batch = self._hub_of[job.endpoint], self._settings.max_batch
+        near = [sample for sample in self._open if self._hub_of[sample.endpoint] is hub]
+        near.sort(key=lambda sample: sample.arrival)
+        inside = [sample for sample in near if sample.job.priority == job.priority]
+        seconds = self._doors[hub, job.priority].ask(
+            Asker(job.owner, job.claim or job.id, len(samples), is_own=not job.claim),
+            time.monotonic(),
+            Counter(sample.owner for sample in inside),
+            lambda: leaving(inside, samples[0], self._pace, max_batch),
+        )
+        if seconds is not None:
+            raise Overloaded("The engine is busy. Try again later.", retry_after_seconds=seconds)
         if job.deadline is None:
             return
-        seconds = self._seconds_to_finish(job)
-        if time.time() + seconds > job.deadline:
+        needed = seconds_to_finish(near, samples, self._pace, max_batch)
+        if (late := time.time() + needed - job.deadline) > 0:
             raise Overloaded(
                 "The queue is too long for this request's deadline.",
-                retry_after_seconds=max(1.0, seconds),
+                retry_after_seconds=max(1.0, late),
             )
-
-    def _seconds_to_finish(self, job: Job) -> float:
-        """An estimate for a new job, from measured steps: its own, after those it waits for.
-
-        Batch samples keep no interactive one waiting; they double its forwards at most.
-        """
-        near = [sample for sample in self._open if sample.endpoint == job.endpoint]
-        is_batch = job.priority == "batch"
-        ahead = [sample for sample in near if is_batch or not sample.is_batch]
-        num_waited_for = max(0, len(ahead) + len(job.seeds) - self._settings.max_batch)
-        oldest = sorted(ahead, key=lambda sample: sample.arrival)[:num_waited_for]
-        num_together = min(self._settings.max_batch, len(ahead) + len(job.seeds))
-        num_together += min(num_together, len(near) - len(ahead))
-        pixels = num_together * job.width * job.height
-        own = job.num_inference_steps * self._pace(job.endpoint).turn_seconds(pixels)
-        return self._seconds_of(oldest) + own
-
-    def _seconds_of(self, samples: "list[Sample] | set[Sample]") -> float:
-        """Device time of what samples have left."""
-        return sum(
-            (sample.job.num_inference_steps - sample.num_steps_done)
-            * self._pace(sample.endpoint).seconds_per_sample_step
-            for sample in samples
-        )
 
     def _pace(self, endpoint: str) -> Pace:
         return self._hub_of[endpoint].paces.get(endpoint, Pace())

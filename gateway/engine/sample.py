@@ -55,6 +55,21 @@ class Sample:
         return self.job.owner
 
     @property
+    def pixels(self) -> int:
+        """How many its picture has."""
+        return self.job.width * self.job.height
+
+    @property
+    def num_steps_left(self) -> int:
+        """Denoising steps to go."""
+        return self.job.num_inference_steps - self.num_steps_done
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its pipeline runs."""
+        return self._greenlet is not None
+
+    @property
     def is_batch(self) -> bool:
         """Whether interactive samples go before it."""
         return self.job.priority == "batch"

@@ -1,7 +1,9 @@
 """Who goes next. No torch, no clock, no I/O: plain decisions over plain facts."""
 
-from collections import Counter
-from collections.abc import Collection, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 BATCH_WEIGHT = 4.0
@@ -22,69 +24,176 @@ class Turn(Protocol):
     def is_batch(self) -> bool: ...
     @property
     def arrival(self) -> int: ...
+    @property
+    def pixels(self) -> int: ...
 
 
 S = TypeVar("S", bound=Turn)
 
 
-def next_to_start(waiting: Sequence[S], running: Collection[S]) -> S | None:
-    """The sample to start: interactive before batch, fair between owners, oldest first."""
+def next_to_start(
+    waiting: Sequence[S], running: Collection[S], had: "Callable[[str], float]" = lambda _: 0.0
+) -> S | None:
+    """The sample to start: interactive before batch, fair between owners, oldest first.
+
+    Of owners with as many running goes first who `had` less device time.
+    """
     owned = Counter(sample.owner for sample in running)
     return min(
         waiting,
-        key=lambda sample: (sample.is_batch, owned[sample.owner], sample.arrival),
+        key=lambda sample: (
+            sample.is_batch,
+            owned[sample.owner],
+            had(account(sample)),
+            sample.arrival,
+        ),
         default=None,
     )
 
 
-class Room:
-    """The places that running samples leave; batch samples take none from interactive ones."""
+def account(sample: Turn) -> str:
+    """What a sample's device time is charged to: its owner's people, or its batches."""
+    return f"batch {sample.owner}" if sample.is_batch else sample.owner
 
-    def __init__(self, running: Collection[Turn], max_batch: int) -> None:
+
+class Room:
+    """The places that running samples leave; batch samples take none from interactive ones.
+
+    Of a batch's places a quarter at most is kept for owners who are expected back.
+    """
+
+    def __init__(
+        self,
+        running: Collection[Turn],
+        max_batch: int,
+        companies: "Mapping[str, Company]" = MappingProxyType({}),
+    ) -> None:
         self._max_batch = max_batch
+        self._companies = companies
         self._all = Counter(sample.endpoint for sample in running)
         self._interactive = Counter(sample.endpoint for sample in running if not sample.is_batch)
+        self._owners = {(sample.endpoint, sample.owner) for sample in running}
 
     def is_for(self, sample: Turn) -> bool:
         """Whether a sample may start."""
         taken = self._all if sample.is_batch else self._interactive
-        return taken[sample.endpoint] < self._max_batch
+        return taken[sample.endpoint] + self._kept_from(sample) < self._max_batch
+
+    def _kept_from(self, sample: Turn) -> int:
+        company = self._companies.get(sample.endpoint)
+        owners = company.owners if company else ()
+        absent = [
+            owner
+            for owner in owners
+            if owner != sample.owner and (sample.endpoint, owner) not in self._owners
+        ]
+        return min(len(absent), self._max_batch // 4)
 
 
-def next_to_advance(parked: Sequence[S], max_batch: int) -> list[S]:
-    """Of one endpoint's samples those that go on; batch ones wait where there are too many.
+def next_to_advance(
+    parked: Sequence[S], max_batch: int, is_short: Callable[[int], bool] = lambda _: True
+) -> list[S]:
+    """Of one endpoint's samples those that go on; the others wait, parked.
 
-    Beside interactive samples go no more batch ones than there are of them: where a forward's
-    time grows with its samples, a full one would keep people waiting for what nobody awaits.
+    Of each owner as many, oldest first, while a turn of all their pixels `is_short`. Beside
+    interactive samples go no more batch ones than there are of them: where a forward's time
+    grows with its samples, a full one would keep people waiting for what nobody awaits.
     """
     inorder = sorted(parked, key=lambda sample: sample.arrival)
-    interactive = [sample for sample in inorder if not sample.is_batch]
+    interactive = _alternating([sample for sample in inorder if not sample.is_batch])
     batch = [sample for sample in inorder if sample.is_batch]
-    return (interactive + batch[: len(interactive) or BATCH_AT_ONCE])[:max_batch]
+    sums = itertools.accumulate(sample.pixels for sample in interactive)
+    num_short = sum(1 for _ in itertools.takewhile(is_short, sums))
+    going = interactive[: max(1, num_short)]
+    return (going + batch[: len(going) or BATCH_AT_ONCE])[:max_batch]
+
+
+def _alternating(samples: Iterable[S]) -> list[S]:
+    """The first of each owner, then the second of each, and so on."""
+    numbers: Counter[str] = Counter()
+    rounds: defaultdict[int, list[S]] = defaultdict(list)
+    for sample in samples:
+        rounds[numbers[sample.owner]].append(sample)
+        numbers[sample.owner] += 1
+    return [sample for number in sorted(rounds) for sample in rounds[number]]
+
+
+class Company:
+    """The owners on an endpoint, and how many pixels each brought when last seen.
+
+    None of them should be worse off than with an equal part of the device to itself: so a
+    turn takes no longer than the turn of who brought least, alone, times the owners. Where
+    a turn's time hardly grows with its samples that leaves room for all of them; where it
+    grows as they do everyone gets as much.
+    """
+
+    LINGER_SECONDS = 1.0
+    """For so long after its last sample an owner is expected with the next."""
+
+    def __init__(self) -> None:
+        self._pixels: dict[str, int] = {}
+        self._seen: dict[str, float] = {}
+
+    def note(self, running: Iterable[Turn], waiting: Iterable[Turn], now: float) -> None:
+        """Who is there now, on whatever clock; who only waits should find room for one soon."""
+        brought: Counter[str] = Counter()
+        for sample in (one for one in running if not one.is_batch):
+            brought[sample.owner] += sample.pixels
+        for sample in (one for one in waiting if not one.is_batch):
+            brought.setdefault(sample.owner, sample.pixels)
+        self._pixels |= brought
+        self._seen |= dict.fromkeys(brought, now)
+        gone = [name for name, at in self._seen.items() if now - at > self.LINGER_SECONDS]
+        for name in gone:
+            del self._pixels[name], self._seen[name]
+
+    @property
+    def owners(self) -> Collection[str]:
+        """Who is there, or expected back."""
+        return self._pixels.keys()
+
+    def allows(self, pixels: int, turn_seconds: Callable[[float], float]) -> bool:
+        """Whether a turn of so many pixels is short enough for everyone."""
+        if len(self._pixels) < 2:
+            return True
+        alone = turn_seconds(min(self._pixels.values()))
+        return turn_seconds(pixels) <= len(self._pixels) * alone * (1 + 1e-6)
 
 
 class Shares:
-    """Device time per endpoint: the one that has had least goes next.
+    """Device time per endpoint, or per owner: the one that has had least goes next.
 
-    An endpoint that was idle starts level with the one furthest behind, so that its
-    silence is no credit.
+    One that was idle starts level with the one furthest behind, so that its silence is no
+    credit.
     """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
 
-    def next(self, ready: Collection[str]) -> str:
-        """The endpoint among those with work that goes next."""
-        assert ready
-        known = [self._seconds[name] for name in ready if name in self._seconds]
+    def meet(self, present: Collection[str]) -> None:
+        """Those who have work now; the others are forgotten."""
+        known = [self._seconds[name] for name in present if name in self._seconds]
         floor = min(known, default=0.0)
-        self._seconds = {name: self._seconds.get(name, floor) for name in ready}
-        return min(sorted(ready), key=lambda name: self._seconds[name])
+        self._seconds = {name: self._seconds.get(name, floor) for name in present}
 
-    def charge(self, endpoint: str, seconds: float, *, is_batch: bool = False) -> None:
-        """Account device time to an endpoint."""
+    def had(self, name: str) -> float:
+        """The seconds one has had, of those that all can be compared by."""
+        return self._seconds.get(name, 0.0)
+
+    def least(self, ready: Collection[str]) -> str:
+        """The one of several that has had least."""
+        assert ready
+        return min(sorted(ready), key=self.had)
+
+    def next(self, ready: Collection[str]) -> str:
+        """The one among those with work that goes next."""
+        self.meet(ready)
+        return self.least(ready)
+
+    def charge(self, name: str, seconds: float, *, is_batch: bool = False) -> None:
+        """Account device time."""
         weight = BATCH_WEIGHT if is_batch else 1.0
-        self._seconds[endpoint] = self._seconds.get(endpoint, 0.0) + weight * seconds
+        self._seconds[name] = self.had(name) + weight * seconds
 
 
 class Pace:
@@ -96,19 +205,23 @@ class Pace:
         self._seconds = 0.0
         self._steps = 0.0
         self._samples = 0.0
+        self._done = 0.0
         self._turns = 0.0
         self._pixels = 0.0
         self._pixels_squared = 0.0
         self._pixel_seconds = 0.0
 
-    def note(self, seconds: float, steps: int, samples: int, pixels: int = 0) -> None:
+    def note(
+        self, seconds: float, steps: int, samples: int, pixels: int = 0, done: int = 0
+    ) -> None:
         """A turn took so long, and brought its samples so many denoising steps in all.
 
-        `pixels` are those of all its samples together.
+        `pixels` are those of all its samples together; so many of them were `done` with it.
         """
         self._seconds = self._seconds * self.FADE + seconds
         self._steps = self._steps * self.FADE + steps
         self._samples = self._samples * self.FADE + samples
+        self._done = self._done * self.FADE + done
         self._turns = self._turns * self.FADE + 1
         self._pixels = self._pixels * self.FADE + pixels
         self._pixels_squared = self._pixels_squared * self.FADE + pixels**2
@@ -133,6 +246,13 @@ class Pace:
     def seconds_per_sample_step(self) -> float:
         """Device time of one step of one sample, its share of what was batched."""
         return self._seconds / self._steps if self._steps > 0 else 0.0
+
+    def sample_seconds(self, steps: int) -> float:
+        """Device time of a sample with so many steps to go, and with what it calls besides."""
+        if not self._done:
+            return steps * self.seconds_per_sample_step
+        beside = (self._samples - self._steps) / self._done
+        return max(0.0, steps + beside) * self._seconds / self._samples
 
     @property
     def step_seconds(self) -> float:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.accounts.admission import Asker
 from gateway.accounts.keys import KeyStore
-from gateway.accounts.limits import Caller, Limits
+from gateway.accounts.limits import Account, Caller, Limits, Permit
 from gateway.errors import InvalidRequest, OutOfRange, RateLimited
 
 
@@ -87,3 +88,17 @@ def test_a_request_that_makes_many_runs_counts_as_many(tmp_path: Path) -> None:
         limits.count_runs(caller, 11)
     Limits().count_runs(Caller(), 10**6)
     Limits().count_runs(Caller(key, "batch"), 10**6)
+
+
+def test_the_refused_are_told_when_the_keys_own_samples_should_be_done() -> None:
+    account = Account(2)
+    for seconds in (30.0, 30.0):
+        account.note(seconds)
+    account.permits = [Permit(1, "interactive", 100.0), Permit(1, "interactive", 110.0)]
+    waits = [account.ask(Asker("k", f"{number}"), "interactive", 112.0) for number in range(3)]
+    first, second, third = (wait or 0 for wait in waits)
+    assert 18 <= first <= 18 * 1.2 + 1
+    assert 28 <= second <= 28 * 1.2 + 1
+    assert third >= 48
+    del account.permits[0]
+    assert account.ask(Asker("k", "new"), "interactive", 131.0) is None, "it may have its places"

@@ -127,6 +127,39 @@ async def test_a_full_door_refuses_before_any_work(catalog: Catalog) -> None:
         assert finished(await events_of(engine, job("sd", "room again", 9, 1)))
 
 
+async def test_a_door_that_one_key_has_filled_opens_for_another(catalog: Catalog) -> None:
+    async with running(catalog, max_batch=1, max_waiting=3) as engine:
+        flood = [engine.submit(job("sd", "a", seed, 10, owner="many")) for seed in range(4)]
+        with pytest.raises(Overloaded):
+            engine.submit(job("sd", "one too many", 9, 1, owner="many"))
+        assert finished(await events_of(engine, job("sd", "b", 9, 1, owner="few")))
+        for stream in flood:
+            await stream.aclose()
+
+
+async def test_a_batch_does_not_fill_the_door_for_people(catalog: Catalog) -> None:
+    async with running(catalog, max_batch=1, max_waiting=3) as engine:
+        batch = [engine.submit(job("sd", "a", seed, 10, priority="batch")) for seed in range(4)]
+        with pytest.raises(Overloaded):
+            engine.submit(job("sd", "one too many", 9, 1, priority="batch"))
+        assert finished(await events_of(engine, job("sd", "b", 9, 1)))
+        for stream in batch:
+            await stream.aclose()
+
+
+async def test_a_deadline_is_judged_by_a_keys_part_of_the_device(catalog: Catalog) -> None:
+    async with running(catalog, max_batch=1) as engine:
+        await events_of(engine, job("sd", "measures a step", 1, 4))
+        flood = [engine.submit(job("sd", "a", seed, 50, owner="many")) for seed in range(100)]
+        pace = engine.status().step_seconds["sd"]
+        soon = time.time() + 150 * pace
+        with pytest.raises(Overloaded):
+            engine.submit(job("sd", "b", 9, 1, owner="many", deadline=soon))
+        await engine.submit(job("sd", "b", 9, 1, owner="few", deadline=soon)).aclose()
+        for stream in flood:
+            await stream.aclose()
+
+
 async def test_a_deadline_that_cannot_be_met_is_refused_at_the_door(catalog: Catalog) -> None:
     async with running(catalog) as engine:
         await events_of(engine, job("sd", "measures a step", 1, 4))

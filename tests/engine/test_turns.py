@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gateway.engine.turns import (
     BATCH_AT_ONCE,
+    Company,
     Pace,
     Room,
     Shares,
@@ -18,6 +19,7 @@ class Facts:
     owner: str = "a"
     endpoint: str = "x"
     is_batch: bool = False
+    pixels: int = 100
 
 
 def test_interactive_before_batch_then_fair_between_owners_then_oldest_first() -> None:
@@ -125,3 +127,52 @@ def test_batch_samples_do_not_fill_the_forwards_of_interactive_ones() -> None:
     assert next_to_advance([*many, one], 64) == [one, many[0]]
     assert len(next_to_advance(many, 64)) == BATCH_AT_ONCE
     assert next_to_advance(many, 4) == many[:4]
+
+
+def test_of_owners_with_as_many_running_the_one_that_had_less_time_starts() -> None:
+    older, newer = Facts(1, owner="a"), Facts(2, owner="b")
+    had = {"a": 3.0, "b": 1.0}
+    assert next_to_start([older, newer], [], lambda owner: had[owner]) is newer
+    assert next_to_start([older, newer], [Facts(0, owner="b")], lambda owner: had[owner]) is older
+
+
+def turn_of(samples: list[Facts], company: Company, fixed: float, each: float) -> list[Facts]:
+    company.note(samples, [], 0.0)
+    return next_to_advance(
+        samples,
+        64,
+        lambda pixels: company.allows(pixels, lambda most: fixed + each * most),
+    )
+
+
+def test_where_a_turns_time_grows_with_its_samples_each_owner_has_as_many() -> None:
+    many = [Facts(number) for number in range(30)]
+    few = [Facts(100, owner="b"), Facts(101, owner="b")]
+    assert turn_of([*many, *few], Company(), 0.0, 1.0) == [many[0], few[0], many[1], few[1]]
+    assert turn_of(many, Company(), 0.0, 1.0) == many
+
+
+def test_where_it_hardly_grows_all_go_along() -> None:
+    many, one = [Facts(number) for number in range(30)], Facts(100, owner="b")
+    assert len(turn_of([*many, one], Company(), 1e6, 1.0)) == 31
+
+
+def test_an_owner_that_left_is_expected_back_for_a_moment() -> None:
+    company, many = Company(), [Facts(number) for number in range(8)]
+    company.note([Facts(9, owner="b")], [], 0.0)
+    for now, num_going, has_room in ((0.5, 2, False), (2.0, 8, True)):
+        company.note(many[:7], [], now)
+        going = next_to_advance(many, 8, lambda pixels: company.allows(pixels, float))
+        assert len(going) == num_going
+        room = Room(many[:7], 8, {"x": company})
+        assert room.is_for(many[7]) == has_room
+        assert room.is_for(Facts(10, owner="b"))
+
+
+def test_a_sample_takes_its_steps_and_what_it_calls_besides() -> None:
+    pace = Pace()
+    for _ in range(100):  # eight samples at a time: a prompt, three steps, a picture
+        for steps, done in ((0, 0), (8, 0), (8, 0), (8, 0), (0, 8)):
+            pace.note(0.8, steps, 8, done=done)
+    assert 0.45 <= pace.sample_seconds(3) <= 0.55
+    assert 0.25 <= pace.sample_seconds(1) <= 0.35

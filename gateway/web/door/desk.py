@@ -99,11 +99,13 @@ class Desk:
         is_patient = job.deadline is not None or caller.priority == "batch"
         patience = self.settings.heartbeat_seconds if is_json and not is_patient else None
         self.log_job(request, job)
+        key = await _flight_key(request, caller)
+        claiming = msgspec.structs.replace(job, claim=key)
         async with AsyncExitStack() as held:
             work = await held.enter_async_context(
                 self._flights.aboard(
-                    await _flight_key(request, caller),
-                    lambda: self._draw(caller, job, rendering),
+                    key,
+                    lambda: self._draw(caller, claiming, rendering),
                     is_retry=_is_retry(request) or await _names_its_seed(request),
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
                 )
@@ -125,7 +127,8 @@ class Desk:
     ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
         """Draw a job and yield what comes; closing it cancels the work."""
         self.log_job(request, job)
-        with self.door.limits.permit(caller, len(job.seeds)):
+        job = msgspec.structs.replace(job, claim=await _flight_key(request, caller))
+        with self.door.limits.permit(caller, len(job.seeds), job.claim):
             async with aclosing(self.studio.draw(job, rendering)) as drawn:
                 async for item in drawn:
                     yield item
@@ -144,7 +147,7 @@ class Desk:
         note(request.scope, **facts)
 
     async def _draw(self, caller: Caller, job: Job, rendering: Rendering) -> list[Picture]:
-        with self.door.limits.permit(caller, len(job.seeds)):
+        with self.door.limits.permit(caller, len(job.seeds), job.claim):
             return await self.studio.draw_all(job, rendering)
 
 
@@ -220,8 +223,12 @@ async def _body(work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
 
 
 async def _flight_key(request: Asked, caller: Caller) -> str:
+    """Who asks for what, to the byte; a form's boundary is new each time and says nothing."""
     named = request.headers.get("idempotency-key", "")
-    digest = hashlib.sha256(await request.body()).hexdigest()
+    body = await request.body()
+    if boundary := request.content_type[1].get("boundary"):
+        body = body.replace(boundary.encode(), b"")
+    digest = hashlib.sha256(body).hexdigest()
     return "\n".join(
         (caller.id, request.url.path, request.headers.get("accept", ""), named, digest)
     )
@@ -237,7 +244,7 @@ async def _names_its_seed(request: Asked) -> bool:
     try:
         given = msgspec.json.decode(await request.body())
     except msgspec.DecodeError:
-        return False  # a form: its boundary is new each time, nothing could be joined
+        return False  # a form: its seed is not looked for
     return isinstance(given, dict) and given.get("seed") not in (None, -1)
 
 

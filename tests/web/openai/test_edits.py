@@ -59,6 +59,16 @@ def test_one_image_under_any_name(client: Client, engine: TestEngine, name: str)
     assert (job.images[0].width, job.images[0].channels) == (96, 3)
 
 
+def test_a_form_that_is_sent_again_claims_the_same(client: Client, engine: TestEngine) -> None:
+    claims = []
+    for n in ("1", "1", "2"):
+        assert edit(client, {"image": PNG}, n=n).status_code == 200
+        claims.append(engine.jobs[-1].claim)
+    first, again, other = claims
+    assert first == again != other
+    assert first
+
+
 def test_several_images_where_the_endpoint_takes_them(client: Client, engine: TestEngine) -> None:
     files = [("image[]", ("a.png", PNG)), ("image[]", ("b.jpg", saved(RED, "JPEG")))]
     assert edit(client, files, model="many", size="64x64").status_code == 200
