@@ -86,7 +86,7 @@ class Origins(CORSConfig):
         if origin is None:  # no browser, or one so old that it only reads this way
             return True
         came_from = _authority(origin)
-        own = _authority(f"{urlsplit(origin).scheme}://{host}")
+        own = _authority(f"{origin.partition('://')[0]}://{host}")
         return came_from is not None and came_from in (own, self._public)
 
 

@@ -94,6 +94,8 @@ def test_every_route_that_knows_or_does_something_refuses(
         {"Origin": "http://127.0.0.1:8000.stranger.test"},
         {"Origin": "http://127.0.0.1:port"},
         {"Origin": "app://127.0.0.1"},
+        {"Origin": "http://["},
+        {"Origin": "://"},
         {"Origin": "http://127.0.0.1:3000", "Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
