@@ -5,7 +5,9 @@ and the variable `GATEWAY_NUM_THINGS`.
 """
 
 import os
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,8 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "GATEWAY_"
+_SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 def _help(text: str, **bounds: Any) -> Meta:
@@ -129,24 +133,57 @@ def variable(name: str) -> str:
 def read_settings(
     flags: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
 ) -> Settings:
-    """Join flags, which win, with the environment.
+    """Join flags, which win, with the environment; a variable left empty is not set.
 
     Raises:
-        SettingsError: an unknown `GATEWAY_` variable, or a value of the wrong form.
+        SettingsError: a value of the wrong form.
     """
     names = {field.name for field in fields()}
-    given = {}
-    for key, value in environment.items():
-        if not key.startswith(PREFIX):
-            continue
-        if (name := key.removeprefix(PREFIX).lower()) not in names:
-            raise SettingsError(f"{key}: no such setting")
-        given[name] = _parsed(name, value)
+    given = {
+        name: _parsed(name, value)
+        for key, value in _own(environment).items()
+        if (name := _name(key)) in names
+    }
     given |= {name: value for name, value in (flags or {}).items() if value not in (None, ())}
     try:
         return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explained(error, given)) from None
+
+
+def strays(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """One line for each variable that looks like a setting and is none: what was meant, perhaps."""
+    names = [field.name for field in fields()]
+    lines = []
+    for key in sorted(_own(environment)):
+        if (name := _name(key)) not in names:
+            near = get_close_matches(name, names, n=1)
+            meant = f"; perhaps {variable(near[0])} is meant" if near else ""
+            lines.append(f"{key}: no such setting, passed over{meant}")
+    return lines
+
+
+def _own(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that somebody wrote for the gateway.
+
+    Not those that Kubernetes and Docker write for a service named `gateway` or
+    `gateway-…`; one of them is `GATEWAY_PORT=tcp://10.96.0.10:8000`.
+    """
+    return {
+        key: value.strip()
+        for key, value in environment.items()
+        if key.startswith(PREFIX) and value.strip() and not _is_service_link(key, value)
+    }
+
+
+def _is_service_link(key: str, value: str) -> bool:
+    if key.endswith("PORT") and _SERVICE_URL.fullmatch(value):
+        return True
+    return _SERVICE.fullmatch(key.removeprefix(PREFIX)) is not None
+
+
+def _name(key: str) -> str:
+    return key.removeprefix(PREFIX).lower()
 
 
 def _explained(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:

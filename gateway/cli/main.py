@@ -11,7 +11,7 @@ from gateway.cli.keys import keys
 from gateway.cli.models import models
 from gateway.cli.serve import serve
 from gateway.errors import GatewayError
-from gateway.settings import SettingsError
+from gateway.settings import SettingsError, strays
 from gateway.telemetry.log import quiet_libraries
 
 
@@ -28,6 +28,8 @@ for command in (serve, generate, models, keys):
 def main() -> None:
     """Run the command line; a fault of ours to explain is one line, not a traceback."""
     quiet_libraries()
+    for line in strays():
+        click.echo(f"gateway: {line}", err=True)
     try:
         commands()
     except (CardError, KeyFileError, SettingsError, GatewayError) as error:

@@ -40,5 +40,10 @@ class Heads:
             # A stream that nobody reads ends as it does when its reader leaves.
             return HTTPDisconnectEvent(type="http.disconnect") if is_answered else await receive()
 
-        scope["method"] = "GET"
-        await self.app(scope, receiving, sending)
+        # A scope of its own: the server still reads from the other what it may send.
+        asked = scope.copy()
+        asked["method"] = "GET"
+        try:
+            await self.app(asked, receiving, sending)
+        finally:
+            scope["path_template"] = asked.get("path_template", "")
