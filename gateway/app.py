@@ -16,6 +16,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.digests import Digests
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
+from gateway.images.objects import Objects
 from gateway.images.receipt import receipt_of, receipt_text
 from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
@@ -27,6 +28,7 @@ from gateway.settings import Settings
 from gateway.studio import Studio
 from gateway.telemetry.log import configure_logs
 from gateway.telemetry.recent import RecentRequests
+from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import asker_of, comfydeploy_router
 from gateway.web.door import faults, pictures
@@ -55,19 +57,26 @@ def create_app(
     engine = engine or _local_engine(catalog, settings)
     catalog = msgspec.structs.replace(catalog, tried=engine.runs_scheduler)
     configure_logs()
-    store = PictureStore(settings)
+    objects = Objects(settings)
+    store = PictureStore(settings, objects)
     studio = Studio(engine, catalog, settings)
     keys = KeyStore(settings.data)
     door = Doorkeeper(settings, keys)
     desk = Desk(studio, store, door, settings)
     recent = RecentRequests()
+    vitals = Vitals()
+    vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
+    vitals.watch("keys", _keys_look(door), fresh_seconds=0)
+    vitals.watch("store", objects.check)
     outbound = Outbound(Guard(settings.url_allow))
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         """Entered first and left last: the engine drains before the runs are put down."""
-        async with Runs.opened(_equipment(studio), keys, ask_inside(app)) as runs:
+        await objects.prove()
+        async with Runs.opened(_equipment(studio, objects), keys, ask_inside(app)) as runs:
             app.state.runs = runs
+            vitals.watch("database", runs.check)
             yield
 
     @asynccontextmanager
@@ -82,6 +91,7 @@ def create_app(
                 with suppress(asyncio.CancelledError):
                     await task
             await engine.stop(settings.grace_seconds)
+            vitals.close()
             studio.close()
 
     app = Litestar(
@@ -95,7 +105,7 @@ def create_app(
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
-            *health.routes(engine, door),
+            *health.routes(vitals, door),
             *pages.PAGES,
             *status.routes(desk, recent),
         ],
@@ -111,6 +121,7 @@ def create_app(
         logging_config=None,
         debug=False,
     )
+    app.state.vitals = vitals
     # Around the router, so that what it refuses itself has a number too.
     app.asgi_handler = Ledger(Heads(app.asgi_handler), recent)
     return app
@@ -122,7 +133,22 @@ def _local_engine(catalog: Catalog, settings: Settings) -> Engine:
     return LocalEngine(catalog, settings)
 
 
-def _equipment(studio: Studio) -> Equipment:
+def _engine_look(engine: Engine) -> Look:
+    async def look() -> str | None:
+        status = engine.status()
+        return None if status.ready else status.fault or LOADING
+
+    return look
+
+
+def _keys_look(door: Doorkeeper) -> Look:
+    async def look() -> str | None:
+        return None if door.can_admit else "no API key"
+
+    return look
+
+
+def _equipment(studio: Studio, objects: Objects) -> Equipment:
     """What runs are drawn with; their pictures carry the same receipts as any other."""
     digests = Digests(studio.settings.data)
 
@@ -132,7 +158,11 @@ def _equipment(studio: Studio) -> Equipment:
         return receipt_text(receipt_of(job, finished, digests.of_job(job, studio.catalog)))
 
     return Equipment(
-        engine=studio.engine, catalog=studio.catalog, settings=studio.settings, describe=describe
+        engine=studio.engine,
+        catalog=studio.catalog,
+        settings=studio.settings,
+        describe=describe,
+        objects=objects,
     )
 
 

@@ -20,10 +20,14 @@
     ├── RateLimited             429  this key asks too much; carries retry_after_seconds
     ├── Overloaded              429  the engine's door is full; carries retry_after_seconds
     ├── DeadlineExceeded        408  the request's own deadline passed
+    ├── TooSlow                 408  the request itself did not come in time
     ├── Cancelled               499  the client went away or asked to stop
     ├── GenerationFailed        500
     │   └── OutOfMemory
     ├── NotOffered              501  a route that makes no sense here
+    ├── ServerFull              503  too many connections; carries retry_after_seconds
+    ├── StoreUnavailable        503  stored bytes cannot be read now
+    ├── NotStored               507  bytes cannot be kept now
     └── ShuttingDown            503  carries retry_after_seconds
 
 A class carries its HTTP status and OpenAI's `type` and `code`; each dialect has one
@@ -229,6 +233,14 @@ class DeadlineExceeded(GatewayError):
     code = "deadline_exceeded"
 
 
+class TooSlow(GatewayError):
+    """The client took too long to send its request."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
 class Cancelled(GatewayError):
     """The work was stopped because nobody waits for it any more."""
 
@@ -255,6 +267,29 @@ class NotOffered(GatewayError):
     status = 501
     type = "invalid_request_error"
     code = "not_offered"
+
+
+class ServerFull(GatewayError):
+    """As many requests are being answered as the process has places for."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "server_is_overloaded"
+
+
+class StoreUnavailable(GatewayError):
+    """The store of pictures and files does not answer; it may later."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "store_unavailable"
+
+
+class NotStored(GatewayError):
+    """The store of pictures and files takes nothing more, or does not answer."""
+
+    status = 507
+    code = "not_stored"
 
 
 class ShuttingDown(GatewayError):

@@ -77,6 +77,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_seconds: Annotated[
         float, _help("seconds of silence before a waiting client gets a sign of life", gt=0)
     ] = 3
+    max_connections: Annotated[
+        int, _help("connections open at once, as far as the system's descriptors reach", ge=1)
+    ] = 4096
+    head_seconds: Annotated[float, _help("seconds a client has for a request's head", gt=0)] = 20
+    stall_seconds: Annotated[
+        float,
+        _help("seconds in which a client must send or take a KiB for each of them", gt=0),
+    ] = 30
+    keep_alive_seconds: Annotated[
+        float, _help("seconds an idle connection is kept; longer than a proxy's", gt=0)
+    ] = 75
+    drain_seconds: Annotated[
+        float,
+        _help(
+            "seconds from SIGTERM in which requests are still taken while /health/ready says 503",
+            ge=0,
+        ),
+    ] = 2
     grace_seconds: Annotated[float, _help("seconds running work may take at shutdown", ge=0)] = 30
     receipts: Annotated[bool, _help("write each picture's receipt into its PNG text")] = True
     log_prompts: Annotated[bool, _help("put prompts into the log")] = False

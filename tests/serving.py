@@ -31,6 +31,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = data / "log"
         settings = ["--port", str(self.port), "--data", str(data), "--threads", "1"]
+        settings += ["--drain-seconds", "0"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", *arguments, *settings],

@@ -1,20 +1,23 @@
 """`gateway serve`: check everything that can be checked, then answer requests."""
 
-import asyncio
-import socket
-from typing import Any
+import logging
+import os
+import tempfile
+from typing import Any, NoReturn
 
 import click
-import uvicorn
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.catalog.bundle import served_catalog
 from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
-from gateway.engine.protocol import Engine
-from gateway.settings import Settings, SettingsError, read_settings
+from gateway.settings import Settings, SettingsError, read_settings, variable
 from gateway.web.door.origins import is_loopback
+from gateway.web.server.ports import bound_sockets
+from gateway.web.server.server import Server
+
+PROBE_BYTES = 64 * 1024
 
 
 @click.command()
@@ -24,6 +27,8 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     """Serve ENDPOINTS (default: the bundled `emoji`) until told to stop."""
     settings = read_settings({"endpoints": endpoints, **flags})
     check_door(settings)
+    check_folder(settings)
+    sockets = bound_sockets(settings)
     catalog = served_catalog(settings)
 
     for card in catalog.endpoints.values():
@@ -34,30 +39,30 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     engine = LocalEngine(catalog, settings)
-    config = uvicorn.Config(
-        create_app(settings, engine),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.grace_seconds) + 5,
-    )
-    GracefulServer(config, engine, settings.grace_seconds).run()
+    Server(create_app(settings, engine), engine, settings).run(sockets)
+    end()
 
 
-class GracefulServer(uvicorn.Server):
-    """A server whose engine drains while the last responses are sent."""
+def end() -> NoReturn:
+    """End the process although a thread may still be loading a model, which nothing can stop."""
+    logging.shutdown()
+    os._exit(0)
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, grace_seconds: float) -> None:
-        super().__init__(config)
-        self.engine = engine
-        self.grace_seconds = grace_seconds
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse new jobs at once, let running ones finish for the grace, then close."""
-        draining = asyncio.create_task(self.engine.stop(self.grace_seconds))
-        await super().shutdown(sockets)
-        await draining
+def check_folder(settings: Settings) -> None:
+    """See that the data folder can be written to.
+
+    Raises:
+        SettingsError: it cannot, and why.
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data) as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+    except OSError as error:
+        where = f"{variable('data')} (--data) = {str(settings.data)!r}"
+        raise SettingsError(f"{where}: {error.strerror}") from None
 
 
 def check_door(settings: Settings) -> None:

@@ -15,6 +15,7 @@ import structlog
 import torch
 
 from gateway.engine.forwards import Forwards
+from gateway.engine.pulse import Pulse
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import (
@@ -45,6 +46,7 @@ class Hub:
         self.running: list[Sample] = []
         self.paces: dict[str, Pace] = {}
         self.forwards = Forwards(shelf.adapters)
+        self.pulse = Pulse()
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._endpoints = Shares()
         self._owners = Shares()
@@ -82,7 +84,8 @@ class Hub:
         while not self._is_stopping:
             try:
                 self.take_commands(block=not self._can_turn())
-                self.turn()
+                with self.pulse.turn():
+                    self.turn()
             except Exception as error:
                 # Ours, not a sample's: whoever was on the way is told, and the loop lives on.
                 log.error("turn failed", exc_info=error)

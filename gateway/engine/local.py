@@ -22,7 +22,7 @@ from gateway.engine.sample import Sample
 from gateway.engine.schedulers import Schedulers
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import Pace
-from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
+from gateway.errors import GatewayError, GenerationFailed, Overloaded, ShuttingDown
 from gateway.job import Event, Failed, Finished, Job, Priority
 from gateway.settings import Settings
 from gateway.telemetry import metrics
@@ -43,6 +43,7 @@ class LocalEngine:
         self._open: set[Sample] = set()
         self._is_started = False
         self._is_draining = False
+        self._start_fault: str | None = None
         self._hubs: dict[torch.device, Hub] = {}
         devices = {id: device_of(card, settings.device) for id, card in catalog.endpoints.items()}
         for device in dict.fromkeys(devices.values()):
@@ -84,8 +85,10 @@ class LocalEngine:
         hubs = list(self._hubs.values())
         num_running = sum(not one.is_done for hub in hubs for one in hub.running.copy())
         paces = {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
+        fault = self._fault()
         return EngineStatus(
-            ready=self._is_started and not self._is_draining and all(hub.lives for hub in hubs),
+            ready=self._is_started and fault is None,
+            fault=fault,
             num_running=num_running,
             num_waiting=max(0, len(self._open) - num_running),
             loaded=tuple(
@@ -122,8 +125,12 @@ class LocalEngine:
                 gauge = metrics.DEVICE_MEMORY.labels(str(device))
                 gauge.set_function(functools.partial(torch.cuda.memory_allocated, device))
         if self._settings.preload:
-            for id in self._catalog.endpoints:
-                await self._warm_up(id)
+            try:
+                for id in self._catalog.endpoints:
+                    await self._warm_up(id)
+            except GatewayError as error:
+                self._start_fault = error.message
+                raise
         self._is_started = True
         await asyncio.to_thread(self._schedulers.warm)
 
@@ -138,6 +145,17 @@ class LocalEngine:
             hub.shelf.close()
         for hub in self._hubs.values():
             await asyncio.to_thread(hub.join, FINAL_SECONDS)
+
+    def _fault(self) -> str | None:
+        """What keeps the engine from drawing, unless it is only loading."""
+        if self._is_draining:
+            return "stopping"
+        for device, hub in self._hubs.items():
+            if (seconds := hub.pulse.stuck_seconds) is not None:
+                return f"{device} has been in one turn for {seconds:.0f} s"
+            if self._is_started and not hub.lives:
+                return f"the thread of {device} has ended"
+        return self._start_fault
 
     def _new_hub(self, device: torch.device, devices: dict[str, torch.device]) -> Hub:
         settings = self._settings

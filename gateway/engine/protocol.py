@@ -24,10 +24,11 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `num_running` and `num_waiting` count samples. `batch_sizes` are those of the latest
     denoiser forwards, newest last. `step_seconds` is the latest mean time of one denoising
-    step per endpoint.
+    step per endpoint. `fault` says why it is not ready, where that is not loading.
     """
 
     ready: bool
+    fault: str | None = None
     num_running: int
     num_waiting: int
     loaded: tuple[LoadedEndpoint, ...] = ()

@@ -9,10 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
-
 from gateway.images.encode import CONTENT_TYPES, Format
+from gateway.images.objects import Objects
 from gateway.settings import Settings
 
 PREFIX = "/files/"
@@ -23,25 +21,29 @@ SUFFIXES: dict[str, Format] = {".png": "png", ".jpg": "jpeg", ".webp": "webp"}
 class PictureStore:
     """Pictures by unguessable name, kept for `settings.url_minutes`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._store = open_store(settings.store_location)
+    def __init__(self, settings: Settings, objects: Objects | None = None) -> None:
+        self._objects = objects or Objects(settings)
         self._secret = read_secret(settings.data / SECRET_FILE)
         self._lifetime_seconds = settings.url_minutes * 60
 
     async def put(self, data: bytes, format: Format) -> str:
-        """Keep a picture and return its name."""
+        """Keep a picture and return its name.
+
+        Raises:
+            NotStored: it is not kept.
+        """
         suffix = next(suffix for suffix, kind in SUFFIXES.items() if kind == format)
         name = secrets.token_hex(16) + suffix
-        await obstore.put_async(self._store, _key(name), data)
+        await self._objects.put(_key(name), data)
         return name
 
     async def get(self, name: str) -> bytes | None:
-        """A picture, or None where there is none of that name."""
-        try:
-            found = await obstore.get_async(self._store, _key(name))
-        except FileNotFoundError:
-            return None
-        return bytes(await found.bytes_async())
+        """A picture, or None where there is none of that name.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        return await self._objects.get(_key(name))
 
     def url_path(self, name: str) -> str:
         """Path and query of the signed URL of a picture; the path ends in a plain file name."""
@@ -55,11 +57,8 @@ class PictureStore:
     async def sweep(self, now: datetime | None = None) -> int:
         """Delete pictures whose URLs have all expired, and count them."""
         before = (now or datetime.now(UTC)) - timedelta(seconds=self._lifetime_seconds)
-        old: list[str] = []
-        async for page in obstore.list(self._store, _key("")):
-            old += [entry["path"] for entry in page if entry["last_modified"] < before]
-        if old:
-            await obstore.delete_async(self._store, old)
+        old = await self._objects.keys(_key(""), before)
+        await self._objects.delete(old)
         return len(old)
 
     def _signature(self, name: str, expires: int) -> str:
@@ -71,13 +70,6 @@ def content_type(name: str) -> str | None:
     """The content type of a picture's name, or None for a name that no picture has."""
     kind = SUFFIXES.get(Path(name).suffix)
     return CONTENT_TYPES[kind] if kind else None
-
-
-def open_store(location: str) -> ObjectStore:
-    """A store at a folder's path or an `s3://`, `gs://`, `az://` or `memory://` URL."""
-    if "://" in location:
-        return from_url(location)
-    return LocalStore(Path(location).expanduser(), mkdir=True)
 
 
 def read_secret(path: Path) -> bytes:

@@ -8,43 +8,26 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import IO, Any
+from typing import IO
 
-import msgspec
-import obstore
-
-from gateway.images.store import SECRET_FILE, open_store, read_secret
+from gateway.images.objects import Objects, Stored
+from gateway.images.store import SECRET_FILE, read_secret
 from gateway.settings import Settings
 
 PREFIX = "/kept/"
 PIECE_BYTES = 2**20
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """Bytes that are read once: how many there are, the first of them, and the others."""
-
-    size_bytes: int
-    beginning: bytes
-    rest: Any
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """All of them."""
-        yield self.beginning
-        async for piece in self.rest:
-            yield bytes(piece)
-
-
 class FileStore:
     """Keyed bytes. A key's signature is what lets its URL be read or written."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._store = open_store(settings.store_location)
+    def __init__(self, settings: Settings, objects: Objects | None = None) -> None:
+        self._objects = objects or Objects(settings)
         self._secret = read_secret(settings.data / SECRET_FILE)
 
     async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
         """Keep bytes, or all that come; the same key again replaces them."""
-        await obstore.put_async(self._store, key, data)
+        await self._objects.put(key, data)
 
     async def put_file(self, key: str, source: IO[bytes]) -> None:
         """Keep all of a file, of which only pieces are in memory."""
@@ -52,30 +35,19 @@ class FileStore:
 
     async def get(self, key: str) -> bytes | None:
         """The bytes of a key, or None."""
-        try:
-            found = await obstore.get_async(self._store, key)
-        except FileNotFoundError:
-            return None
-        return bytes(await found.bytes_async())
+        return await self._objects.get(key)
 
-    async def open(self, key: str) -> "Stored | None":
+    async def open(self, key: str) -> Stored | None:
         """The bytes of a key to be read piece by piece, or None."""
-        try:
-            found = await obstore.get_async(self._store, key)
-        except FileNotFoundError:
-            return None
-        rest = aiter(found.stream())
-        return Stored(found.meta["size"], bytes(await anext(rest, b"")), rest)
+        return await self._objects.open(key)
 
     async def delete(self, folder: str) -> None:
         """Delete every key under a folder."""
-        async for page in obstore.list(self._store, prefix=folder):
-            await obstore.delete_async(self._store, [entry["path"] for entry in page])
+        await self._objects.delete(await self._objects.keys(folder))
 
     async def delete_one(self, key: str) -> None:
         """Delete a key; one that is not there is gone already."""
-        with suppress(FileNotFoundError):
-            await obstore.delete_async(self._store, key)
+        await self._objects.delete([key])
 
     def sign(self, purpose: str, key: str) -> str:
         """The signature that lets its holder do something with a key."""

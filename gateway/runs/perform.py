@@ -16,6 +16,7 @@ from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.encode import resample
 from gateway.images.matting import cut_out
+from gateway.images.objects import Objects
 from gateway.job import Failed, Finished, Job, StepDone
 from gateway.runs.graph.values import Gathered, Loaded, Origin, Plan, Rendered
 from gateway.runs.keeping import Frame, Keeper, at_one_size, failure
@@ -42,6 +43,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     catalog: Catalog
     settings: Settings
     describe: Describe = lambda _job, _event: {}
+    objects: Objects | None = None
 
 
 class Performer:

@@ -58,7 +58,7 @@ class Runs:
         self.durable = Durable(self.engine, self.slot.name, settings.max_batch)
         self.store = RunStore(self.engine, self.durable.enqueue_delivery)
         self.library = Library(self.engine, self.threads)
-        self.files = FileStore(settings)
+        self.files = FileStore(settings, equipment.objects)
         outbound = Outbound(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
         self.quota = Quota(self.engine, self.threads, int(settings.kept_gib * 2**30))
@@ -119,6 +119,10 @@ class Runs:
         await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(close_database, self.engine)
         self.slot.release()
+
+    async def check(self) -> None:
+        """See that the database answers; what it raises otherwise is its own."""
+        await self.performer.in_thread(self.store.check)
 
     async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
         """Write runs down, all of them or none, and see to it that they are drawn."""

@@ -10,6 +10,10 @@ REQUEST_SECONDS = Histogram(
     "gateway_request_seconds", "From request to response", ["route", "model"], buckets=SECONDS
 )
 ENCODE_SECONDS = Histogram("gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS)
+CONNECTIONS = Gauge("gateway_connections", "Connections open")
+CONNECTIONS_CUT = Counter(
+    "gateway_connections_cut_total", "Connections ended for their peers' slowness", ["reason"]
+)
 QUEUE_DEPTH = Gauge("gateway_queue_depth", "Samples waiting to start")
 RUNNING = Gauge("gateway_running_samples", "Samples in progress")
 BATCH_SIZE = Histogram(

@@ -11,10 +11,17 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.datastructures import FormMultiDict
+from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Catalog, Model
-from gateway.errors import InvalidRequest, InvalidType, InvalidValue, UnsupportedMediaType
+from gateway.errors import (
+    InvalidRequest,
+    InvalidType,
+    InvalidValue,
+    NotStored,
+    UnsupportedMediaType,
+)
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
@@ -117,10 +124,21 @@ class Desk:
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
 
     async def keep(self, request: Asked, picture: Picture) -> str:
-        """Store a picture and return its absolute, signed URL."""
+        """Store a picture and return its absolute, signed URL.
+
+        Raises:
+            NotStored: there is none; drawing it again would not help.
+        """
         assert picture.format != "raw"
         name = await self.store.put(picture.data, picture.format)
         return public_base(request, self.settings) + self.store.url_path(name)
+
+    async def try_keep(self, request: Asked, picture: Picture) -> str | UnsetType:
+        """The URL of a picture that the answer carries anyway, where the store takes it."""
+        try:
+            return await self.keep(request, picture)
+        except NotStored:
+            return UNSET  # logged, counted in the store's health, and nobody's loss
 
     async def stream(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering

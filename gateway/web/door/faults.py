@@ -9,11 +9,19 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import (
     ClientException,
     HTTPException,
+    InternalServerException,
     MethodNotAllowedException,
     NotFoundException,
 )
 
-from gateway.errors import GatewayError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+from gateway.errors import (
+    Cancelled,
+    GatewayError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+)
 from gateway.web.comfydeploy import faults as comfydeploy_faults
 
 MAX_RETRY_AFTER_SECONDS = 60
@@ -69,6 +77,8 @@ def answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[An
 
 def _translated(request: Request[Any, Any, Any], error: HTTPException) -> GatewayError:
     match error:
+        case InternalServerException(detail="client disconnected prematurely"):
+            return Cancelled("The client closed the connection.")
         case NotFoundException():
             return NotFound(f"Invalid URL ({request.method} {request.url.path})")
         case MethodNotAllowedException():

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
 from gateway.intake import read_request, to_job
@@ -91,14 +91,17 @@ async def answer_images(
 async def _item(desk: Desk, request: Asked, picture: Picture, wanted: Wanted) -> ImageItem:
     form = wanted.response_format
     raw = picture.format == "raw"
-    with_url = form in (None, "url")
-    with_data = form != "url"
+    url: str | UnsetType = UNSET
+    if form == "url":
+        url = await desk.keep(request, picture)
+    elif form is None:
+        url = await desk.try_keep(request, picture)
     return ImageItem(
         seed=picture.seed,
         response_format="url" if form == "url" else picture.format,
         receipt=picture.receipt,
-        url=await desk.keep(request, picture) if with_url else UNSET,
-        b64_json=base64_text(picture.data) if with_data else UNSET,
+        url=url,
+        b64_json=base64_text(picture.data) if form != "url" else UNSET,
         width=picture.width if raw else UNSET,
         height=picture.height if raw else UNSET,
         channels=picture.channels if raw else UNSET,

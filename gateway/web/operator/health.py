@@ -6,34 +6,38 @@ import msgspec
 from litestar import Request, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.engine.protocol import Engine
+from gateway.telemetry.vitals import OK, Health, Vitals
 from gateway.web.door.auth import Doorkeeper
 from gateway.web.door.schema import refusals
 
 
-class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is `ok`, or what is being waited for; `warnings` are for the operator."""
+class Life(msgspec.Struct, frozen=True):
+    """`status` is `ok`."""
 
-    status: str
-    warnings: list[str] = []
+    status: str = OK
 
 
-def routes(engine: Engine, door: Doorkeeper) -> list[Any]:
+def routes(vitals: Vitals, door: Doorkeeper) -> list[Any]:
     """The route handlers; health asks for no key, whatever name it is called by."""
 
-    @get(["/health", "/health/live"], sync_to_thread=False, tags=["health"])
-    def live() -> Health:
-        """The process answers."""
-        return Health("ok")
+    async def found() -> Health:
+        return msgspec.structs.replace(await vitals.health(), warnings=tuple(door.concerns()))
 
-    @get("/health/ready", sync_to_thread=False, responses=refusals(), tags=["health"])
-    def ready() -> Response[Health]:
-        """Every preloaded endpoint has run one denoising step, and somebody can be let in."""
-        waits_for = [] if engine.status().ready else ["loading"]
-        if not door.can_admit:
-            waits_for.append("no API key")
-        health = Health(", ".join(waits_for) or "ok", door.concerns())
-        return Response(health, status_code=503 if waits_for else 200)
+    @get("/health/live", sync_to_thread=False, tags=["health"])
+    def live() -> Life:
+        """The process answers."""
+        return Life()
+
+    @get("/health", tags=["health"])
+    async def health() -> Health:
+        """How the process stands and each thing that it needs; 200 whatever it says."""
+        return await found()
+
+    @get("/health/ready", responses=refusals(), tags=["health"])
+    async def ready() -> Response[Health]:
+        """Endpoints to preload are warm, all that is needed answers, somebody can be let in."""
+        health = await found()
+        return Response(health, status_code=200 if health.status == OK else 503)
 
     @get("/metrics", media_type="text/plain", responses=refusals(), tags=["health"])
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -42,4 +46,4 @@ def routes(engine: Engine, door: Doorkeeper) -> list[Any]:
         kind = CONTENT_TYPE_LATEST.partition("; charset")[0]  # the framework adds its own
         return Response(generate_latest(), media_type=kind)
 
-    return [live, ready, metrics]
+    return [live, health, ready, metrics]

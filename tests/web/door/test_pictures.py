@@ -1,6 +1,8 @@
 """A picture's URL opens it for anyone until it expires; nothing else opens anything."""
 
 import asyncio
+import base64
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +100,53 @@ def test_a_swept_picture_reads_as_expired(
     answer = client.get(store.url_path("0" * 32 + ".png"))
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "url_expired"
+
+
+@pytest.fixture
+def storeless(tmp_path: Path) -> Iterator[TestClient[Litestar]]:
+    """A gateway whose store took something at start and takes nothing any more."""
+    place = tmp_path / "store"
+    settings = Settings(endpoints=("tiny",), data=tmp_path / "data", store=str(place))
+    with TestClient(create_app(settings, TestEngine(), two_endpoints())) as client:
+        shutil.rmtree(place)
+        place.write_text("no folder")
+        yield client
+
+
+def test_a_picture_that_the_answer_carries_is_not_lost_with_the_store(
+    storeless: TestClient[Litestar],
+) -> None:
+    asked = {"prompt": "a cat", "n": 2}
+    answer = storeless.post("/v1/images/generations", json=asked)
+    assert answer.status_code == 200
+    for item in answer.json()["data"]:
+        assert "url" not in item
+        assert base64.b64decode(item["b64_json"]).startswith(b"\x89PNG")
+    for more in ({"stream": True}, {"response_format": "b64_json"}):
+        assert storeless.post("/v1/images/generations", json=asked | more).status_code == 200
+    health = storeless.get("/health").json()
+    assert health["checks"]["store"] == "It could not be stored: Not a directory."
+
+
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/dedicated/v1/images/generations"])
+def test_a_url_that_cannot_be_given_is_said_so_once(
+    storeless: TestClient[Litestar], path: str
+) -> None:
+    asked = {"prompt": "a cat", "response_format": "url", "model": "tiny"}
+    answer = storeless.post(path, json=asked)
+    assert answer.status_code == 507
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.json()["error"]["code"] == "not_stored"
+
+
+def test_a_store_that_cannot_be_read_is_no_missing_picture(
+    storeless: TestClient[Litestar], tmp_path: Path
+) -> None:
+    (tmp_path / "store").unlink()
+    (tmp_path / "store").mkdir()
+    url = storeless.post("/v1/images/generations", json={"prompt": "a"}).json()["data"][0]["url"]
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("no folder")
+    answer = storeless.get(url)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1

@@ -1,13 +1,21 @@
 """Health and metrics, for those who watch from outside; no key is asked for."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+import sqlalchemy as sa
+from litestar import Litestar
 from litestar.testing import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.engine.protocol import EngineStatus
+from gateway.images import objects
+from gateway.runs import schema
 from gateway.settings import Settings
 from tests.runs.drawing import TestEngine
 from tests.web.openai.asking import two_endpoints
@@ -17,23 +25,85 @@ class LoadingEngine(TestEngine):
     """An engine that is not ready until told."""
 
     is_ready = False
+    fault: str | None = None
 
     def status(self) -> EngineStatus:
-        return EngineStatus(ready=self.is_ready, num_running=0, num_waiting=0)
+        return EngineStatus(ready=self.is_ready, fault=self.fault, num_running=0, num_waiting=0)
 
 
-def test_live_at_once_and_ready_with_the_engine(tmp_path: Path) -> None:
-    KeyStore(tmp_path).create("someone")
+@pytest.fixture
+def engine() -> LoadingEngine:
     engine = LoadingEngine()
-    settings = Settings(endpoints=("tiny",), data=tmp_path)
+    engine.is_ready = True
+    return engine
+
+
+@pytest.fixture
+def client(tmp_path: Path, engine: LoadingEngine) -> Iterator[TestClient[Litestar]]:
+    KeyStore(tmp_path / "data").create("someone")
+    settings = Settings(
+        endpoints=("tiny",), data=tmp_path / "data", store=str(tmp_path / "store"), no_auth=True
+    )
     with TestClient(create_app(settings, engine, two_endpoints())) as client:
-        for path in ("/health", "/health/live"):
-            assert client.get(path).json() == {"status": "ok"}
-        waiting = client.get("/health/ready")
-        assert (waiting.status_code, waiting.json()) == (503, {"status": "loading"})
-        engine.is_ready = True
-        ready = client.get("/health/ready")
-        assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+        yield client
+
+
+def health_of(client: TestClient[Litestar], path: str = "/health/ready") -> tuple[int, str, Any]:
+    """Status code, status and checks, looked at anew."""
+    for sign in client.app.state.vitals._signs.values():
+        sign._fresh_seconds = 0.0
+    answer = client.get(path)
+    return answer.status_code, answer.json()["status"], answer.json()["checks"]
+
+
+def test_live_at_once_and_ready_with_the_engine(
+    client: TestClient[Litestar], engine: LoadingEngine
+) -> None:
+    engine.is_ready = False
+    well = {"keys": "ok", "store": "ok", "database": "ok"}
+    assert health_of(client) == (503, "loading", {"engine": "loading", **well})
+    assert health_of(client, "/health") == (200, "loading", {"engine": "loading", **well})
+    assert client.get("/health/live").json() == {"status": "ok"}
+    engine.is_ready = True
+    assert health_of(client) == (200, "ok", {"engine": "ok", **well})
+
+
+def test_a_device_that_hangs_is_named(client: TestClient[Litestar], engine: LoadingEngine) -> None:
+    engine.is_ready, engine.fault = False, "cpu has been in one turn for 61 s"
+    code, status, checks = health_of(client)
+    assert (code, status, checks["engine"]) == (503, "failing", engine.fault)
+
+
+def test_a_store_that_fails_is_noticed_and_so_is_its_recovery(
+    client: TestClient[Litestar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "PROVEN_SECONDS", 0)
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "store").write_text("no folder")
+    code, status, checks = health_of(client)
+    assert (code, status, checks["database"]) == (503, "failing", "ok")
+    assert checks["store"] == "It could not be stored: Not a directory."
+    assert health_of(client, "/health")[0] == 200
+    (tmp_path / "store").unlink()
+    assert health_of(client)[:2] == (200, "ok")
+
+
+def test_a_database_that_is_gone_is_noticed(client: TestClient[Litestar], tmp_path: Path) -> None:
+    runs = client.app.state.runs
+    with runs.engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE {schema.runs.name} RENAME TO gone"))
+    code, status, checks = health_of(client)
+    assert (code, status, checks["store"]) == (503, "failing", "ok")
+    assert checks["database"] == "OperationalError"
+    with runs.engine.begin() as connection:
+        connection.execute(sa.text(f"ALTER TABLE gone RENAME TO {schema.runs.name}"))
+    assert health_of(client)[0] == 200
+
+
+def test_what_is_being_stopped_is_not_ready(client: TestClient[Litestar]) -> None:
+    client.app.state.vitals.is_leaving = True
+    assert health_of(client)[:2] == (503, "stopping")
+    assert client.get("/health/live").status_code == 200
 
 
 def test_metrics_count_by_route_model_and_status(tmp_path: Path) -> None:

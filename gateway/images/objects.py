@@ -1,0 +1,206 @@
+"""Bytes by key in a folder or a bucket; every fault of the store is one of the family.
+
+The store is Rust. Its runtime is made when it is first used, and one that could not be made
+then, for want of descriptors, panics for the life of the process: so it is used at start.
+"""
+
+import asyncio
+import os
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import obstore
+import structlog
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from gateway.errors import GatewayError, NotStored, StoreUnavailable
+from gateway.settings import Settings, SettingsError, variable
+
+PANIC = "PanicException"
+PUT_SECONDS = 60.0
+"""The store tries again by itself, for minutes; nobody waits that long for a picture's URL."""
+
+PROBE_BYTES = 4096
+MAX_PROBE_BYTES = 2**20
+PROVEN_SECONDS = 1.0
+"""For so long a picture that was kept proves as much as a probe."""
+
+log = structlog.get_logger()
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Bytes that are read once: how many there are, the first of them, and the others."""
+
+    size_bytes: int
+    beginning: bytes
+    rest: Any
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of them.
+
+        Raises:
+            StoreUnavailable: the store stops answering.
+        """
+        yield self.beginning
+        with _unavailable():
+            async for piece in self.rest:
+                yield bytes(piece)
+
+
+class Objects:
+    """Bytes at rest, as many stores as there are keep them."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the store.
+
+        Raises:
+            SettingsError: there is none at the setting's place.
+        """
+        location = settings.store_location
+        self._place = f"{variable('store' if settings.store else 'data')} = {location!r}"
+        try:
+            self._store = _opened(location)
+        except (BaseError, OSError) as error:
+            raise SettingsError(f"{self._place}: {_first_line(error)}") from None
+        self._probe = f"probes/{secrets.token_hex(8)}"
+        self._probe_bytes = PROBE_BYTES
+        self._worked_at = -1.0
+
+    async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
+        """Keep bytes, or all that come; the same key again replaces them.
+
+        Raises:
+            NotStored: they are not kept.
+        """
+        seconds = PUT_SECONDS if isinstance(data, bytes) else None
+        try:
+            with _faults(NotStored, "It could not be stored"):
+                async with asyncio.timeout(seconds):
+                    await obstore.put_async(self._store, key, data)
+        except NotStored:
+            size = len(data) if isinstance(data, bytes) else PROBE_BYTES
+            self._probe_bytes = min(max(size, PROBE_BYTES), MAX_PROBE_BYTES)
+            self._worked_at = -1.0
+            raise
+        self._probe_bytes, self._worked_at = PROBE_BYTES, time.monotonic()
+
+    async def get(self, key: str) -> bytes | None:
+        """The bytes of a key, or None.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        with _unavailable():
+            try:
+                found = await obstore.get_async(self._store, key)
+            except FileNotFoundError:
+                return None
+            return bytes(await found.bytes_async())
+
+    async def open(self, key: str) -> "Stored | None":
+        """The bytes of a key to be read piece by piece, or None.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        with _unavailable():
+            try:
+                found = await obstore.get_async(self._store, key)
+            except FileNotFoundError:
+                return None
+            rest = aiter(found.stream())
+            return Stored(found.meta["size"], bytes(await anext(rest, b"")), rest)
+
+    async def keys(self, prefix: str, before: datetime | None = None) -> list[str]:
+        """The keys under a prefix, those last written before a time if it is given."""
+        found = []
+        with _unavailable():
+            async for page in obstore.list(self._store, prefix):
+                found += [
+                    entry["path"]
+                    for entry in page
+                    if before is None or entry["last_modified"] < before
+                ]
+        return found
+
+    async def delete(self, keys: list[str]) -> None:
+        """Delete keys; one that is not there is gone already."""
+        if keys:
+            with _unavailable(), suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, keys)
+
+    async def prove(self) -> None:
+        """Use the store at start.
+
+        Raises:
+            SettingsError: it does not work.
+        """
+        try:
+            await self.check()
+        except GatewayError as error:
+            raise SettingsError(f"{self._place}: {error.message}") from None
+
+    async def check(self) -> None:
+        """Put, get and delete something as large as what was refused last.
+
+        Raises:
+            GatewayError: the store does not do it.
+        """
+        if time.monotonic() - self._worked_at < PROVEN_SECONDS:
+            return
+        data = secrets.token_bytes(self._probe_bytes)
+        await self.put(self._probe, data)
+        kept = await self.get(self._probe)
+        await self.delete([self._probe])
+        if kept != data:
+            raise StoreUnavailable("The store does not answer what it was given.")
+
+
+def reason_of(error: BaseException) -> str:
+    """What is wrong, in words that tell nobody where things lie."""
+    if type(error).__name__ == PANIC:
+        return "its library broke down, and the process has to be started anew"
+    if isinstance(error, TimeoutError):
+        return "it takes too long"
+    number = re.search(r"os error (\d+)", str(error))
+    if number:
+        return os.strerror(int(number[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _faults(kind: type[GatewayError], what: str) -> Iterator[None]:
+    """Turn what the store raises into an error of the family."""
+    try:
+        yield
+    except BaseException as error:
+        is_panic = type(error).__name__ == PANIC  # no Exception: nobody else would catch it
+        if not is_panic and not isinstance(error, BaseError | OSError):
+            raise
+        log.error("the store failed", fault=_first_line(error))
+        raise kind(f"{what}: {reason_of(error)}.") from error
+
+
+def _unavailable() -> AbstractContextManager[None]:
+    return _faults(StoreUnavailable, "The store does not answer")
+
+
+def _opened(location: str) -> ObjectStore:
+    """A store at a folder's path or an `s3://`, `gs://`, `az://` or `memory://` URL."""
+    if "://" in location:
+        return from_url(location)
+    return LocalStore(Path(location).expanduser(), mkdir=True)
