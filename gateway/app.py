@@ -161,6 +161,7 @@ def _equipment(studio: Studio, objects: Objects) -> Equipment:
         engine=studio.engine,
         catalog=studio.catalog,
         settings=studio.settings,
+        darkroom=studio.darkroom,
         describe=describe,
         objects=objects,
     )

@@ -36,6 +36,14 @@ function that turns an instance into its own wire form.
 
 from typing import ClassVar
 
+MESSAGE_CHARACTERS = 4000
+"""What a message may repeat of what a client sent."""
+
+
+def shortened(text: str, characters: int) -> str:
+    """A text of at most so many characters, which says where it was cut."""
+    return text if len(text) <= characters else f"{text[: characters - 1]}\u2026"
+
 
 class GatewayError(Exception):
     """A fault with a public message.
@@ -57,8 +65,8 @@ class GatewayError(Exception):
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = shortened(message, MESSAGE_CHARACTERS)
+        self.param = shortened(param, MESSAGE_CHARACTERS) if param else param
         self.code = code or type(self).code
         self.retry_after_seconds = retry_after_seconds
 

@@ -73,7 +73,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 2
 
     max_body_mib: Annotated[float, _help("MiB of a request body", gt=0)] = 64
-    max_prompt_characters: Annotated[int, _help("characters of a prompt", ge=1)] = 32_000
+    max_prompt_characters: Annotated[
+        int, _help("characters of a prompt, and of any text in a workflow", ge=1)
+    ] = 32_000
+    picture_mib: Annotated[
+        float, _help("MiB that pictures of runs may take in this process, before others wait", gt=0)
+    ] = 2048
+    run_picture_mib: Annotated[
+        float, _help("MiB that the pictures of one run may take at once", gt=0)
+    ] = 1024
     heartbeat_seconds: Annotated[
         float, _help("seconds of silence before a waiting client gets a sign of life", gt=0)
     ] = 3

@@ -11,6 +11,7 @@ import msgspec
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.digests import Digests
 from gateway.engine.protocol import Engine
+from gateway.images.darkroom import Darkroom
 from gateway.images.encode import encode, resample
 from gateway.images.matting import cut_out
 from gateway.images.receipt import Receipt, receipt_of, receipt_text
@@ -60,6 +61,7 @@ class Studio:
         self.catalog = catalog
         self.settings = settings
         self._digests = Digests(settings.data)
+        self.darkroom = Darkroom(settings)
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
 
     async def draw(
@@ -90,7 +92,8 @@ class Studio:
         return sorted(pictures, key=lambda picture: picture.sample)
 
     def close(self) -> None:
-        """Let the encoding threads go."""
+        """Let the threads go."""
+        self.darkroom.close()
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
     async def _picture(self, job: Job, event: Finished, rendering: Rendering) -> Picture:

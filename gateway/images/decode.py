@@ -1,19 +1,36 @@
-"""Pictures that clients send: sniffed by content, bounded before they are decoded."""
+"""Pictures that clients send: sniffed by content, bounded before they are decoded.
+
+Decoding takes up to a second: `Darkroom.do` keeps it off the event loop.
+"""
 
 import base64
 import binascii
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 from PIL import Image, ImageChops, ImageOps
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shortened
 from gateway.job import Pixels
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 40_000_000
 """Some 6300 pixels square: 160 MB as RGBA, several times what any model takes."""
+
+MAX_SCANS = 64
+"""Of a progressive JPEG, each as long as a whole decoding; encoders write about ten."""
+
+_SCAN = b"\xff\xda"
+_ORIENTATION = 0x0112
+_TURNED = range(5, 9)
 _DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
+_BASE64_URL = re.compile(r"data:[\w.+/-]*(;[\w=-]+)*;base64,", re.ASCII)
+_SPACE = b" \t\r\n\v\f"
+_PIECE = 4 * 2**18
+"""Characters of base64 decoded at once: a thread that does it lets others go on between."""
+
 _MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
@@ -23,21 +40,40 @@ def decode(data: bytes, param: str) -> Image.Image:
     Raises:
         InvalidRequest: not a whole PNG, JPEG, WebP or GIF, or too many pixels.
     """
+    with _opened(data, param) as picture:
+        picture.load()
+        return _eight_bit(ImageOps.exif_transpose(picture))
+
+
+def size_of(data: bytes, param: str) -> tuple[int, int]:
+    """The `(width, height)` that a picture will have, by its head alone.
+
+    Raises:
+        InvalidRequest: as `decode` does, for what the head tells.
+    """
+    with _opened(data, param) as picture:
+        is_turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        return (picture.height, picture.width) if is_turned else picture.size
+
+
+@contextmanager
+def _opened(data: bytes, param: str) -> Iterator[Image.Image]:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
-            opened.load()
-            return _eight_bit(ImageOps.exif_transpose(opened))
+            if opened.format == "JPEG" and data.count(_SCAN) > MAX_SCANS:
+                raise ValueError(f"over {MAX_SCANS} scans")
+            yield opened
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidRequest(
-            f"Invalid image '{param}': over {MAX_PIXELS} pixels.",
+            f"Invalid image '{shown(param)}': over {MAX_PIXELS} pixels.",
             param=param,
             code="image_too_large",
         ) from None
     except Exception as error:  # decoders meet hostile bytes with every kind of exception
         raise InvalidRequest(
-            f"Invalid image '{param}': not a whole PNG, JPEG, WebP or GIF.",
+            f"Invalid image '{shown(param)}': not a whole PNG, JPEG, WebP or GIF.",
             param=param,
             code="invalid_image",
         ) from error
@@ -65,20 +101,34 @@ def to_pixels(picture: Image.Image) -> Pixels:
 
 
 def from_base64(text: str, param: str) -> bytes:
-    """The bytes of a data URL or of bare base64.
+    """The bytes of a data URL or of bare base64; white space in it is nothing.
 
     Raises:
         InvalidRequest: it is neither.
     """
     encoded = text[head.end() :] if (head := _DATA_URL.match(text[:200])) else text
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
+        plain = encoded.encode("ascii").translate(None, _SPACE)
+        if b"=" in plain[:-2]:
+            raise ValueError("padding before the end")
+        pieces = (plain[start : start + _PIECE] for start in range(0, len(plain), _PIECE))
+        return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
     except (binascii.Error, ValueError):
         raise InvalidRequest(
-            f"Invalid image '{param}': wanted a URL, a data URL or base64.",
+            f"Invalid image '{shown(param)}': wanted a URL, a data URL or base64.",
             param=param,
             code="invalid_image",
         ) from None
+
+
+def is_data_url(text: str) -> bool:
+    """Whether a text holds its bytes itself, in base64."""
+    return bool(_BASE64_URL.match(text[:200]))
+
+
+def shown(source: str) -> str:
+    """What a picture is called in a message: a name, or the beginning of a long URL."""
+    return shortened(source, 100)
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:

@@ -38,7 +38,7 @@ def encode(
     """
     if format == "png":
         return _png(pixels, text or {})
-    picture, out = _picture(pixels), BytesIO()
+    picture, out = to_picture(pixels), BytesIO()
     if format == "webp":
         picture.save(out, "webp", quality=quality, method=1)
     else:
@@ -50,7 +50,7 @@ def encode(
 
 def resample(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """The picture at another `(width, height)`, by Lanczos' filter."""
-    scaled = _picture(pixels).resize(size, Image.Resampling.LANCZOS)
+    scaled = to_picture(pixels).resize(size, Image.Resampling.LANCZOS)
     return Pixels(*size, pixels.channels, scaled.tobytes())
 
 
@@ -78,7 +78,8 @@ def largest_difference(one: bytes, other: bytes) -> int | None:
     return int(np.abs(ours - theirs).max())
 
 
-def _picture(pixels: Pixels) -> Image.Image:
+def to_picture(pixels: Pixels) -> Image.Image:
+    """Raw pixels as a picture."""
     size = pixels.width, pixels.height
     return Image.frombytes(_MODES[pixels.channels], size, pixels.data)
 

@@ -4,39 +4,18 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
-import msgspec
-from PIL import Image
-
+from gateway.images.decode import to_pixels
 from gateway.images.encode import Format, encode
+from gateway.runs.album import Frame
 from gateway.runs.files import FileStore
 from gateway.runs.graph.values import Output
-from gateway.runs.pictures import changed, to_pixels
 from gateway.runs.records import Item, RunOutput
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "jpg": "jpg", "webp": "webp"}
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """One picture of a draft: its seed, and the text that its PNG carries."""
-
-    picture: Image.Image
-    seed: int | None = None
-    text: dict[str, str] = msgspec.field(default_factory=dict)
-
-
-def at_one_size(frames: Sequence[Frame]) -> list[Frame]:
-    """Pictures as one batch, which has the size of the first."""
-    size = frames[0].picture.size
-    return [
-        msgspec.structs.replace(frame, picture=frame.picture.resize(size))
-        if frame.picture.size != size
-        else frame
-        for frame in frames
-    ]
 
 
 class Keeper:
@@ -47,11 +26,11 @@ class Keeper:
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="runs-encode")
 
     async def keep(
-        self, run_id: str, output: Output, frames: Sequence[Frame], counters: dict[str, int]
+        self, run_id: str, output: Output, frames: AsyncIterator[Frame], counters: dict[str, int]
     ) -> RunOutput:
         """Keep an output node's pictures; `counters` number the files of each prefix."""
         items = []
-        for frame in frames:
+        async for frame in frames:
             prefix = _safe(output.prefix)
             counters[prefix] = counters.get(prefix, 0) + 1
             name = f"{prefix}_{counters[prefix]:05d}_.{_EXTENSIONS[output.file_type]}"
@@ -69,14 +48,14 @@ class Keeper:
     async def _keep(self, key: str, output: Output, frame: Frame) -> Item:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        size, data = await loop.run_in_executor(self._encoders, _encoded, output, frame)
+        data = await loop.run_in_executor(self._encoders, _encoded, output, frame)
         await self.files.put(key, data)
         return Item(
             key=key,
             filename=key.rpartition("/")[2],
             seed=frame.seed,
-            width=size[0],
-            height=size[1],
+            width=frame.picture.width,
+            height=frame.picture.height,
             seconds=time.monotonic() - started,
         )
 
@@ -103,10 +82,9 @@ def failure(run_id: str, message: str) -> RunOutput:
     )
 
 
-def _encoded(output: Output, frame: Frame) -> tuple[tuple[int, int], bytes]:
-    picture = changed(frame.picture, output.picture.changes)
+def _encoded(output: Output, frame: Frame) -> bytes:
     format = cast(Format, "jpeg" if output.file_type == "jpg" else output.file_type)
-    return picture.size, encode(to_pixels(picture), format, quality=output.quality, text=frame.text)
+    return encode(to_pixels(frame.picture), format, quality=output.quality, text=frame.text)
 
 
 def _safe(prefix: str) -> str:

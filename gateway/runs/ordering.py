@@ -1,7 +1,6 @@
 """From a request for runs to the orders of each: what to draw, inputs, batches, seeds."""
 
 import itertools
-import math
 import random
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -11,19 +10,26 @@ import msgspec
 
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
+from gateway.images.darkroom import Darkroom
+from gateway.images.decode import from_base64, is_data_url
 from gateway.intake import MAX_SEED
 from gateway.outside.guard import Guard
 from gateway.outside.values import decode_json
+from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, Bounds, nesting
+from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.seeds import settle
 from gateway.runs.library import Library
-from gateway.runs.planning import data_url, plan_of
+from gateway.runs.planning import plan_of
 from gateway.runs.pools import check_pool, check_volume
 from gateway.runs.records import Order
 from gateway.runs.uploads import Uploads
 from gateway.settings import Settings
 
 SEED_BITS = 32
+MAX_ALL_BYTES = 64 * 2**20
+"""Of all runs of a request as they are stored: as much as a request may have itself."""
+
 INLINE_CHARACTERS = 2000
 """Data URLs up to this long stay in the run."""
 
@@ -55,12 +61,18 @@ class Ordering:
     """Turns requests into orders, or refuses them."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, library: Library, uploads: Uploads
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        library: Library,
+        uploads: Uploads,
+        darkroom: Darkroom,
     ) -> None:
         self.settings = settings
         self.catalog = catalog
         self.library = library
         self.uploads = uploads
+        self.darkroom = darkroom
         self.guard = Guard(settings.url_allow)
 
     async def orders(self, wanted: Wanted, owner: str, permit: Permit) -> list[Order]:
@@ -73,9 +85,21 @@ class Ordering:
             InvalidRequest: anything else about it.
         """
         self._check(wanted.order)
+        _check_nesting(wanted)
         target = await self._target(wanted, owner)
+        graph = await self._lightened_graph(target.graph, owner)
+        target = msgspec.structs.replace(target, graph=graph)
         wanted = await self._lightened(wanted, owner)
         return await self.library.in_thread(self._expanded, wanted, target, permit)
+
+    async def check_graph(self, graph: Any) -> None:
+        """Refuse a graph that could not be drawn.
+
+        Raises:
+            GraphRefused: with every fault found.
+        """
+        bounds = Bounds.of(self.settings)
+        await self.library.in_thread(compile_graph, graph, self.catalog, bounds)
 
     async def _lightened(self, wanted: Wanted, owner: str) -> Wanted:
         """Pictures sent inline are kept as files: runs are read far more often than drawn."""
@@ -88,14 +112,26 @@ class Ordering:
             wanted, inputs=inputs, batch_input_params=params or wanted.batch_input_params
         )
 
+    async def _lightened_graph(self, graph: Any, owner: str) -> Any:
+        """The same of a graph's own values; what is no graph is told of by its compiler."""
+        if not isinstance(graph, dict):
+            return graph
+        found = dict(graph)
+        for id, node in graph.items():
+            given = node.get("inputs") if isinstance(node, dict) else None
+            if isinstance(given, dict):
+                kept = {name: await self._kept(value, owner) for name, value in given.items()}
+                found[id] = node | {"inputs": kept}
+        return found
+
     async def _kept(self, value: Any, owner: str) -> Any:
         if isinstance(value, list):
             return [await self._kept(each, owner) for each in value]
         if isinstance(value, str) and len(value) > INLINE_CHARACTERS:
             if value.lstrip().startswith("["):
                 return await self._kept_list(value, owner)
-            data = data_url(value)
-            if data is not None:
+            if is_data_url(value):
+                data = await self.darkroom.do(from_base64, value, "inputs")
                 async with self.uploads.quota.room(owner, len(data)) as room:
                     return (await self.uploads.keep(room, "", "image/png", BytesIO(data))).id
         return value
@@ -179,10 +215,16 @@ class Ordering:
         """Every run of the batch. Repetitions differ in nothing but seeds: one is checked."""
         repeats = wanted.batch_input_params is None
         found: list[Order] = []
-        num_samples = 1
+        num_samples, num_bytes = 1, 0
         for offset, overlay in enumerate(_overlays(wanted, self.settings.max_run_batch)):
             inputs = wanted.inputs | overlay
             order = _settled(target, inputs, offset if repeats else 0)
+            num_bytes += _size(order)
+            if num_bytes > MAX_ALL_BYTES:
+                most = MAX_ALL_BYTES >> 20
+                raise InvalidRequest(
+                    f"The batch's inputs come to over {most} MiB.", param="batch_number"
+                )
             if not found or not repeats:
                 num_samples = self._check_plan(order, permit)
             found.append(msgspec.structs.replace(order, num_samples=num_samples))
@@ -235,9 +277,39 @@ def _overlays(wanted: Wanted, ceiling: int) -> list[Inputs]:
     empty = [name for name, values in params.items() if not values]
     if empty or not params:
         raise InvalidRequest("A batch over no values has no runs.", param="batch_input_params")
-    _check_count(math.prod(map(len, params.values())), ceiling, "batch_input_params")
+    count = 1
+    for values in params.values():
+        _check_count(count := count * len(values), ceiling, "batch_input_params")
     combinations = itertools.product(*params.values())
     return [dict(zip(params, values, strict=True)) for values in combinations]
+
+
+def _check_nesting(wanted: Wanted) -> None:
+    """Refuse what is nested deeper than anything here reads.
+
+    Raises:
+        InvalidRequest: naming the field.
+    """
+    given = {
+        "workflow_api": wanted.graph,
+        "inputs": wanted.inputs,
+        "batch_input_params": wanted.batch_input_params,
+    }
+    for param, value in given.items():
+        if nesting(value) > MAX_NESTING:
+            raise InvalidRequest(f"It is nested over {MAX_NESTING} levels deep.", param=param)
+
+
+def _size(order: Order) -> int:
+    """The bytes of an order as it is stored.
+
+    Raises:
+        InvalidRequest: its inputs have too many.
+    """
+    if len(msgspec.json.encode(order.inputs)) > MAX_BYTES:
+        most = MAX_BYTES >> 20
+        raise InvalidRequest(f"The inputs have over {most} MiB, pictures apart.", param="inputs")
+    return len(msgspec.json.encode(order))
 
 
 def _check_count(count: int, ceiling: int, param: str) -> None:

@@ -2,29 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
 import structlog
-from PIL import Image
 
 from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
+from gateway.images.darkroom import Darkroom
 from gateway.images.encode import resample
 from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
 from gateway.job import Failed, Finished, Job, StepDone
-from gateway.runs.graph.values import Gathered, Loaded, Origin, Plan, Rendered
-from gateway.runs.keeping import Frame, Keeper, at_one_size, failure
+from gateway.runs.album import Album, Shot, drafts_needed
+from gateway.runs.graph.values import Plan
+from gateway.runs.keeping import Keeper, failure
 from gateway.runs.live import Live
 from gateway.runs.meter import Meter, Stopped
-from gateway.runs.pictures import changed, from_pixels
 from gateway.runs.places import SamplesOf
-from gateway.runs.planning import jobs_of, plan_of
+from gateway.runs.planning import input_bytes, jobs_of, plan_of
 from gateway.runs.records import Run, RunOutput, Status
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, RunStore
@@ -42,6 +42,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     engine: Engine
     catalog: Catalog
     settings: Settings
+    darkroom: Darkroom
     describe: Describe = lambda _job, _event: {}
     objects: Objects | None = None
 
@@ -126,31 +127,37 @@ class Performer:
 
         Returns the outputs, and what was read more freely than it was written.
         """
-        plan = plan_of(run.order, self.equipment.catalog, self.equipment.settings)
+        settings, catalog = self.equipment.settings, self.equipment.catalog
+        plan = await self.in_thread(plan_of, run.order, catalog, settings)
         self.live.tell(run.id, "execution_start")
         meter = Meter(run, plan, self.live, lambda change: self._change(run, change))
-        frames: dict[int, list[Frame]] = {}
-        for index in range(len(plan.drafts)):
-            meter.begin(index)
-            frames[index] = await self._draw(await self._jobs(run, plan, index, frames), meter)
         made: list[RunOutput] = []
         counters: dict[str, int] = {}
-        for output in plan.outputs:
-            if not output.temporary:
-                taken = await self._taken(run, output.picture.origin, frames)
-                made.append(await self.keeper.keep(run.id, output, taken, counters))
-                self.live.tell(run.id, "executed", made[-1])
+        darkroom = self.equipment.darkroom
+        with darkroom.share() as share:
+            album = Album(run.owner, self.sources, darkroom, share)
+            for index in range(len(plan.drafts)):
+                meter.begin(index)
+                await self._draw(run, plan, index, album, meter)
+                album.keep_only(drafts_needed(plan, index))
+            for output in plan.outputs:
+                if not output.temporary:
+                    async with aclosing(album.frames(output.picture)) as frames:
+                        made.append(await self.keeper.keep(run.id, output, frames, counters))
+                    self.live.tell(run.id, "executed", made[-1])
         return tuple(made), plan.notes
 
-    async def _jobs(
-        self, run: Run, plan: Plan, index: int, frames: Mapping[int, list[Frame]]
-    ) -> list[Job]:
+    async def _draw(self, run: Run, plan: Plan, index: int, album: Album, meter: Meter) -> None:
+        """Draw one draft into the album, its memory taken before."""
+        jobs = await self._jobs(run, plan, index, album)
+        taken = sum(map(_output_bytes, jobs))
+        await album.share.take(taken)
+        album.add(index, await self._shots(jobs, meter), taken)
+        album.share.give(sum(map(input_bytes, jobs)))
+
+    async def _jobs(self, run: Run, plan: Plan, index: int, album: Album) -> list[Job]:
         draft = plan.drafts[index]
         card = self.equipment.catalog.endpoints[draft.endpoint]
-
-        async def take(origin: Origin) -> list[Image.Image]:
-            return [frame.picture for frame in await self._taken(run, origin, frames)]
-
         return [
             msgspec.structs.replace(
                 job,
@@ -158,20 +165,20 @@ class Performer:
                 owner=run.owner,
                 priority="batch" if run.batch_id else "interactive",
             )
-            for number, job in enumerate(await jobs_of(draft, card, take))
+            for number, job in enumerate(await jobs_of(draft, card, album))
         ]
 
-    async def _draw(self, jobs: list[Job], meter: Meter) -> list[Frame]:
+    async def _shots(self, jobs: list[Job], meter: Meter) -> list[Shot]:
         """Every sample of a draft's jobs, together or as many at once as their key may draw."""
         limit = self._samples_of(jobs[0].owner)
         parts = [part for job in jobs for part in _parts(job, limit)]
         at_once = len(parts) if limit is None else max(1, limit // len(parts[0].seeds))
-        frames: list[Frame] = []
+        shots: list[Shot] = []
         for start in range(0, len(parts), at_once):
-            frames += await self._together(parts[start : start + at_once], meter, len(frames))
-        return frames
+            shots += await self._together(parts[start : start + at_once], meter, len(shots))
+        return shots
 
-    async def _together(self, jobs: list[Job], meter: Meter, first: int) -> list[Frame]:
+    async def _together(self, jobs: list[Job], meter: Meter, first: int) -> list[Shot]:
         """The samples of several jobs, which share forwards in the engine."""
         tasks = []
         try:
@@ -181,9 +188,9 @@ class Performer:
                     first += len(job.seeds)
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [frame for task in tasks for frame in task.result()]
+        return [shot for task in tasks for shot in task.result()]
 
-    async def _patiently(self, job: Job, meter: Meter, first: int) -> list[Frame]:
+    async def _patiently(self, job: Job, meter: Meter, first: int) -> list[Shot]:
         """Every sample of a job, waiting while the engine's door is full."""
         while True:
             try:
@@ -191,8 +198,9 @@ class Performer:
             except Overloaded as error:
                 await asyncio.sleep(min(1.0, error.retry_after_seconds or 0.25))
 
-    async def _drawn(self, job: Job, meter: Meter, first: int) -> list[Frame]:
-        frames: dict[int, Frame] = {}
+    async def _drawn(self, job: Job, meter: Meter, first: int) -> list[Shot]:
+        shots: dict[int, Shot] = {}
+        do = self.equipment.darkroom.do
         async with aclosing(self.equipment.engine.submit(job)) as events:
             async for event in events:
                 match event:
@@ -200,31 +208,14 @@ class Performer:
                         await meter.step(event, first)
                     case Finished(sample, pixels):
                         if job.matting:
-                            pixels = await self.in_thread(cut_out, pixels)
+                            pixels = await do(cut_out, pixels)
                         if job.output_size:
-                            pixels = await self.in_thread(resample, pixels, job.output_size)
+                            pixels = await do(resample, pixels, job.output_size)
                         text = await self.in_thread(self.equipment.describe, job, event)
-                        frames[sample] = Frame(from_pixels(pixels), job.seeds[sample], text)
+                        shots[sample] = Shot(pixels, job.seeds[sample], text)
                     case Failed():
                         raise event.error()
-        return [frames[sample] for sample in range(len(job.seeds))]
-
-    async def _taken(
-        self, run: Run, origin: Origin, frames: Mapping[int, list[Frame]]
-    ) -> list[Frame]:
-        """The pictures of an origin, without what a graph does to them afterwards."""
-        match origin:
-            case Rendered(draft):
-                return frames[draft]
-            case Loaded(source):
-                return [Frame(await self.sources.load(source, run.owner))]
-            case Gathered(pictures):
-                found = [
-                    msgspec.structs.replace(frame, picture=changed(frame.picture, picture.changes))
-                    for picture in pictures
-                    for frame in await self._taken(run, picture.origin, frames)
-                ]
-                return at_one_size(found)
+        return [shots[sample] for sample in range(len(job.seeds))]
 
     async def _change(self, run: Run, change: Change) -> bool:
         return await self.in_thread(self.store.change, run.id, change)
@@ -245,6 +236,13 @@ def _seconds_left(run: Run) -> float | None:
         return None
     begun = run.started_at or time.time()
     return max(0.0, begun + run.order.timeout_seconds - time.time())
+
+
+def _output_bytes(job: Job) -> int:
+    """The memory of the pictures that a job will draw."""
+    width, height = job.output_size or (job.width, job.height)
+    pixels = max(width * height, job.width * job.height)
+    return len(job.seeds) * pixels * (4 if job.matting else 3)
 
 
 def _parts(job: Job, limit: int | None) -> list[Job]:

@@ -1,16 +1,15 @@
-"""Pictures that runs begin with: loaded, decoded, resized and masked."""
-
-from io import BytesIO
+"""What graphs do to pictures, a change at a time: resized, inverted, cut, padded, masked."""
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageChops
 
-from gateway.errors import InvalidRequest, TooLarge
-from gateway.job import Pixels
-from gateway.runs.graph.values import Change, Crop, Invert, Mask, Pad, Resize
+from gateway.errors import TooLarge
+from gateway.images.decode import MAX_PIXELS
+from gateway.images.scale import scaled
+from gateway.runs.graph.values import Change, Crop, Invert, Mask, Pad, Resize, size_after
 
-MAX_PIXELS = 64_000_000
+Bytes = NDArray[np.uint8]
 _METHODS = {
     "nearest-exact": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -18,36 +17,6 @@ _METHODS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-
-def decode(data: bytes) -> Image.Image:
-    """An encoded picture, upright, as RGB or RGBA.
-
-    Raises:
-        InvalidRequest: it is no picture.
-        TooLarge: it has more than `MAX_PIXELS`.
-    """
-    try:
-        with Image.open(BytesIO(data)) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise TooLarge(f"A picture has over {MAX_PIXELS} pixels.")
-            picture = ImageOps.exif_transpose(opened)
-            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            return picture.convert("RGBA" if has_alpha else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InvalidRequest(f"A picture could not be read: {error}.") from None
-
-
-def from_pixels(pixels: Pixels) -> Image.Image:
-    """Raw pixels as a picture."""
-    size = (pixels.width, pixels.height)
-    return Image.frombytes(_MODES[pixels.channels], size, pixels.data)
-
-
-def to_pixels(picture: Image.Image) -> Pixels:
-    """A picture as raw pixels."""
-    return Pixels(picture.width, picture.height, len(picture.getbands()), picture.tobytes())
 
 
 def flat(picture: Image.Image) -> Image.Image:
@@ -55,19 +24,32 @@ def flat(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def changed(picture: Image.Image, changes: tuple[Change, ...]) -> Image.Image:
-    """A picture after what a graph does to it."""
-    for change in changes:
-        match change:
-            case Resize():
-                picture = _resized(picture, change)
-            case Invert():
-                picture = _inverted(picture)
-            case Crop():
-                picture = _cut(picture, change)
-            case Pad():
-                picture = _padded(picture, change)
-    return picture
+def changed(picture: Image.Image, change: Change) -> Image.Image:
+    """A picture after one thing that a graph does to it.
+
+    Raises:
+        TooLarge: it would have more than `MAX_PIXELS`.
+    """
+    check_pixels(size_after(change, picture.size))
+    match change:
+        case Resize():
+            return _resized(picture, change)
+        case Invert():
+            return _inverted(picture)
+        case Crop():
+            return _cut(picture, change)
+        case Pad():
+            return _padded(picture, change)
+
+
+def check_pixels(size: tuple[int, int]) -> None:
+    """Refuse a picture that is too large to be made.
+
+    Raises:
+        TooLarge: it would have more than `MAX_PIXELS`.
+    """
+    if size[0] * size[1] > MAX_PIXELS:
+        raise TooLarge(f"{size[0]}x{size[1]} is over {MAX_PIXELS} pixels.")
 
 
 def mask_of(picture: Image.Image, mask: Mask) -> Image.Image:
@@ -79,9 +61,21 @@ def mask_of(picture: Image.Image, mask: Mask) -> Image.Image:
         found = ImageChops.invert(alpha) if alpha else Image.new("L", picture.size, 0)
     else:
         found = bands[mask.channel[0].upper()]
-    for _ in range(mask.grow):
-        found = found.filter(ImageFilter.MaxFilter(3))
-    return found
+    return _grown(found, mask.grow) if mask.grow else found
+
+
+def _grown(mask: Image.Image, pixels: int) -> Image.Image:
+    """The highest value within so many pixels each way: once along rows, once along columns."""
+    found = np.array(mask)
+    for lines in (found, found.T):
+        reach = 0
+        while reach < pixels:
+            step = min(reach + 1, pixels - reach)
+            before = lines.copy()
+            np.maximum(lines[step:], before[:-step], out=lines[step:])
+            np.maximum(lines[:-step], before[step:], out=lines[:-step])
+            reach += step
+    return Image.fromarray(found)
 
 
 def _inverted(picture: Image.Image) -> Image.Image:
@@ -96,7 +90,6 @@ def _cut(picture: Image.Image, change: Crop) -> Image.Image:
 
 def _padded(picture: Image.Image, change: Pad) -> Image.Image:
     width, height = change.target(*picture.size)
-    _check_pixels(width, height)
     found = Image.new("RGBA", (width, height), (128, 128, 128, 0))
     kept = flat(picture)
     kept.putalpha(Image.fromarray(_kept(picture.size, change)))
@@ -104,31 +97,28 @@ def _padded(picture: Image.Image, change: Pad) -> Image.Image:
     return found
 
 
-def _kept(size: tuple[int, int], change: Pad) -> NDArray[np.uint8]:
+def _kept(size: tuple[int, int], change: Pad) -> Bytes:
     """How much of each pixel is kept, `[height, width]`: less towards a padded edge."""
-    width, height = size
-    across, down = np.arange(width), np.arange(height)
-    far = np.float64(np.inf)
-    x = np.minimum(across if change.left else far, width - 1 - across if change.right else far)
-    y = np.minimum(down if change.top else far, height - 1 - down if change.bottom else far)
-    near = np.minimum(np.broadcast_to(x, (width,)), np.broadcast_to(y, (height,))[:, None])
     feather = change.feather if change.feather * 2 < min(size) else 0
+    across = _kept_along(size[0], feather, change.left > 0, change.right > 0)
+    down = _kept_along(size[1], feather, change.top > 0, change.bottom > 0)
+    return np.minimum(across, down[:, None])
+
+
+def _kept_along(length: int, feather: int, fades_in: bool, fades_out: bool) -> Bytes:
+    """The same along one edge, by the distance to its nearer padded end, `[length]`."""
+    places, far = np.arange(length, dtype=np.float64), np.inf
+    near = np.minimum(places if fades_in else far, places[::-1] if fades_out else far)
     open_part = np.clip((feather - near) / max(feather, 1), 0, 1) ** 2
-    kept: NDArray[np.uint8] = (255 * (1 - open_part)).round().astype(np.uint8)
-    return kept
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise TooLarge(f"{width}x{height} is over {MAX_PIXELS} pixels.")
+    kept: Bytes = (255 * (1 - open_part)).round().astype(np.uint8)
+    return np.broadcast_to(kept, (length,))
 
 
 def _resized(picture: Image.Image, change: Resize) -> Image.Image:
     width, height = change.target(*picture.size)
-    _check_pixels(width, height)
     if change.crop:
         picture = _cropped(picture, width / height)
-    return picture.resize((width, height), _METHODS[change.method])
+    return scaled(picture, (width, height), _METHODS[change.method])
 
 
 def _cropped(picture: Image.Image, aspect: float) -> Image.Image:

@@ -1,8 +1,6 @@
 """From an order to the jobs that draw it."""
 
-import base64
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -10,22 +8,22 @@ from PIL import Image
 
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, OutOfRange
+from gateway.images.decode import to_pixels
+from gateway.images.scale import scaled, within
 from gateway.intake import fit_size, read_request, size_within, to_job
-from gateway.job import Job
+from gateway.job import Job, Pixels
+from gateway.runs.album import Album
+from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
-from gateway.runs.graph.values import Draft, Loaded, Mask, Origin, Output, Picture, Plan, Rendered
-from gateway.runs.pictures import changed, flat, mask_of, to_pixels
+from gateway.runs.graph.values import Draft, Loaded, Mask, Output, Picture, Plan, Rendered
+from gateway.runs.pictures import flat, mask_of
 from gateway.runs.records import Order
 from gateway.settings import Settings
-
-Take = Callable[[Origin], Awaitable[Sequence[Image.Image]]]
-"""The pictures of an origin, loaded or drawn before."""
 
 PICTURE_INPUTS = ("image", "image_url", "input_image", "init_image")
 MASK_INPUTS = ("mask", "mask_url", "mask_image")
 DEFAULT_STRENGTH = 0.8
-_DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w=-]+)*;base64,", re.ASCII)
 
 
 def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
@@ -36,7 +34,7 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         InvalidRequest: a model's inputs are not what its card takes.
     """
     if order.graph is not None:
-        return compile_graph(order.graph, catalog)
+        return compile_graph(order.graph, catalog, Bounds.of(settings))
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
     request = read_request(order.inputs)
@@ -59,41 +57,60 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
     return Plan((_model_draft(order, model, job),), (output,), notes)
 
 
-async def jobs_of(draft: Draft, card: EndpointCard, take: Take) -> list[Job]:
+async def jobs_of(draft: Draft, card: EndpointCard, album: Album) -> list[Job]:
     """A draft with its pictures in hand and its size fitted to the card.
 
-    One job draws all samples, unless each of them redraws a picture of its own.
+    One job draws all samples, unless each of them redraws a picture of its own. The memory
+    of their pictures is taken from the album's share.
 
     Raises:
         InvalidRequest: a picture cannot be loaded, or has a size that the card refuses.
+        TooLarge: the pictures take more memory than a run is given.
     """
-    pictures = await _pictures(draft.picture, take)
-    if len(pictures) < 2:
-        return [await _job(draft, card, take, pictures[0] if pictures else None)]
-    jobs = []
-    for index, (seed, picture) in enumerate(zip(draft.seeds, pictures, strict=True)):
-        part = msgspec.structs.replace(draft, seeds=(seed,))
-        jobs.append(await _job(part, card, take, picture, index))
+    if draft.picture is None:
+        return [await _job(draft, card, album)]
+    jobs: list[Job] = []
+    async with aclosing(album.frames(draft.picture)) as frames:
+        async for frame in frames:
+            part = draft
+            if draft.picture.num_images > 1:
+                part = msgspec.structs.replace(draft, seeds=(draft.seeds[len(jobs)],))
+            jobs.append(await _job(part, card, album, frame.picture, len(jobs)))
+            await album.share.take(input_bytes(jobs[-1]))
     return jobs
 
 
+def input_bytes(job: Job) -> int:
+    """The memory of the pictures that a job begins with."""
+    return sum(len(pixels.data) for pixels in (*job.images, *filter(None, [job.mask])))
+
+
 async def _job(
-    draft: Draft, card: EndpointCard, take: Take, picture: Image.Image | None, index: int = 0
+    draft: Draft,
+    card: EndpointCard,
+    album: Album,
+    picture: Image.Image | None = None,
+    index: int = 0,
 ) -> Job:
     """The job that redraws picture number `index` of a draft, or draws afresh."""
     wanted = draft.width, draft.height
     if not draft.width:
-        over = picture if draft.canvas is None else (await _pictures(draft.canvas, take))[0]
-        assert over is not None
-        wanted = size_within(over.size, card.sizes) if draft.fits else over.size
+        over = picture.size if picture and draft.canvas is None else None
+        over = over or await album.size(draft.canvas)
+        wanted = size_within(over, card.sizes) if draft.fits else over
     size, output_size = fit_size(wanted, card.sizes)
-    images = []
+    do = album.darkroom.do
+    images: list[Pixels] = []
     if picture:
-        shown = flat(picture)
-        images = [shown if draft.strength is None else shown.resize(size)]
+        edge = card.sizes.max
+        redrawn = size if draft.strength is not None else None
+        images.append(await do(_shown, picture, redrawn, edge))
         for reference in draft.references:
-            images += [flat(found) for found in await _pictures(reference, take)]
-    mask = await _mask(draft.mask, take, index) if images else None
+            images.append(await do(_shown, await album.first(reference), None, edge))
+    mask = None
+    if picture and draft.mask:
+        over_all = await album.first(draft.mask.picture, index)
+        mask = await do(_masked, over_all, draft.mask, size)
     return Job(
         id="",
         endpoint=draft.endpoint,
@@ -106,8 +123,8 @@ async def _job(
         height=size[1],
         output_size=output_size,
         seeds=draft.seeds,
-        images=tuple(map(to_pixels, images)),
-        mask=to_pixels(mask.resize(size)) if mask else None,
+        images=tuple(images),
+        mask=mask,
         strength=draft.strength,
         matting=draft.matting,
         scheduler=draft.scheduler,
@@ -116,18 +133,14 @@ async def _job(
     )
 
 
-async def _pictures(picture: Picture | None, take: Take) -> list[Image.Image]:
-    if picture is None:
-        return []
-    return [changed(found, picture.changes) for found in await take(picture.origin)]
+def _shown(picture: Image.Image, size: tuple[int, int] | None, edge: int) -> Pixels:
+    """What a pipeline is shown: what it redraws at its size, else no larger than it may draw."""
+    shown = flat(picture)
+    return to_pixels(scaled(shown, size) if size else within(shown, edge))
 
 
-async def _mask(mask: Mask | None, take: Take, index: int) -> Image.Image | None:
-    """The mask of a draft's picture number `index`; one mask lies on all of them."""
-    if mask is None:
-        return None
-    found = await _pictures(mask.picture, take)
-    return mask_of(found[index if len(found) > 1 else 0], mask)
+def _masked(picture: Image.Image, mask: Mask, size: tuple[int, int]) -> Pixels:
+    return to_pixels(scaled(mask_of(picture, mask), size))
 
 
 def _model_draft(order: Order, model: Model, job: Job) -> Draft:
@@ -173,6 +186,8 @@ def _check_edit(model: Model, num_pictures: int, num_masks: int) -> None:
     if num_pictures and not model.endpoint.edits:
         message = f"The model `{model.id}` does not edit images."
         raise InvalidRequest(message, param="inputs.image")
+    if num_pictures > MAX_REFERENCES:
+        raise OutOfRange("inputs.image", "array", MAX_REFERENCES, num_pictures, above=True)
     if num_masks > 1:
         raise InvalidRequest("One mask is taken, not several.", param="inputs.mask")
     if num_pictures > 1 and model.endpoint.edit_pipeline is None:
@@ -198,18 +213,3 @@ def _file_type(inputs: dict[str, Any]) -> str:
             param="inputs.output_format",
         )
     return wanted
-
-
-def data_url(source: str) -> bytes | None:
-    """The bytes of a data URL; None for anything else.
-
-    Raises:
-        InvalidRequest: its base64 is broken.
-    """
-    head = _DATA_URL.match(source)
-    if head is None:
-        return None
-    try:
-        return base64.b64decode(source[head.end() :], validate=True)
-    except ValueError as error:
-        raise InvalidRequest(f"A data URL's base64 is broken: {error}.") from None

@@ -63,8 +63,16 @@ class Runs:
         self.keeper = Keeper(self.files)
         self.quota = Quota(self.engine, self.threads, int(settings.kept_gib * 2**30))
         self.uploads = Uploads(self.files, self.library, self.quota)
-        self.ordering = Ordering(settings, self.catalog, self.library, self.uploads)
-        self.sources = Sources(self.files, self.library, outbound, fetches=settings.fetch_urls)
+        self.ordering = Ordering(
+            settings, self.catalog, self.library, self.uploads, equipment.darkroom
+        )
+        self.sources = Sources(
+            self.files,
+            self.library,
+            outbound,
+            equipment.darkroom,
+            fetches=settings.fetch_urls,
+        )
         samples_of = partial(_samples_of, keys)
         self.performer = Performer(
             equipment, self.store, self.keeper, self.sources, self.threads, samples_of

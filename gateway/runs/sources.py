@@ -1,16 +1,17 @@
-"""Where runs' input pictures come from: uploads, data URLs, and URLs through the guard."""
+"""Where runs' input pictures come from: uploads, data URLs, and URLs through the guard.
+
+Only their bytes: what is in them is seen in `album.py`.
+"""
 
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from PIL import Image
-
-from gateway.errors import NotFound
+from gateway.errors import NotFound, TooLarge
+from gateway.images.darkroom import Darkroom
+from gateway.images.decode import from_base64, is_data_url, shown
 from gateway.outside.guard import UrlRefused
 from gateway.outside.outbound import Outbound
 from gateway.runs.files import PREFIX, FileStore
 from gateway.runs.library import Library
-from gateway.runs.pictures import decode
-from gateway.runs.planning import data_url
 
 MAX_BYTES = 64 * 2**20
 
@@ -19,25 +20,35 @@ class Sources:
     """Loads pictures for the runs of one owner at a time."""
 
     def __init__(
-        self, files: FileStore, library: Library, outbound: Outbound, *, fetches: bool
+        self,
+        files: FileStore,
+        library: Library,
+        outbound: Outbound,
+        darkroom: Darkroom,
+        *,
+        fetches: bool,
     ) -> None:
         self.files = files
+        self.darkroom = darkroom
         self.library = library
         self.outbound = outbound
         self.fetches = fetches
 
-    async def load(self, source: str, owner: str) -> Image.Image:
-        """The picture of an uploaded file's id or name, a URL of ours, a data URL or any URL.
+    async def load(self, source: str, owner: str) -> bytes:
+        """The bytes of an uploaded file's id or name, a URL of ours, a data URL or any URL.
 
         Raises:
-            InvalidRequest: it cannot be had, or is no picture.
+            InvalidRequest: it cannot be had.
+            TooLarge: it has over `MAX_BYTES`.
         """
-        return decode(await self._bytes(source, owner))
+        data = await self._bytes(source, owner)
+        if len(data) > MAX_BYTES:
+            raise TooLarge(f"The picture '{shown(source)}' has over {MAX_BYTES >> 20} MiB.")
+        return data
 
     async def _bytes(self, source: str, owner: str) -> bytes:
-        inline = data_url(source)
-        if inline is not None:
-            return inline
+        if is_data_url(source):
+            return await self.darkroom.do(from_base64, source, source)
         if key := self._own_key(source):
             return await self._stored(key, source)
         if source.startswith(("http://", "https://")):
@@ -46,7 +57,7 @@ class Sources:
             return await self.outbound.fetch(source, owner, max_bytes=MAX_BYTES)
         file = await self.library.file(source, owner)
         if file is None:
-            raise NotFound(f"No file '{source[:200]}' was uploaded.")
+            raise NotFound(f"No file '{shown(source)}' was uploaded.")
         return await self._stored(file.key, source)
 
     def _own_key(self, source: str) -> str | None:
@@ -59,5 +70,5 @@ class Sources:
     async def _stored(self, key: str, source: str) -> bytes:
         data = await self.files.get(key)
         if data is None:
-            raise NotFound(f"The file '{source[:200]}' is gone.")
+            raise NotFound(f"The file '{shown(source)}' is gone.")
         return data

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.accounts.keys import KeyStore
+from gateway.images.darkroom import Darkroom
 from gateway.runs.batches.records import Answer, Batch, KeptFile, Line
 from gateway.runs.library import File
 from gateway.runs.perform import Equipment
@@ -25,10 +26,12 @@ async def opened(
     data: Path, database: str | None, engine: TestEngine | None = None, **settings: Any
 ) -> AsyncIterator[Runs]:
     """Runs for as long as the block lasts."""
+    chosen = Settings(data=data, database=database, **settings)
     equipment = Equipment(
         engine=engine or TestEngine(),
         catalog=small_catalog(),
-        settings=Settings(data=data, database=database, **settings),
+        settings=chosen,
+        darkroom=Darkroom(chosen),
     )
     async with Runs.opened(equipment, KeyStore(data), refuse) as runs:
         yield runs

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.accounts.keys import KeyStore
 from gateway.errors import NotFound, RateLimited
+from gateway.images.darkroom import Darkroom
 from gateway.runs.batches import store
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Answer, Batch, Line
@@ -31,7 +32,9 @@ async def answer(batch: Batch, line: Line) -> Answer:
 
 def opened(data: Path, database: str | None, **more: Any) -> AbstractAsyncContextManager[Runs]:
     settings = Settings(data=data, database=database, **more)
-    equipment = Equipment(engine=TestEngine(), catalog=small_catalog(), settings=settings)
+    equipment = Equipment(
+        engine=TestEngine(), catalog=small_catalog(), settings=settings, darkroom=Darkroom(settings)
+    )
     return Runs.opened(equipment, KeyStore(data), answer)
 
 

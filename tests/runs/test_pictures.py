@@ -12,7 +12,7 @@ RED = (200, 0, 0)
 
 def padded(feather: int = 0, **edges: int) -> Image.Image:
     sides = {"left": 0, "top": 0, "right": 0, "bottom": 0} | edges
-    return changed(Image.new("RGB", (64, 48), RED), (Pad(feather=feather, **sides),))
+    return changed(Image.new("RGB", (64, 48), RED), Pad(feather=feather, **sides))
 
 
 def test_what_is_padded_is_grey_and_masked() -> None:
@@ -49,7 +49,7 @@ def test_sizes_are_known_before_the_pixels_are(
     change: Crop | Pad | Resize, size: tuple[int, int]
 ) -> None:
     assert change.target(64, 48) == size
-    assert changed(Image.new("RGB", (64, 48)), (change,)).size == size
+    assert changed(Image.new("RGB", (64, 48)), change).size == size
 
 
 def test_nothing_grows_beyond_measure() -> None:

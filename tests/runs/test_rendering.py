@@ -20,10 +20,11 @@ from PIL import Image
 from gateway.accounts.keys import KeyStore
 from gateway.catalog.catalog import Catalog, load_catalog
 from gateway.engine.local import LocalEngine
+from gateway.images.darkroom import Darkroom
+from gateway.images.decode import decode
 from gateway.runs.graph.values import Draft
 from gateway.runs.library import File
 from gateway.runs.perform import Equipment
-from gateway.runs.pictures import decode
 from gateway.runs.planning import plan_of
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
@@ -64,7 +65,9 @@ async def drawing(catalog: Catalog, data: Path) -> AsyncIterator[Runs]:
     torch.set_num_threads(1)
     settings = Settings(data=data, threads=1)
     engine = LocalEngine(catalog, settings)
-    equipment = Equipment(engine=engine, catalog=catalog, settings=settings)
+    equipment = Equipment(
+        engine=engine, catalog=catalog, settings=settings, darkroom=Darkroom(settings)
+    )
     await engine.start()
     try:
         async with Runs.opened(equipment, KeyStore(data), refuse) as runs:
@@ -104,7 +107,8 @@ def rendered(catalog: Catalog, data: Path, graph: examples.Graph) -> tuple[Draft
             assert run.status == "success", run.error
             outputs = await runs.outputs(run.id)
             found = [await runs.files.get(item.key) for made in outputs for item in made.items]
-            return [np.asarray(decode(data or b"")).astype(np.float32) / 255 for data in found]
+            pictures = [decode(data or b"", "picture") for data in found]
+            return [np.asarray(picture).astype(np.float32) / 255 for picture in pictures]
 
     drafts = plan_of(Order(graph=graph), catalog, Settings(data=data)).drafts
     return drafts[0], asyncio.run(test())

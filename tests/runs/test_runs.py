@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from gateway.accounts.keys import KeyStore
+from gateway.images.decode import decode
 from gateway.runs.database import is_dead, take_slot
-from gateway.runs.pictures import decode
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
 from tests.runs.drawing import TestEngine
@@ -23,7 +23,7 @@ async def pictures(runs: Runs, run_id: str) -> list[Image.Image]:
         for item in output.items:
             data = await runs.files.get(item.key)
             assert data is not None
-            found.append(decode(data))
+            found.append(decode(data, "picture"))
     return found
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.catalog.catalog import Catalog
 from gateway.runs.graph import conditioning, externals, imaging, loading, sampling
+from gateway.runs.graph.bounds import Bounds
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.literals import is_link, literal
 from gateway.runs.graph.order import check_form, dependents, output_nodes, run_order
@@ -30,11 +31,12 @@ COMPILERS: dict[str, Compile] = (
 )
 
 
-def compile_graph(graph: dict[str, Any], catalog: Catalog) -> Plan:
+def compile_graph(graph: dict[str, Any], catalog: Catalog, bounds: Bounds = Bounds()) -> Plan:
     """The jobs of a graph and where their pictures go.
 
     Seeds that are still -1 are drawn from the graph itself, so that compiling the same
     graph twice gives the same jobs; `seeds.settle` draws them at random beforehand.
+    It may take a tenth of a second: not on an event loop.
 
     Raises:
         GraphRefused: with every fault found, by node.
@@ -42,8 +44,8 @@ def compile_graph(graph: dict[str, Any], catalog: Catalog) -> Plan:
     check_form(graph)
     outputs = output_nodes(graph)
     order = run_order(graph, outputs)
-    entropy = msgspec.json.encode(graph, order="sorted")
-    scope = Scope(catalog, lambda id: zlib.crc32(entropy + id.encode()))
+    entropy = zlib.crc32(msgspec.json.encode(graph, order="sorted"))
+    scope = Scope(catalog, lambda id: zlib.crc32(id.encode(), entropy), bounds)
     compiled = _Compiled(graph, scope)
     for id in order:
         compiled.add(id)
@@ -106,6 +108,7 @@ class _Compiled:
             value = value["__value__"]
         elif is_link(value):
             return self._linked(name, wanted, value)
+        self.scope.tally.text(name, value, wanted.max_characters)
         return literal(name, wanted, value)
 
     def _linked(self, name: str, wanted: Input, link: list[Any]) -> Any:
@@ -128,7 +131,10 @@ class _Compiled:
         values = self.values[source]
         if values is None:
             return _BROKEN
-        return literal(name, wanted, values[slot]) if wanted.is_literal else values[slot]
+        if not wanted.is_literal:
+            return values[slot]
+        self.scope.tally.text(name, values[slot], wanted.max_characters)
+        return literal(name, wanted, values[slot])
 
     def _blame(self, id: str, fault: Fault) -> None:
         found = self.faults.setdefault(id, [])

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.runs.graph.bounds import check_references
 from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import Clip, Conditioning, Latent, Picture
@@ -58,7 +59,7 @@ def refer(node: Node, scope: Scope) -> tuple[Conditioning]:
         return (conditioning,)
     if latent.picture is None:
         raise node.refuse("latent", "an empty latent shows nothing")
-    found = (*conditioning.references, latent.picture)
+    found = check_references("latent", (*conditioning.references, latent.picture))
     return (msgspec.structs.replace(conditioning, references=found),)
 
 
@@ -90,8 +91,10 @@ def _joined(node: Node, scope: Scope, name: str, other_name: str) -> Conditionin
         raise NodeFault(unsupported(other_name, None, why))
     if first.arguments:
         raise NodeFault(unsupported(other_name, None, "only plain prompts can be joined"))
+    prompt = ", ".join(prompts)
+    scope.tally.length(other_name, len(prompt))
     scope.note(node, "its prompts are joined by a comma into one")
-    return msgspec.structs.replace(first, prompt=", ".join(prompts))
+    return msgspec.structs.replace(first, prompt=prompt)
 
 
 def flux_guidance(node: Node, scope: Scope) -> tuple[Conditioning]:

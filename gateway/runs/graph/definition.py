@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 ANY = "*"
+LABEL_CHARACTERS = 1000
 LITERALS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -14,7 +15,8 @@ class Input(msgspec.Struct, frozen=True):
 
     `type` is a ComfyUI type; COMBO takes one of `options`, where None means that the
     catalogue decides. `default` is what an optional input means when it is left out;
-    elsewhere it is what ComfyUI's editor begins with.
+    elsewhere it is what ComfyUI's editor begins with. No text is longer than a prompt may be,
+    some are bound by less.
     """
 
     type: str
@@ -22,6 +24,7 @@ class Input(msgspec.Struct, frozen=True):
     min: float = -math.inf
     max: float = math.inf
     options: tuple[str, ...] | None = None
+    max_characters: float = math.inf
     optional: bool = False
 
     @property
@@ -56,6 +59,11 @@ def real(default: float, low: float = -math.inf, high: float = math.inf) -> Inpu
 def text(default: str | msgspec.UnsetType = msgspec.UNSET) -> Input:
     """Text."""
     return Input("STRING", default)
+
+
+def label(default: str = "") -> Input:
+    """Text of a line, that names something."""
+    return Input("STRING", default, max_characters=LABEL_CHARACTERS)
 
 
 def one_of(*options: str) -> Input:

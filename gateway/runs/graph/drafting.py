@@ -11,7 +11,6 @@ from gateway.runs.graph.names import is_xl
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.scope import Node, Scope
 from gateway.runs.graph.values import (
-    MAX_IMAGES,
     Clip,
     Conditioning,
     Draft,
@@ -50,7 +49,10 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     scheduler = _scheduler(node, scope, wanted)
     latent = wanted.latent
     _check_size(card, latent)
-    _check_count(latent)
+    size = latent.picture.size if latent.picture else (latent.width, latent.height)
+    scope.tally.drawn("latent_image", latent, size)
+    for picture in (*references, latent.picture, latent.mask.picture if latent.mask else None):
+        scope.tally.used("latent_image", picture)
     draft = Draft(
         node_id=node.id,
         class_type=node.class_type,
@@ -113,15 +115,6 @@ def _check_size(card: EndpointCard, latent: Latent) -> None:
         options = [f"{width}x{height}" for width, height in sizes.allowed]
         fault = not_in_list("width", f"{size[0]}x{size[1]}", options)
         raise NodeFault(fault, latent.node_id)
-
-
-def _check_count(latent: Latent) -> None:
-    if latent.num_images > MAX_IMAGES:
-        count = latent.num_images
-        raise NodeFault(
-            out_of_range("batch_size", count, MAX_IMAGES, above=True, why="pictures of one batch"),
-            latent.node_id,
-        )
 
 
 def _references(node: Node, wanted: Sampling) -> tuple[Picture, ...]:

@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
+from gateway.runs.graph.bounds import check_picture, check_size
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import (
     MAX_IMAGES,
+    Change,
     Crop,
     Gathered,
     Invert,
@@ -41,7 +43,7 @@ def to_mask(node: Node, scope: Scope) -> tuple[Mask]:
 
 def invert(node: Node, scope: Scope) -> tuple[Picture]:
     """ImageInvert."""
-    return (node["image"].then(Invert()),)
+    return (_changed(node, "image", node["image"], Invert()),)
 
 
 def scale(node: Node, scope: Scope) -> tuple[Picture]:
@@ -52,12 +54,13 @@ def scale(node: Node, scope: Scope) -> tuple[Picture]:
         height=node["height"],
         crop=node["crop"] == "center",
     )
-    return (node["image"].then(change),)
+    return (_changed(node, "width", node["image"], change),)
 
 
 def scale_by(node: Node, scope: Scope) -> tuple[Picture]:
     """ImageScaleBy."""
-    return (node["image"].then(Resize(method=node["upscale_method"], factor=node["scale_by"])),)
+    change = Resize(method=node["upscale_method"], factor=node["scale_by"])
+    return (_changed(node, "scale_by", node["image"], change),)
 
 
 def scale_to_pixels(node: Node, scope: Scope) -> tuple[Picture]:
@@ -67,7 +70,7 @@ def scale_to_pixels(node: Node, scope: Scope) -> tuple[Picture]:
         megapixels=node["megapixels"],
         multiple_of=node.get("resolution_steps", 1),
     )
-    return (node["image"].then(change),)
+    return (_changed(node, "megapixels", node["image"], change),)
 
 
 def gather(node: Node, scope: Scope) -> tuple[Picture]:
@@ -80,13 +83,19 @@ def gathered(node: Node, *pictures: Picture) -> Picture:
     count = sum(picture.num_images for picture in pictures)
     if count > MAX_IMAGES:
         raise node.refuse("images", f"a batch has up to {MAX_IMAGES} pictures, not {count}")
-    return Picture(Gathered(pictures), num_images=count, size=pictures[0].size)
+    found = Picture(Gathered(pictures), num_images=count, size=pictures[0].size)
+    return check_picture("images", found)
+
+
+def _changed(node: Node, name: str, picture: Picture, change: Change) -> Picture:
+    """A picture with one more change, which input `name` of the node asks for."""
+    return check_picture(name, picture.then(change))
 
 
 def crop(node: Node, scope: Scope) -> tuple[Picture]:
     """ImageCrop."""
     change = Crop(node["x"], node["y"], node["width"], node["height"])
-    return (node["image"].then(change),)
+    return (_changed(node, "image", node["image"], change),)
 
 
 def pad(node: Node, scope: Scope) -> tuple[Picture, Mask]:
@@ -98,18 +107,21 @@ def pad(node: Node, scope: Scope) -> tuple[Picture, Mask]:
         bottom=node["bottom"],
         feather=node["feathering"],
     )
-    padded = node["image"].then(change)
+    padded = _changed(node, "image", node["image"], change)
     return padded, Mask(padded)
 
 
 def concatenate(node: Node, scope: Scope) -> tuple[str]:
     """StringConcatenate."""
-    return (node["delimiter"].join((node["string_a"], node["string_b"])),)
+    parts = node["string_a"], node["string_b"]
+    scope.tally.length("string_b", sum(map(len, parts)) + len(node["delimiter"]))
+    return (node["delimiter"].join(parts),)
 
 
 def scale_for_kontext(node: Node, scope: Scope) -> tuple[Picture]:
     """FluxKontextImageScale: near a megapixel; the pipeline picks its own of its sizes."""
-    return (node["image"].then(Resize(method="lanczos", megapixels=1.0, multiple_of=16)),)
+    change = Resize(method="lanczos", megapixels=1.0, multiple_of=16)
+    return (_changed(node, "image", node["image"], change),)
 
 
 def empty(node: Node, scope: Scope) -> tuple[Latent]:
@@ -172,12 +184,15 @@ def _scaled(node: Node, scope: Scope, change: Resize) -> Latent:
     latent: Latent = node["samples"]
     if latent.picture is None:
         width, height = change.target(latent.width, latent.height)
+        check_size("samples", (width, height))
         return msgspec.structs.replace(latent, node_id=node.id, width=width, height=height)
     scope.note(node, "the pictures are scaled rather than their latents")
     mask = latent.mask
     if mask is not None and change.crop:
-        mask = msgspec.structs.replace(mask, picture=mask.picture.then(change))
-    picture = latent.picture.then(change)
+        mask = msgspec.structs.replace(
+            mask, picture=_changed(node, "samples", mask.picture, change)
+        )
+    picture = _changed(node, "samples", latent.picture, change)
     return msgspec.structs.replace(latent, node_id=node.id, picture=picture, mask=mask)
 
 
@@ -191,6 +206,7 @@ def decode(node: Node, scope: Scope) -> tuple[Picture]:
 
 def save(node: Node, scope: Scope) -> tuple[Output]:
     """SaveImage: PNG."""
+    scope.tally.kept(node["images"])
     output = Output(
         node_id=node.id,
         class_type=node.class_type,
@@ -209,6 +225,7 @@ def preview(node: Node, scope: Scope) -> tuple[Output]:
 
 def deploy_output(node: Node, scope: Scope) -> tuple[Output]:
     """ComfyDeployOutputImage: with a format and an output id."""
+    scope.tally.kept(node["images"])
     output = Output(
         node_id=node.id,
         class_type=node.class_type,

@@ -4,6 +4,7 @@ from gateway.runs.graph.definition import (
     ANY,
     Definition,
     Input,
+    label,
     left_out,
     real,
     text,
@@ -13,8 +14,8 @@ from gateway.runs.graph.definition import (
 
 def _external(output: str, **inputs: Input) -> Definition:
     labels = {
-        "input_id": left_out(text("")),
-        "display_name": left_out(text("")),
+        "input_id": left_out(label()),
+        "display_name": left_out(label()),
         "description": left_out(text("")),
     }
     own = {name: left_out(given) for name, given in inputs.items()}

@@ -2,11 +2,19 @@
 
 from typing import Any
 
-from gateway.runs.graph.literals import is_link
-from gateway.runs.graph.refusal import Fault, GraphRefused, node_errors
-from gateway.runs.graph.table import TABLE
+import msgspec
 
-MAX_NODES = 2000
+from gateway.runs.graph.bounds import (
+    MAX_BYTES,
+    MAX_ID_CHARACTERS,
+    MAX_NESTING,
+    MAX_NODES,
+    MAX_OUTPUTS,
+    nesting,
+)
+from gateway.runs.graph.literals import is_link
+from gateway.runs.graph.refusal import Fault, GraphRefused, node_errors, shown
+from gateway.runs.graph.table import TABLE
 
 
 def check_form(graph: Any) -> None:
@@ -23,6 +31,11 @@ def check_form(graph: Any) -> None:
         )
     if len(graph) > MAX_NODES:
         raise _invalid(f"The workflow has more than {MAX_NODES} nodes.", str(len(graph)))
+    if nesting(graph) > MAX_NESTING:
+        raise _invalid("The workflow is nested too deeply.", f"over {MAX_NESTING} levels")
+    if len(msgspec.json.encode(graph)) > MAX_BYTES:
+        why = "Upload its pictures and name them instead."
+        raise _invalid(f"The workflow has over {MAX_BYTES >> 20} MiB as JSON.", why)
     faults = {id: [fault] for id, node in graph.items() if (fault := _form_fault(id, node))}
     if faults:
         error = Fault("invalid_prompt", "The workflow has nodes that cannot run here.", "")
@@ -39,6 +52,8 @@ def output_nodes(graph: dict[str, Any]) -> list[str]:
     found = [id for id, node in graph.items() if TABLE[node["class_type"]].is_output]
     if not found:
         raise GraphRefused(Fault("prompt_no_outputs", "The workflow has no outputs.", ""), {})
+    if len(found) > MAX_OUTPUTS:
+        raise _invalid(f"The workflow has more than {MAX_OUTPUTS} outputs.", str(len(found)))
     return found
 
 
@@ -95,11 +110,14 @@ def _invalid(message: str, details: str) -> GraphRefused:
 
 
 def _form_fault(id: str, node: Any) -> Fault | None:
+    if len(id) > MAX_ID_CHARACTERS:
+        why = f"over {MAX_ID_CHARACTERS} characters"
+        return Fault("invalid_prompt", "The node's id is too long", why)
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         return Fault("invalid_prompt", "The node has no class_type", f"node {id}")
     if node["class_type"] not in TABLE:
         known = f"node {id}; classes that run here: {', '.join(sorted(TABLE))}"
-        return Fault("invalid_prompt", f"No node {node['class_type']} runs here", known)
+        return Fault("invalid_prompt", f"No node {shown(node['class_type'])} runs here", known)
     if not isinstance(node.get("inputs", {}), dict):
         return Fault("invalid_prompt", "The node's inputs are not an object", f"node {id}")
     return None

@@ -1,10 +1,16 @@
 """What is wrong with a graph, in the shape that ComfyUI itself answers with."""
 
+from itertools import islice
 from typing import Any
 
 import msgspec
 
-from gateway.errors import InvalidRequest
+from gateway.errors import InvalidRequest, shortened
+
+MAX_FAULTS = 50
+"""Nodes that a refusal tells of: enough to mend a graph by."""
+
+SHOWN_CHARACTERS = 200
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -46,27 +52,40 @@ def node_errors(
 ) -> dict[str, dict[str, Any]]:
     """The `node_errors` object; `outputs_of` says which output nodes hang on a node."""
     return {
-        id: {
+        shortened(id, SHOWN_CHARACTERS): {
             "errors": msgspec.to_builtins(found),
             "dependent_outputs": outputs_of.get(id, []),
-            "class_type": str(graph[id].get("class_type")) if id in graph else "",
+            "class_type": shown(graph[id].get("class_type")) if id in graph else "",
         }
-        for id, found in faults.items()
+        for id, found in islice(faults.items(), MAX_FAULTS)
     }
+
+
+def shown(value: Any) -> Any:
+    """What was received, as an answer repeats it: numbers as they are, the rest cut short."""
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**64 else "a number of over 64 bits"
+    if isinstance(value, str):
+        return shortened(value, SHOWN_CHARACTERS)
+    text = msgspec.json.encode(value).decode()
+    return value if len(text) <= SHOWN_CHARACTERS else shortened(text, SHOWN_CHARACTERS)
 
 
 def input_fault(
     type: str, message: str, name: str, value: Any, details: str = "", **extra: Any
 ) -> Fault:
     """A fault of one input, with what was received."""
-    info = {"input_name": name, "received_value": value, **extra}
-    return Fault(type, message, f"{name}: {details}" if details else name, info)
+    info = {"input_name": name, "received_value": shown(value), **extra}
+    told = f"{name}: {details}" if details else name
+    return Fault(type, message, shortened(told, 10 * SHOWN_CHARACTERS), info)
 
 
 def not_in_list(name: str, value: Any, options: object) -> Fault:
     """A choice that is none of those offered."""
     listed = [str(option) for option in options] if hasattr(options, "__iter__") else []
-    details = f"'{value}' is none of {listed}"
+    details = f"'{shown(value)}' is none of {listed}"
     return input_fault("value_not_in_list", "Value not in list", name, value, details)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.catalog.catalog import Catalog
+from gateway.runs.graph.bounds import Bounds, Tally
 from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.values import Draft
 
@@ -29,11 +30,14 @@ class Node:
 
 
 class Scope:
-    """The graph's surroundings; compiling only ever adds drafts and notes to it."""
+    """The graph's surroundings; compiling only ever adds drafts, notes and counts to it."""
 
-    def __init__(self, catalog: Catalog, draw_seed: Callable[[str], int]) -> None:
+    def __init__(
+        self, catalog: Catalog, draw_seed: Callable[[str], int], bounds: Bounds = Bounds()
+    ) -> None:
         self.catalog = catalog
         self.draw_seed = draw_seed
+        self.tally = Tally(bounds)
         self.drafts: list[Draft] = []
         self.notes: list[str] = []
 

@@ -4,6 +4,7 @@ from gateway.catalog.samplers import SAMPLERS, SPACINGS
 from gateway.runs.graph.definition import (
     Definition,
     Input,
+    label,
     left_out,
     one_of,
     real,
@@ -343,15 +344,15 @@ PICTURES = {
         ("IMAGE",),
     ),
     "FluxKontextImageScale": Definition({"image": IMAGE}, ("IMAGE",)),
-    "SaveImage": Definition({"images": IMAGE, "filename_prefix": text("ComfyUI")}, is_output=True),
+    "SaveImage": Definition({"images": IMAGE, "filename_prefix": label("ComfyUI")}, is_output=True),
     "PreviewImage": Definition({"images": IMAGE}, is_output=True),
     "ComfyDeployOutputImage": Definition(
         {
             "images": IMAGE,
-            "filename_prefix": text("ComfyUI"),
+            "filename_prefix": label("ComfyUI"),
             "file_type": left_out(Input("COMBO", "webp", options=("png", "jpg", "webp"))),
             "quality": left_out(whole(80, 1, 100)),
-            "output_id": left_out(text("output_images")),
+            "output_id": left_out(label("output_images")),
         },
         is_output=True,
     ),

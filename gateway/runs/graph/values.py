@@ -147,10 +147,27 @@ class Picture(msgspec.Struct, frozen=True):
 
     def then(self, change: Change) -> "Picture":
         """The same pictures with one more change."""
-        size = self.size
-        if size is not None and not isinstance(change, Invert):
-            size = change.target(*size)
+        size = _size_after(change, self.size)
         return Picture(self.origin, (*self.changes, change), self.num_images, size)
+
+    @property
+    def num_changes(self) -> int:
+        """What is done to all of them together."""
+        parts = self.origin.pictures if isinstance(self.origin, Gathered) else ()
+        before = sum(picture.num_changes for picture in parts)
+        return before + self.num_images * len(self.changes)
+
+
+def size_after(change: Change, size: tuple[int, int]) -> tuple[int, int]:
+    """The size of a picture after a change."""
+    return size if isinstance(change, Invert) else change.target(*size)
+
+
+def _size_after(change: Change, size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The same as far as it is known: what is scaled to both edges may have been of any size."""
+    if size is None and not (isinstance(change, Resize) and change.width and change.height):
+        return None
+    return size_after(change, size or (1, 1))
 
 
 class Mask(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidValue, NotFound
 from gateway.outside.values import convert
-from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import InputDefinition, definitions
 from gateway.runs.library import Deployment, Workflow
 from gateway.runs.ordering import json_object
@@ -100,7 +99,7 @@ async def create_deployment(request: AnyRequest, runs: House, asker: Asking) -> 
     version = await runs.library.version(body.workflow_version_id, asker.owner)
     if version is None or version.workflow_id != body.workflow_id:
         raise NotFound(f"Workflow version {body.workflow_version_id} not found")
-    compile_graph(version.graph, runs.catalog)
+    await runs.ordering.check_graph(version.graph)
     now = time.time()
     deployment = await runs.library.deploy(
         Deployment(
@@ -160,7 +159,7 @@ async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> di
     graph = json_object(body.workflow_api, "workflow_api")
     graph = graph or json_object(body.workflow_json, "workflow_json")
     if graph is not None:
-        compile_graph(graph, runs.catalog)
+        await runs.ordering.check_graph(graph)
     graph = graph or {}
     if body.workflow_id:
         workflow = await _workflow(runs, asker, body.workflow_id)

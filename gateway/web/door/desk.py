@@ -22,6 +22,7 @@ from gateway.errors import (
     NotStored,
     UnsupportedMediaType,
 )
+from gateway.images.darkroom import Darkroom
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
@@ -57,6 +58,11 @@ class Desk:
     def catalog(self) -> Catalog:
         """What can be asked for."""
         return self.studio.catalog
+
+    @property
+    def darkroom(self) -> Darkroom:
+        """Where pictures that clients send are worked on."""
+        return self.studio.darkroom
 
     def admit(self, request: Asked) -> Caller:
         """Who asks; counts towards the key's requests per minute."""

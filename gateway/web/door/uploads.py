@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 from litestar.datastructures import UploadFile
-from PIL import Image
 
 from gateway.errors import (
     GatewayError,
@@ -17,7 +16,11 @@ from gateway.errors import (
     UnsupportedMediaType,
     UnsupportedValue,
 )
-from gateway.images.decode import decode, from_base64
+from gateway.images.darkroom import Darkroom
+from gateway.images.decode import as_mask, decode, from_base64, on_white, to_pixels
+from gateway.images.scale import within
+from gateway.intake import Inputs
+from gateway.job import Pixels
 from gateway.outside.values import decode_json
 from gateway.web.door.desk import Asked, read_form, read_json
 
@@ -32,6 +35,7 @@ class Sources(msgspec.Struct, frozen=True):
     """Where pictures come from that a request only names: by URL, or by a file's id."""
 
     fetch: Callable[[str, int], Awaitable[bytes]] | None
+    darkroom: Darkroom
     read_file: Callable[[str], Awaitable[bytes]]
 
 
@@ -66,8 +70,8 @@ async def read_upload(request: Asked, sources: Sources) -> Upload:
     return upload
 
 
-def decoded(upload: Upload) -> tuple[list[Image.Image], Image.Image | None]:
-    """The pictures and the mask of an upload.
+async def inputs_of(upload: Upload, darkroom: Darkroom, edge: int) -> Inputs:
+    """The pictures and the mask of an upload, scaled down to edges of this many pixels.
 
     Raises:
         InvalidRequest: one of them is no picture.
@@ -77,8 +81,20 @@ def decoded(upload: Upload) -> tuple[list[Image.Image], Image.Image | None]:
         if len(upload.images) == 1
         else [f"image[{index}]" for index in range(len(upload.images))]
     )
-    images = [decode(data, name) for data, name in zip(upload.images, names, strict=True)]
-    return images, decode(upload.mask, "mask") if upload.mask is not None else None
+    images = [
+        await darkroom.do(_shown, data, name, edge)
+        for data, name in zip(upload.images, names, strict=True)
+    ]
+    has_mask = upload.mask is not None
+    return Inputs(tuple(images), await darkroom.do(_mask, upload.mask) if has_mask else None)
+
+
+def _shown(data: bytes, name: str, edge: int) -> Pixels:
+    return to_pixels(within(on_white(decode(data, name)), edge))
+
+
+def _mask(data: bytes) -> Pixels:
+    return to_pixels(as_mask(decode(data, "mask")))
 
 
 async def _read_multipart(request: Asked, sources: Sources) -> Upload:
@@ -207,7 +223,7 @@ async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
     if not isinstance(entry, str) or not entry:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
     if not entry[:8].lower().startswith(("http://", "https://")):
-        return from_base64(entry, param)
+        return await sources.darkroom.do(from_base64, entry, param)
     if sources.fetch is None:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
     return await sources.fetch(entry, MAX_IMAGE_BYTES)

@@ -1,6 +1,5 @@
 """Edits and variations: pictures in, pictures out, in OpenAI's and Friendli's dialects."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -9,14 +8,14 @@ from litestar import Request, Response, post
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
 from gateway.errors import UnsupportedValue
-from gateway.images.decode import as_mask, on_white, to_pixels
-from gateway.intake import GenerationRequest, Inputs, Terms, fold, read_request, to_job
+from gateway.images.scale import at_own_size
+from gateway.intake import GenerationRequest, Terms, fold, read_request, to_job
 from gateway.job import Job
 from gateway.outside.outbound import Outbound
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented
-from gateway.web.door.uploads import Sources, Upload, check_size, decoded, read_upload
+from gateway.web.door.uploads import Sources, Upload, check_size, inputs_of, read_upload
 from gateway.web.friendli import generations as friendli
 from gateway.web.friendli import wire as friendli_wire
 from gateway.web.openai.files import runs_of
@@ -57,7 +56,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
             return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
 
         fetches = fetch if desk.settings.fetch_urls else None
-        return await read_upload(request, Sources(fetches, read_file))
+        return await read_upload(request, Sources(fetches, desk.darkroom, read_file))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
@@ -143,7 +142,10 @@ async def _answer_openai(
 
 
 async def _answer_container(
-    desk: Desk, request: Request[Any, Any, Any], caller: Caller, upload: Upload
+    desk: Desk,
+    request: Request[Any, Any, Any],
+    caller: Caller,
+    upload: Upload,
 ) -> Response[Any]:
     body = convert(fold(upload.fields), friendli_wire.ContainerImageGenerationBody)
     asked = read_request(upload.fields)
@@ -153,7 +155,11 @@ async def _answer_container(
 
 
 async def _job(
-    desk: Desk, asked: GenerationRequest, model: Model, upload: Upload, terms: Terms
+    desk: Desk,
+    asked: GenerationRequest,
+    model: Model,
+    upload: Upload,
+    terms: Terms,
 ) -> Job:
     """The job of an edit; its pictures are decoded off the event loop.
 
@@ -172,15 +178,9 @@ async def _job(
         raise UnsupportedValue(
             f"The endpoint `{card.id}` edits one image at a time.", param="image"
         )
-    images, mask = await asyncio.to_thread(decoded, upload)
-    return to_job(
-        asked,
-        model,
-        desk.catalog,
-        desk.settings,
-        terms,
-        Inputs(
-            tuple(to_pixels(on_white(image)) for image in images),
-            to_pixels(as_mask(mask)) if mask else None,
-        ),
-    )
+    inputs = await inputs_of(upload, desk.darkroom, card.sizes.max)
+    job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
+    if card.edit_pipeline and job.strength is None and job.mask is None:
+        return job
+    # It is redrawn at its size, which the engine's thread would bring it to, sample by sample.
+    return await desk.darkroom.do(at_own_size, job)

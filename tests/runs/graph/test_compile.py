@@ -338,11 +338,11 @@ def test_circles_are_refused() -> None:
 def test_a_chain_of_many_nodes_needs_no_deep_stack() -> None:
     graph = examples.text_to_image()
     for index in range(1500):
-        source = ["8", 0] if index == 0 else [f"x{index - 1}", 0]
-        graph[f"x{index}"] = node("ImageInvert", image=source)
-    graph["9"]["inputs"]["images"] = ["x1499", 0]
-    (output,) = compiled(graph).outputs
-    assert len(output.picture.changes) == 1500
+        source = ["6", 0] if index == 0 else [f"x{index - 1}", 0]
+        graph[f"x{index}"] = node("FluxGuidance", conditioning=source, guidance=index / 100)
+    graph["3"]["inputs"]["positive"] = ["x400", 0]
+    graph["3"]["inputs"]["negative"] = ["x1499", 0]
+    assert only(graph).guidance_scale == 4.0
 
 
 def test_nodes_off_the_path_are_not_checked() -> None:

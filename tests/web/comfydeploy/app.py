@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 
 from gateway.accounts.keys import KeyStore
 from gateway.errors import GatewayError, Unauthorized
+from gateway.images.darkroom import Darkroom
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
@@ -36,7 +37,12 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
-        equipment = Equipment(engine=engine, catalog=small_catalog(), settings=settings)
+        equipment = Equipment(
+            engine=engine,
+            catalog=small_catalog(),
+            settings=settings,
+            darkroom=Darkroom(settings),
+        )
         async with Runs.opened(equipment, KeyStore(settings.data), refuse) as runs:
             app.state.runs = runs
             yield

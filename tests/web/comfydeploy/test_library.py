@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.runs.pictures import decode
+from gateway.images.decode import decode
 from tests.runs.graph.examples import node
 from tests.web.comfydeploy.app import Client, served
 from tests.web.comfydeploy.test_router import deployed_graph, ended, tiny_graph
@@ -289,7 +289,7 @@ def test_a_saved_picture_is_what_was_drawn(tmp_path: Path) -> None:
             "ComfyUI_00001_.webp", "ComfyUI_00002_.webp",
         ]  # fmt: skip
         assert [image["seed"] for image in images] == [3, 4]
-        assert decode(client.get(images[0]["url"]).content).size == (64, 64)
+        assert decode(client.get(images[0]["url"]).content, "picture").size == (64, 64)
 
 
 def test_inline_pictures_are_kept_as_files(tmp_path: Path) -> None:
@@ -310,8 +310,8 @@ def test_inline_pictures_are_kept_as_files(tmp_path: Path) -> None:
 def inline(colour: tuple[int, int, int], size: int = 64) -> str:
     """A picture of one colour, made long enough to be kept as a file."""
     out = io.BytesIO()
-    Image.new("RGB", (size, size), colour).save(out, "bmp")
-    return "data:image/bmp;base64," + base64.b64encode(out.getvalue()).decode()
+    Image.new("RGB", (size, size), colour).save(out, "png", compress_level=0)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 @pytest.mark.parametrize("as_text", [True, False])

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.runs.pictures import decode
+from gateway.images.decode import decode
 from tests.runs.graph import examples
 from tests.web.comfydeploy.app import Client, served
 
@@ -63,7 +63,7 @@ def test_a_run_object_has_what_every_sdk_wants(tmp_path: Path) -> None:
         assert run["created_at"].endswith("Z")
         assert run == client.get("/api/run", params={"run_id": run["id"]}).json()
         ((image,),) = [output["data"]["images"] for output in run["outputs"]]
-        assert decode(client.get(image["url"]).content).getpixel((0, 0)) == (42, 0, 0)
+        assert decode(client.get(image["url"]).content, "picture").getpixel((0, 0)) == (42, 0, 0)
 
 
 @pytest.mark.parametrize("route", ["/api/run", "/api/run/queue", "/api/run/sync"])
@@ -92,7 +92,7 @@ def test_sync_answers_the_outputs_and_the_first_picture(tmp_path: Path) -> None:
         assert client.post("/api/run", json=body).json()[0]["data"]["images"]
         first = client.post("/api/run", json=MODEL | {"executionMode": "sync_first_result"})
         assert first.headers["content-type"] == "image/png"
-        assert decode(first.content).size == (64, 64)
+        assert decode(first.content, "picture").size == (64, 64)
         batch = MODEL | {"execution_mode": "sync_first_result", "batch_number": 2}
         assert client.post("/api/run", json=batch).status_code == 400
 
@@ -350,7 +350,7 @@ def test_transparent_backgrounds_where_the_card_says_how(tmp_path: Path) -> None
     inputs = {"prompt": "a cat", "background": "transparent"}
     with served(tmp_path) as (client, _):
         body = {"model_id": "editor", "inputs": inputs, "execution_mode": "sync_first_result"}
-        picture = decode(client.post("/api/run", json=body).content)
+        picture = decode(client.post("/api/run", json=body).content, "picture")
         assert picture.mode == "RGBA"
         assert picture.getchannel("A").getextrema() == (0, 0)
         jpeg = body | {"inputs": inputs | {"output_format": "jpeg"}}

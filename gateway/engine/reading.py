@@ -1,0 +1,119 @@
+"""Tokenizers, off the engine's turn: a long text is read beside it while other samples go on.
+
+A prompt of 32,000 characters takes a tokenizer up to 0.1 s, some pipelines read each several
+times, and what they do with the result is theirs. So the very call that a pipeline makes is
+made by another thread, and the sample is resumed with what came of it.
+"""
+
+import functools
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import greenlet
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from gateway.engine.parking import SampleGreenlet
+
+METHODS = ("__call__", "tokenize", "batch_decode")
+SHORT = 1000
+"""Characters, or tokens, that take about as long as telling a thread of them."""
+
+
+class Reading:
+    """A call of a tokenizer that a sample waits for; `size` says how long it is."""
+
+    def __init__(self, size: int, work: Callable[[], Any], lock: threading.Lock) -> None:
+        self.size = size
+        self._work = work
+        self._lock = lock
+
+    def read(self) -> tuple[Any, Exception | None]:
+        """Make the call: its result, or what it raised."""
+        with self._lock:
+            try:
+                return self._work(), None
+            except Exception as error:
+                return None, error
+
+
+class Reader:
+    """A thread that makes such calls, the shortest first."""
+
+    def __init__(self) -> None:
+        self._arrivals = itertools.count()
+        self._due: queue.PriorityQueue[tuple[int, int, Reading, Callable[..., None]]]
+        self._due = queue.PriorityQueue()
+        threading.Thread(target=self._run, name="reader", daemon=True).start()
+
+    def add(self, reading: Reading, then: Callable[[Any, Exception | None], None]) -> None:
+        """Make a call as soon as may be; `then` is given its end in the reader's thread."""
+        self._due.put((reading.size, next(self._arrivals), reading, then))
+
+    def _run(self) -> None:
+        while True:
+            _, _, reading, then = self._due.get()
+            then(*reading.read())
+
+
+@functools.cache
+def reader() -> Reader:
+    """The process's one reader."""
+    return Reader()
+
+
+def set_aside(tokenizer: Any) -> None:
+    """Have a tokenizer's long calls leave the samples that make them waiting."""
+    if not hasattr(tokenizer, "reading_lock"):
+        tokenizer.reading_lock = threading.Lock()
+        tokenizer.__class__ = _waiting(type(tokenizer))
+
+
+def tokenizers_of(components: dict[str, Any]) -> list[Any]:
+    """The tokenizers among a pipeline's components, also those inside of processors."""
+    found = [getattr(part, "tokenizer", part) for part in components.values()]
+    return [part for part in found if isinstance(part, PreTrainedTokenizerBase)]
+
+
+@functools.cache
+def _waiting(kind: type) -> type:
+    """A tokenizer's class whose long calls are read aside."""
+    methods = {name: _aside(getattr(kind, name)) for name in METHODS}
+    return type(kind.__name__, (kind,), methods)
+
+
+def _aside(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(tokenizer: Any, *args: Any, **kwargs: Any) -> Any:
+        current = greenlet.getcurrent()
+        if not isinstance(current, SampleGreenlet):
+            return method(tokenizer, *args, **kwargs)
+        lock: threading.Lock = tokenizer.reading_lock
+        size = _size(args) + _size(kwargs)
+        # One that is at work has been told how to pad and cut, and is not asked anything else.
+        if size <= SHORT and lock.acquire(blocking=False):
+            try:
+                return method(tokenizer, *args, **kwargs)
+            finally:
+                lock.release()
+        work = functools.partial(method, tokenizer, *args, **kwargs)
+        assert current.parent is not None
+        return current.parent.switch(Reading(size, work, lock))
+
+    return call
+
+
+def _size(value: Any) -> int:
+    """The characters and tokens in a call's arguments."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Tensor):
+        return value.numel()
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return 1 if isinstance(value, int) else 0
