@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 import torch
 
 from gateway.engine.forwards import Forwards
 from gateway.engine.pulse import Pulse
+from gateway.engine.reading import reader
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.engine.turns import (
@@ -139,6 +141,7 @@ class Hub:
         self.forwards.answer(due)
         for sample in due:
             sample.go_on()
+            self._set_aside(sample)
         seconds = time.perf_counter() - began
         steps = sum(sample.num_steps_done for sample in due) - steps
         is_batch = all(sample.is_batch for sample in due)
@@ -148,6 +151,23 @@ class Hub:
             part = seconds * sample.pixels / pixels
             self._owners.charge(account(sample), part, is_batch=sample.is_batch)
         self._pace(endpoint).note(seconds, steps, len(due), pixels, sum(one.is_done for one in due))
+
+    def _set_aside(self, sample: Sample) -> None:
+        """Leave a sample to the reader while it waits for a long text."""
+        reading, sample.reading = sample.reading, None
+        if reading is not None:
+            reader().add(reading, lambda *end: self.tell(lambda: self._take_up(sample, *end)))
+
+    def _take_up(self, sample: Sample, result: Any, error: Exception | None) -> None:
+        """Go on with a sample whose text has been read, unless it ended meanwhile."""
+        if sample.is_done:
+            return
+        if error is None:
+            sample.answer(result)
+        else:
+            sample.fail(error)
+        sample.go_on()
+        self._set_aside(sample)
 
     def _can_turn(self) -> bool:
         if any(sample.parked for sample in self.running) or self._has_dead():
@@ -182,6 +202,7 @@ class Hub:
                 sample.refuse(error)
                 continue
             sample.start(pipeline)
+            self._set_aside(sample)
 
     def _startable(self) -> list[Sample]:
         """Waiting samples that have room and all they need, asked for where it is missing."""

@@ -20,6 +20,7 @@ from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
+from gateway.engine.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.schedulers import card_scheduler
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
@@ -58,6 +59,9 @@ class LoadedPipeline:
         ]
         for entry in (*self.entries, *self._still):
             entry.park()
+        self._tokenizers = tokenizers_of(pipeline.components)
+        for tokenizer in self._tokenizers:
+            set_aside(tokenizer)
 
     def pipeline_for(self, job: Job) -> Any:
         """The pipeline that runs a job: the base, or one built from the same modules.
@@ -84,6 +88,8 @@ class LoadedPipeline:
             self.adapters.drop(route)
         for entry in (*self.entries, *self._still):
             entry.unpark()
+        for tokenizer in self._tokenizers:
+            take_back(tokenizer)
 
     def _sibling(self, kind: str) -> Any:
         if kind == "edit":

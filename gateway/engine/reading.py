@@ -9,7 +9,8 @@ import functools
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import greenlet
@@ -67,9 +68,17 @@ def reader() -> Reader:
 
 def set_aside(tokenizer: Any) -> None:
     """Have a tokenizer's long calls leave the samples that make them waiting."""
-    if not hasattr(tokenizer, "reading_lock"):
-        tokenizer.reading_lock = threading.Lock()
-        tokenizer.__class__ = _waiting(type(tokenizer))
+    kind = type(tokenizer)
+    if not hasattr(kind, "is_set_aside"):
+        desk = _Desk()
+        methods = {name: _aside(getattr(kind, name), desk) for name in METHODS}
+        tokenizer.__class__ = type(kind.__name__, (kind,), methods | {"is_set_aside": True})
+
+
+def take_back(tokenizer: Any) -> None:
+    """Give a tokenizer its own class back."""
+    if hasattr(type(tokenizer), "is_set_aside"):
+        tokenizer.__class__ = type(tokenizer).__base__
 
 
 def tokenizers_of(components: dict[str, Any]) -> list[Any]:
@@ -78,30 +87,38 @@ def tokenizers_of(components: dict[str, Any]) -> list[Any]:
     return [part for part in found if isinstance(part, PreTrainedTokenizerBase)]
 
 
-@functools.cache
-def _waiting(kind: type) -> type:
-    """A tokenizer's class whose long calls are read aside."""
-    methods = {name: _aside(getattr(kind, name)) for name in METHODS}
-    return type(kind.__name__, (kind,), methods)
+class _Desk:
+    """One tokenizer, which whoever is at it has told how to pad and cut."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.is_read_here = False
+        """Whether a sample has it, whose calls may call others."""
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Read on the engine's thread; the lock has been taken."""
+        self.is_read_here = True
+        try:
+            yield
+        finally:
+            self.is_read_here = False
+            self.lock.release()
 
 
-def _aside(method: Callable[..., Any]) -> Callable[..., Any]:
+def _aside(method: Callable[..., Any], desk: _Desk) -> Callable[..., Any]:
     @functools.wraps(method)
     def call(tokenizer: Any, *args: Any, **kwargs: Any) -> Any:
         current = greenlet.getcurrent()
-        if not isinstance(current, SampleGreenlet):
+        if not isinstance(current, SampleGreenlet) or desk.is_read_here:
             return method(tokenizer, *args, **kwargs)
-        lock: threading.Lock = tokenizer.reading_lock
         size = _size(args) + _size(kwargs)
-        # One that is at work has been told how to pad and cut, and is not asked anything else.
-        if size <= SHORT and lock.acquire(blocking=False):
-            try:
+        if size <= SHORT and desk.lock.acquire(blocking=False):
+            with desk.here():
                 return method(tokenizer, *args, **kwargs)
-            finally:
-                lock.release()
         work = functools.partial(method, tokenizer, *args, **kwargs)
         assert current.parent is not None
-        return current.parent.switch(Reading(size, work, lock))
+        return current.parent.switch(Reading(size, work, desk.lock))
 
     return call
 

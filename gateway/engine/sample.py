@@ -14,6 +14,7 @@ from gateway.engine import call
 from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pixels import deliver, first_image
 from gateway.engine.previews import answering, preview_steps, watch
+from gateway.engine.reading import Reading
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, OutOfMemory
 from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
 
@@ -26,7 +27,7 @@ class Sample:
     """Sample number `number` of a job; `arrival` counts samples up over the engine's life.
 
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
-    `fault` what ended it instead.
+    `fault` what ended it instead. It waits for a `parked` call or for a `reading`.
     """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
@@ -37,6 +38,7 @@ class Sample:
         self.is_cancelled = False
         self.is_done = False
         self.parked: ParkedCall | None = None
+        self.reading: Reading | None = None
         self.num_steps_done = 0
         self.image: Any = None
         self.fault: Exception | None = None
@@ -135,6 +137,8 @@ class Sample:
             return
         if isinstance(parked, ParkedCall):
             self.parked = parked
+        elif isinstance(parked, Reading):
+            self.reading = parked
 
     def _draw(self, pipeline: Any) -> None:
         own = call.prepare(pipeline, self.job)

@@ -88,7 +88,7 @@ class Workbench:
             if is_done():
                 return
             self.turn()
-            if not self.hub.running:
+            if not any(sample.parked for sample in self.hub.running):
                 time.sleep(0.002)
         raise AssertionError("it never came")
 
