@@ -25,6 +25,7 @@ MAX_SCANS = 64
 _SCAN = b"\xff\xda"
 _ORIENTATION = 0x0112
 _TURNED = range(5, 9)
+_PNG_EXIF = (b"eXIf", b"Raw profile type")
 _DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
 _BASE64_URL = re.compile(r"data:[\w.+/-]*(;[\w=-]+)*;base64,", re.ASCII)
 _SPACE = b" \t\r\n\v\f"
@@ -52,7 +53,9 @@ def size_of(data: bytes, param: str) -> tuple[int, int]:
         InvalidRequest: as `decode` does, for what the head tells.
     """
     with _opened(data, param) as picture:
-        is_turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        # A PNG's may stand behind its pixels, which Pillow decodes to look there.
+        is_bare = picture.format == "PNG" and not any(mark in data for mark in _PNG_EXIF)
+        is_turned = not is_bare and picture.getexif().get(_ORIENTATION) in _TURNED
         return (picture.height, picture.width) if is_turned else picture.size
 
 

@@ -1,7 +1,7 @@
 """What graphs do to pictures, in pixels."""
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from gateway.errors import TooLarge
 from gateway.runs.graph.values import Crop, Loaded, Mask, Pad, Picture, Resize
@@ -55,3 +55,14 @@ def test_sizes_are_known_before_the_pixels_are(
 def test_nothing_grows_beyond_measure() -> None:
     with pytest.raises(TooLarge):
         padded(left=16_384, top=16_384)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 5, 9, 64])
+def test_a_mask_grows_as_far_each_way_as_a_filter_of_three_so_often(pixels: int) -> None:
+    noise = Image.effect_noise((40, 31), 90).point(lambda value: 255 if value > 200 else 0)
+    wanted = noise
+    for _ in range(pixels):
+        wanted = wanted.filter(ImageFilter.MaxFilter(3))
+    picture = Image.merge("RGB", (noise, noise, noise))
+    mask = Mask(Picture(Loaded("a")), "red", grow=pixels)
+    assert mask_of(picture, mask).tobytes() == wanted.tobytes()
