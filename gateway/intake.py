@@ -51,6 +51,7 @@ NAMED_SIZES = {
 }
 MAX_SEED = 2**64 - 1
 MAX_EDGE = 16384
+MAX_LORAS = 32
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[xX*\u00d7]\s*(\d{1,5})\s*")
 
 
@@ -171,8 +172,11 @@ def read_loras(value: Any) -> list[dict[str, Any]]:
     Raises:
         InvalidType: it is something else.
         MissingParameter: an object names no LoRA.
+        OutOfRange: there are too many.
     """
     entries = value if isinstance(value, list) else [value]
+    if len(entries) > MAX_LORAS:
+        raise OutOfRange("loras", "array", MAX_LORAS, len(entries), above=True)
     choices = []
     for index, entry in enumerate(entries):
         if isinstance(entry, str):

@@ -15,7 +15,7 @@ from gateway.images.decode import from_base64, is_data_url
 from gateway.intake import MAX_SEED
 from gateway.outside.guard import Guard
 from gateway.outside.values import decode_json
-from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, Bounds, nesting
+from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, MAX_NODES, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.seeds import settle
@@ -85,7 +85,7 @@ class Ordering:
             InvalidRequest: anything else about it.
         """
         self._check(wanted.order)
-        _check_nesting(wanted)
+        await self.library.in_thread(_check_nesting, wanted)
         target = await self._target(wanted, owner)
         graph = await self._lightened_graph(target.graph, owner)
         target = msgspec.structs.replace(target, graph=graph)
@@ -114,7 +114,7 @@ class Ordering:
 
     async def _lightened_graph(self, graph: Any, owner: str) -> Any:
         """The same of a graph's own values; what is no graph is told of by its compiler."""
-        if not isinstance(graph, dict):
+        if not isinstance(graph, dict) or len(graph) > MAX_NODES:
             return graph
         found = dict(graph)
         for id, node in graph.items():

@@ -17,6 +17,7 @@ from PIL import Image
 Graph = dict[str, dict[str, Any]]
 JSON = {"content-type": "application/json"}
 MIB = 2**20
+LARGE = 2 * MIB
 
 
 class Hostile(NamedTuple):
@@ -47,10 +48,10 @@ def graphs(model: str) -> Iterator[tuple[str, Graph]]:
     """Graphs whose links multiply what they hold."""
     yield "strings doubled", doubled_strings(model)
     yield "strings doubled by their delimiter", doubled_strings(model, delimiter=True)
-    yield "prompt of 10 MB", _with(model, {}, text="a " * 5 * MIB)
+    yield "prompt of 2 MB", _with(model, {}, text="a " * (LARGE // 2))
     yield "prompts combined", _combined(model)
-    prefixed = _node("SaveImage", images=["8", 0], filename_prefix="p" * 10 * MIB)
-    yield "prefix of 10 MB", _with(model, {"9": prefixed})
+    prefixed = _node("SaveImage", images=["8", 0], filename_prefix="p" * LARGE)
+    yield "prefix of 2 MB", _with(model, {"9": prefixed})
     yield "picture batched and inverted", _batched_pictures(model)
     yield "picture inverted for ever", _inverted(model, 1500)
     yield "latent scaled for ever", _scaled_latents(model)
@@ -58,18 +59,18 @@ def graphs(model: str) -> Iterator[tuple[str, Graph]]:
     yield "pictures drawn for ever", _many_samplers(model, 40, 64)
     yield "latent of 4096 pictures", _with(model, {}, batch_size=4096)
     yield "outputs without end", _many_outputs(model, 1500)
-    yield "nodes without end", {str(n): _node("ImageInvert", image=["0", 0]) for n in range(20_000)}
+    yield "nodes without end", {str(n): _node("ImageInvert", image=["0", 0]) for n in range(5_000)}
     yield "nested", _with(model, {"x": _node("SaveImage", images=_nested(900))})
-    yield "an id of 10 MB", _with(model, {"i" * 10 * MIB: _node("SaveImage", images=["8", 0])})
-    yield "a class of 10 MB", _with(model, {"x": _node("C" * 10 * MIB)})
+    yield "an id of 2 MB", _with(model, {"i" * LARGE: _node("SaveImage", images=["8", 0])})
+    yield "a class of 2 MB", _with(model, {"x": _node("C" * LARGE)})
     yield "faults without end", {str(n): _node("SaveImage", images=n) for n in range(1900)}
 
 
 def model_inputs() -> Iterator[tuple[str, dict[str, Any]]]:
     """Inputs of a model that are larger than they need be."""
-    yield "prompt of 10 MB", {"prompt": "a" * 10 * MIB}
-    yield "negative prompt of 10 MB", {"prompt": "a", "negative_prompt": "a" * 10 * MIB}
-    yield "unknown of 10 MB", {"prompt": "a", "unknown": "a" * 10 * MIB}
+    yield "prompt of 2 MB", {"prompt": "a" * LARGE}
+    yield "negative prompt of 2 MB", {"prompt": "a", "negative_prompt": "a" * LARGE}
+    yield "unknown of 2 MB", {"prompt": "a", "unknown": "a" * LARGE}
     yield "nested", {"prompt": "a", "unknown": _nested(900)}
     yield "LoRAs without end", {"prompt": "a", "loras": [{"name": "x"}] * 100_000}
     yield "pictures without end", {"prompt": "a", "image": ["img"] * 20_000}
@@ -128,16 +129,16 @@ def _batches(model: str) -> Iterator[Hostile]:
 def _images(model: str) -> Iterator[Hostile]:
     path = "/v1/images/generations"
     for name, value in (
-        ("prompt", "a" * 10 * MIB),
-        ("negative_prompt", "a" * 10 * MIB),
+        ("prompt", "a" * LARGE),
+        ("negative_prompt", "a" * LARGE),
         ("n", 10**9),
-        ("size", "9" * 10 * MIB),
+        ("size", "9" * LARGE),
         ("size", "16384x16384"),
-        ("model", "m" * 10 * MIB),
+        ("model", "m" * LARGE),
         ("loras", [{"name": "x", "scale": 1}] * 100_000),
-        ("loras", [{"name": "x" * 10 * MIB}]),
-        ("scheduler", "S" * 10 * MIB),
-        ("response_format", "r" * 10 * MIB),
+        ("loras", [{"name": "x" * LARGE}]),
+        ("scheduler", "S" * LARGE),
+        ("response_format", "r" * LARGE),
         ("user", _nested(900)),
     ):
         body = {"model": model, "prompt": "a", name: value}
@@ -149,12 +150,12 @@ def _edits(model: str) -> Iterator[Hostile]:
     for name, picture in (
         ("a bomb", bomb(30_000, 30_000)),
         ("a pillar", bomb(1, 39_000_000)),
-        ("a blank of 36 megapixels", blank(6000, 6000)),
+        ("a blank of 16 megapixels", blank(4000, 4000)),
         ("noise that is no picture", b"\x89PNG\r\n\x1a\n" + bytes(MIB)),
     ):
         body = {"model": model, "prompt": "a", "images": [{"image_url": data_url(picture)}]}
         yield _posted(f"edit of {name}", path, body)
-    spaced = "data:image/png;base64," + "A \n" * 4 * MIB
+    spaced = "data:image/png;base64," + "A \n" * LARGE
     yield _posted("edit of spaced base64", path, {"prompt": "a", "image": spaced})
     yield _posted("edit of 100,000 pictures", path, {"prompt": "a", "images": ["x"] * 100_000})
 
@@ -163,11 +164,11 @@ def _bodies() -> Iterator[Hostile]:
     """Bodies that are small on the wire and large in memory."""
     for path in ("/v1/images/generations", "/v1/images/edits", "/api/run", "/api/v1/workflows"):
         for name, body in (
-            ("lists", b'{"prompt":[' + b"[]," * 5 * MIB + b"[]]}"),
-            ("objects", b'{"prompt":[' + b'{"a":{}},' * 2 * MIB + b"[]]}"),
-            ("keys", b"{" + b",".join(b'"%d":0' % n for n in range(10**6)) + b"}"),
-            ("brackets", b"[" * 10 * MIB),
-            ("escapes", b'{"prompt":"' + b"\\u0041" * 5 * MIB + b'"}'),
+            ("lists", b'{"prompt":[' + b"[]," * (LARGE // 3) + b"[]]}"),
+            ("objects", b'{"prompt":[' + b'{"a":{}},' * (LARGE // 9) + b"[]]}"),
+            ("keys", b"{" + b",".join(b'"%d":0' % n for n in range(300_000)) + b"}"),
+            ("brackets", b"[" * LARGE),
+            ("escapes", b'{"prompt":"' + b"\\u0041" * (LARGE // 6) + b'"}'),
         ):
             yield Hostile(f"{name} at {path}", "POST", path, body, JSON)
 
@@ -231,7 +232,7 @@ def _combined(model: str) -> Graph:
 
 
 def _batched_pictures(model: str) -> Graph:
-    """One picture of 200 KB, 64 times, each inverted twenty times."""
+    """One large picture, 64 times, each inverted twenty times."""
     more = {"l": _node("LoadImage", image=data_url(blank(4000, 4000)))}
     last = ["l", 0]
     for n in range(6):

@@ -5,11 +5,16 @@ from collections.abc import Iterator
 
 import msgspec
 
+from gateway.outside.values import num_values
 from gateway.runs.batches.records import Fault, Line
 
 MAX_LINES = 50_000
+MAX_ALL_VALUES = 5_000_000
+"""In all requests together: a hundred for each."""
+
 MAX_FAULTS = 100
 MAX_ID_CHARACTERS = 512
+_LINE = re.compile(rb"[^\r\n]+")
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _decoder = msgspec.json.Decoder(Line)
 
@@ -19,8 +24,14 @@ def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
     lines: list[Line] = []
     faults: list[Fault] = []
     seen: set[str] = set()
+    if num_values(data) > MAX_ALL_VALUES:
+        message = f"The input file's JSON has over {MAX_ALL_VALUES} values."
+        return [], [Fault("file_too_large", message)]
     for number, text in _texts(data):
         line = _read(text, number, endpoint, seen)
+        if len(lines) == MAX_LINES:
+            message = f"The input file has over {MAX_LINES} requests, more than a batch may have."
+            return lines, [Fault("too_many_tasks", message)]
         if isinstance(line, Line):
             seen.add(line.id)
             lines.append(line)
@@ -28,16 +39,17 @@ def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
             faults.append(line)
     if not lines and not faults:
         faults.append(Fault("empty_file", "The input file has no requests."))
-    if len(lines) > MAX_LINES:
-        message = f"The input file has {len(lines)} requests; a batch may have {MAX_LINES}."
-        faults.append(Fault("too_many_tasks", message))
     return lines, faults
 
 
 def _texts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    for number, text in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        if text.strip():
-            yield number, text
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    number, end = 1, 0
+    for found in _LINE.finditer(data):
+        number += data.count(b"\n", end, found.start())
+        end = found.start()
+        if found[0].strip():
+            yield number, found[0]
 
 
 def _read(text: bytes, number: int, endpoint: str, seen: set[str]) -> Line | Fault:

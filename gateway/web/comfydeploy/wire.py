@@ -103,6 +103,9 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+NAME_CHARACTERS = 64
+"""More than any field's name has."""
+
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
 
@@ -116,5 +119,6 @@ def run_body(data: Any) -> RunBody:
         data = {}
     if not isinstance(data, dict):
         raise InvalidType("body", "an object", type(data).__name__)
-    snake = {_HUMP.sub(lambda hump: f"_{hump[1].lower()}", key): data[key] for key in data}
+    names = [key for key in data if len(key) <= NAME_CHARACTERS]
+    snake = {_HUMP.sub(lambda hump: f"_{hump[1].lower()}", key): data[key] for key in names}
     return convert(snake | data, RunBody)

@@ -252,7 +252,7 @@ async def _flight_key(request: Asked, caller: Caller) -> str:
     body = await request.body()
     if boundary := request.content_type[1].get("boundary"):
         body = body.replace(boundary.encode(), b"")
-    digest = hashlib.sha256(body).hexdigest()
+    digest = (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
     return "\n".join(
         (caller.id, request.url.path, request.headers.get("accept", ""), named, digest)
     )
@@ -266,10 +266,16 @@ def _is_retry(request: Asked) -> bool:
 async def _names_its_seed(request: Asked) -> bool:
     """Whether the pictures are settled by the request, so that joining changes nothing."""
     try:
-        given = msgspec.json.decode(await request.body())
+        given = msgspec.json.decode(await request.body(), type=_Seeded)
     except msgspec.DecodeError:
         return False  # a form: its seed is not looked for
-    return isinstance(given, dict) and given.get("seed") not in (None, -1)
+    return given.seed not in (None, -1)
+
+
+class _Seeded(msgspec.Struct):
+    """All that is looked at of a body here; the rest of it is not even kept."""
+
+    seed: Any = None
 
 
 def _tries_again(request: Asked) -> bool:

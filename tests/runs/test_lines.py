@@ -1,0 +1,47 @@
+"""The input file of a batch, however it is made."""
+
+import json
+import time
+import tracemalloc
+
+from gateway.runs.batches.lines import MAX_LINES, read_lines
+
+URL = "/v1/images/generations"
+
+
+def line(id: str) -> bytes:
+    body = {"prompt": "a"}
+    return json.dumps({"custom_id": id, "method": "POST", "url": URL, "body": body}).encode()
+
+
+def test_faults_name_their_line_whatever_ends_it() -> None:
+    data = b"\xef\xbb\xbf" + line("a") + b"\r\n\n \n" + b"{\n" + line("a")
+    lines, faults = read_lines(data, URL)
+    assert [each.id for each in lines] == ["a"]
+    assert [(fault.code, fault.line) for fault in faults] == [
+        ("invalid_json_line", 4),
+        ("duplicate_custom_id", 5),
+    ]
+
+
+def test_a_file_of_nothing_but_line_ends_takes_no_memory() -> None:
+    data = b"\n" * 5_000_000
+    tracemalloc.start()
+    began = time.process_time()
+    lines, faults = read_lines(data, URL)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    assert time.process_time() - began < 5
+    tracemalloc.stop()
+    assert (lines, [fault.code for fault in faults]) == ([], ["empty_file"])
+
+
+def test_a_file_that_would_be_large_in_memory_is_not_decoded() -> None:
+    data = line("a").replace(b'"a"}', b'[' + b"[]," * 6_000_000 + b"[]]}")
+    lines, faults = read_lines(data, URL)
+    assert (lines, [fault.code for fault in faults]) == ([], ["file_too_large"])
+
+
+def test_lines_beyond_the_most_are_not_read() -> None:
+    data = b"\n".join(line(str(number)) for number in range(MAX_LINES + 2)) + b"\n{"
+    _, faults = read_lines(data, URL)
+    assert [fault.code for fault in faults] == ["too_many_tasks"]
