@@ -19,6 +19,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_PIXELS = 40_000_000
 """Some 6300 pixels square: 160 MB as RGBA, several times what any model takes."""
 
+MAX_EDGE = 32_768
+"""Every row costs time and memory of its own: a pillar of one pixel's width 15 s."""
+
 MAX_SCANS = 64
 """Of a progressive JPEG, each as long as a whole decoding; encoders write about ten."""
 
@@ -59,18 +62,24 @@ def size_of(data: bytes, param: str) -> tuple[int, int]:
         return (picture.height, picture.width) if is_turned else picture.size
 
 
+def is_beyond(size: tuple[int, int]) -> bool:
+    """Whether a picture is larger than any that is made here."""
+    return size[0] * size[1] > MAX_PIXELS or max(size) > MAX_EDGE
+
+
 @contextmanager
 def _opened(data: bytes, param: str) -> Iterator[Image.Image]:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
+            if is_beyond(opened.size):
                 raise Image.DecompressionBombError
             if opened.format == "JPEG" and data.count(_SCAN) > MAX_SCANS:
                 raise ValueError(f"over {MAX_SCANS} scans")
             yield opened
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InvalidRequest(
-            f"Invalid image '{shown(param)}': over {MAX_PIXELS} pixels.",
+            f"Invalid image '{shown(param)}': "
+            f"over {MAX_PIXELS} pixels, or {MAX_EDGE} along an edge.",
             param=param,
             code="image_too_large",
         ) from None

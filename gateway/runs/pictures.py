@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from gateway.errors import TooLarge
-from gateway.images.decode import MAX_PIXELS
+from gateway.images.decode import MAX_EDGE, MAX_PIXELS, is_beyond
 from gateway.images.scale import scaled
 from gateway.runs.graph.values import Change, Crop, Invert, Mask, Pad, Resize, size_after
 
@@ -28,7 +28,7 @@ def changed(picture: Image.Image, change: Change) -> Image.Image:
     """A picture after one thing that a graph does to it.
 
     Raises:
-        TooLarge: it would have more than `MAX_PIXELS`.
+        TooLarge: it would be too large.
     """
     check_pixels(size_after(change, picture.size))
     match change:
@@ -46,10 +46,11 @@ def check_pixels(size: tuple[int, int]) -> None:
     """Refuse a picture that is too large to be made.
 
     Raises:
-        TooLarge: it would have more than `MAX_PIXELS`.
+        TooLarge: it would have more than `MAX_PIXELS`, or `MAX_EDGE` along an edge.
     """
-    if size[0] * size[1] > MAX_PIXELS:
-        raise TooLarge(f"{size[0]}x{size[1]} is over {MAX_PIXELS} pixels.")
+    if is_beyond(size):
+        most = f"{MAX_PIXELS} pixels, or {MAX_EDGE} along an edge"
+        raise TooLarge(f"{size[0]}x{size[1]} is over {most}.")
 
 
 def mask_of(picture: Image.Image, mask: Mask) -> Image.Image:

@@ -7,6 +7,7 @@ other load does not change.
 import asyncio
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 
@@ -45,7 +46,7 @@ def test_the_corpus_holds_nobody_up(tmp_path: Path) -> None:
     async def test() -> None:
         engine = TestEngine()
         app = create_app(Settings(data=tmp_path), engine, small_catalog())
-        transport = httpx.ASGITransport(app)
+        transport = httpx.ASGITransport(cast(Any, app))
         base = "http://127.0.0.1:8000"
         async with (
             app.lifespan(),

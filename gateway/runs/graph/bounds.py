@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.images.decode import MAX_PIXELS
+from gateway.images.decode import MAX_EDGE, MAX_PIXELS
 from gateway.runs.graph.refusal import NodeFault, input_fault
 from gateway.runs.graph.values import MAX_IMAGES, Latent, Picture
 from gateway.settings import Settings
@@ -105,6 +105,8 @@ def check_size(name: str, size: tuple[int, int] | None, node_id: str | None = No
     Raises:
         NodeFault: naming the input that made them so large.
     """
+    if size and max(size) > MAX_EDGE:
+        raise _beyond(name, max(size), MAX_EDGE, "pixels of an edge", node_id)
     if size and size[0] * size[1] > MAX_PIXELS:
         raise _beyond(name, size[0] * size[1], MAX_PIXELS, "pixels of a picture", node_id)
 
