@@ -10,6 +10,7 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+from diffusers import ConfigMixin, DiffusionPipeline
 from PIL import Image
 
 from gateway.engine.pixels import to_image
@@ -23,11 +24,25 @@ _devices: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def prepare(pipeline: Any, job: Job) -> Any:
-    """A sample's own pipeline: shared modules, and a scheduler that counts its steps alone."""
+    """A sample's own pipeline: shared modules, and all else that counts or remembers alone."""
+    copies: dict[int, Any] = {}
+    if (scheduler := getattr(pipeline, "scheduler", None)) is not None:
+        copies[id(scheduler)] = _scheduler(scheduler, job)
+    return _own(pipeline, copies)
+
+
+def _own(pipeline: Any, copies: dict[int, Any]) -> Any:
+    """A copy whose modules are shared; what is inside two of its parts stays one thing."""
     own: Any = copy.copy(pipeline)
-    if getattr(pipeline, "scheduler", None) is not None:
-        # Not by setattr, which would write the pipeline's config anew for every sample.
-        vars(own)["scheduler"] = _scheduler(pipeline.scheduler, job)
+    for name, value in vars(pipeline).items():
+        if id(value) not in copies:
+            if isinstance(value, DiffusionPipeline):
+                copies[id(value)] = _own(value, copies)
+            elif isinstance(value, ConfigMixin) and not isinstance(value, torch.nn.Module):
+                copies[id(value)] = copy.deepcopy(value)
+        if id(value) in copies:
+            # Not by setattr, which would write the pipeline's config anew for every sample.
+            vars(own)[name] = copies[id(value)]
     # It would put offloading hooks anew on modules that others are using.
     vars(own)["maybe_free_model_hooks"] = _nothing
     kind: Any = type(pipeline)

@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from gateway.engine.adapters import Adapters, RowsUnknownError
-from gateway.engine.merge import batch_of, content_key, group_key, merge, split
+from gateway.engine.merge import (
+    batch_of,
+    content_key,
+    form_of,
+    group_key,
+    is_alike,
+    merge,
+    split,
+    tensors_of,
+)
 from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
 from gateway.engine.sample import Sample, is_out_of_memory
@@ -51,11 +60,12 @@ class Forwards:
         for sample in samples:
             call = _parked(sample)
             learned = self._learned.setdefault(call.entry, Learned())
-            key: Hashable = (call.entry, group_key(call.args, call.kwargs))
-            if not learned.mixes_adapters:
-                key = (key, sample.job.adapters)
+            key: Hashable = group_key(call.args, call.kwargs)
             if key in learned.unmergeable:
                 key = (key, id(sample))
+            if not learned.mixes_adapters:
+                key = (key, sample.job.adapters)
+            key = (call.entry, key)
             groups.setdefault(key, []).append(sample)
         return [
             part
@@ -77,6 +87,9 @@ class Forwards:
         if isinstance(fault, RowsUnknownError):
             learned.mixes_adapters = False
             self.answer(group)
+        elif isinstance(fault, NotAlikeError):
+            log.info("calls are not merged: together they differ from alone", entry=str(entry))
+            self.answer(group)
         elif is_out_of_memory(fault):
             torch.cuda.empty_cache()
             learned.limit = len(group) // 2
@@ -86,7 +99,7 @@ class Forwards:
             self._answer_alone(group, learned)
 
     def _answer_alone(self, group: list[Sample], learned: "Learned") -> None:
-        keys = [(call.entry, group_key(call.args, call.kwargs)) for call in map(_parked, group)]
+        keys = [group_key(call.args, call.kwargs) for call in map(_parked, group)]
         for sample in group:
             self._answer([sample])
         if not any(sample.has_fault for sample in group):
@@ -119,6 +132,26 @@ class Forwards:
         return [copied(known[key]) for key in keys]
 
     def _forward(self, group: Sequence[Sample]) -> list[Any]:
+        """The group's results; of each form of calls, the first that are merged are proved.
+
+        Raises:
+            NotAlikeError: a call of this form is answered otherwise together than alone.
+        """
+        began = time.perf_counter()
+        results = self._merged(group)
+        self._note(_parked(group[0]).entry, group, time.perf_counter() - began)
+        if len(group) > 1:
+            last = _parked(group[-1])
+            key = group_key(last.args, last.kwargs)
+            learned = self._learned[last.entry]
+            if not learned.is_proved(key):
+                alone = self._merged(group[-1:])[0]
+                learned.prove(key, is_alike(results[-1], alone))
+            if key in learned.unmergeable:
+                raise NotAlikeError
+        return results
+
+    def _merged(self, group: Sequence[Sample]) -> list[Any]:
         calls = [_parked(sample) for sample in group]
         entry = calls[0].entry
         batches = [batch_of(call.args, call.kwargs) for call in calls]
@@ -131,12 +164,10 @@ class Forwards:
                 for _ in range(batch.rows)
             ]
         )
-        began = time.perf_counter()
         try:
             result = entry.original(*args, **kwargs)
         finally:
             adapters.use(())
-        self._note(entry, group, time.perf_counter() - began)
         return split(result, batches)
 
     def _note(self, entry: Entry, group: Sequence[Sample], seconds: float) -> None:
@@ -148,6 +179,10 @@ class Forwards:
             self.batch_sizes.append(len(group))
 
 
+class NotAlikeError(Exception):
+    """A merged forward answered a call otherwise than a forward of its own does."""
+
+
 class Learned:
     """What running an entry point has shown."""
 
@@ -156,6 +191,7 @@ class Learned:
         self.mixes_adapters = True
         self.unmergeable: set[Hashable] = set()
         self.remembered = Remembered(REMEMBERED_BYTES)
+        self._proved: dict[Hashable, bool] = {}
         self._num_full = 0
         self._portions = Portions()
 
@@ -163,6 +199,19 @@ class Learned:
         """The most samples of a group that one forward should have."""
         best = self._portions.of(num_samples)
         return best if self.limit is None else min(best, self.limit)
+
+    def is_proved(self, key: Hashable) -> bool:
+        """Whether calls of a group key's form are known to be alike together and alone."""
+        verdict = self._proved.get(form_of(key))
+        if verdict is False:
+            self.unmergeable.add(key)
+        return verdict is not None
+
+    def prove(self, key: Hashable, is_alike: bool) -> None:
+        """Keep the verdict on a form of calls."""
+        self._proved[form_of(key)] = is_alike
+        if not is_alike:
+            self.unmergeable.add(key)
 
     def note(self, num_samples: int, seconds: float | None) -> None:
         """A forward of so many samples fitted, and took so long where that is known."""
@@ -193,7 +242,7 @@ class Remembered:
 
     def put(self, key: Hashable, result: Any) -> None:
         """Remember a copy of a result, unless it alone is too large."""
-        size = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(result))
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(result))
         if size > self._limit_bytes:
             return
         self._results[key] = (copied(result), size)
@@ -215,14 +264,6 @@ def copied(result: Any) -> Any:
             return type(result)(**{name: copied(value) for name, value in result.items()})
         case _:
             return result
-
-
-def _tensors(result: Any) -> Iterable[Tensor]:
-    if isinstance(result, Tensor):
-        yield result
-    elif isinstance(result, list | tuple | dict):
-        for value in result.values() if isinstance(result, dict) else result:
-            yield from _tensors(value)
 
 
 def _parked(sample: Sample) -> ParkedCall:

@@ -201,7 +201,7 @@ class Hub:
             except Exception as error:
                 sample.refuse(error)
                 continue
-            sample.start(pipeline)
+            sample.start(pipeline, alone=self.shelf.runs_alone(sample.endpoint))
             self._set_aside(sample)
 
     def _startable(self) -> list[Sample]:
@@ -209,11 +209,16 @@ class Hub:
         if not self.waiting:
             return []
         room = Room(self.running, self.max_batch, self._companies)
+        taken = {one.endpoint for one in self.running if self.shelf.runs_alone(one.endpoint)}
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
-        return [sample for sample in ready if room.is_for(sample)]
+        return [sample for sample in ready if sample.endpoint not in taken and room.is_for(sample)]
 
     def _settle(self) -> None:
         """Let go of samples that ended, and of the device where an endpoint has none left."""
+        for sample in [sample for sample in self.running if sample.must_be_alone]:
+            self.shelf.have_run_alone(sample.endpoint)
+            self.running.remove(sample)
+            self.waiting.insert(0, sample)
         ended = [sample for sample in self.running if sample.is_done]
         for sample in ended:
             if sample.fault is not None and not isinstance(sample.fault, GatewayError):

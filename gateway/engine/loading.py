@@ -22,6 +22,7 @@ from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.schedulers import card_scheduler
+from gateway.engine.shared import share
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
 
@@ -62,6 +63,9 @@ class LoadedPipeline:
         self._tokenizers = tokenizers_of(pipeline.components)
         for tokenizer in self._tokenizers:
             set_aside(tokenizer)
+        share(modules_of(pipeline.components))
+        self.runs_alone = False
+        """Whether one sample at a time uses it: its pipeline's call changes a module."""
 
     def pipeline_for(self, job: Job) -> Any:
         """The pipeline that runs a job: the base, or one built from the same modules.

@@ -12,6 +12,8 @@ from typing import Any
 import greenlet
 import torch
 
+from gateway.engine.shared import Sharer
+
 METHODS = ("encode", "decode")
 """Entry points of autoencoders; every module has `forward` besides."""
 
@@ -125,7 +127,7 @@ class Memory:
             results.append(result)
 
 
-class SampleGreenlet(greenlet.greenlet):
+class SampleGreenlet(Sharer):
     """A greenlet whose model calls are parked."""
 
     memory: Memory | None = None

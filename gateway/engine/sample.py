@@ -15,6 +15,7 @@ from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pixels import deliver, first_image
 from gateway.engine.previews import answering, preview_steps, watch
 from gateway.engine.reading import Reading
+from gateway.engine.shared import MustBeAloneError
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, OutOfMemory
 from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
 
@@ -26,6 +27,7 @@ log = structlog.get_logger()
 class Sample:
     """Sample number `number` of a job; `arrival` counts samples up over the engine's life.
 
+    `must_be_alone` says that it has to begin again with nobody beside it.
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
     `fault` what ended it instead. It waits for a `parked` call or for a `reading`.
     """
@@ -36,10 +38,12 @@ class Sample:
         self.arrival = arrival
         self.emit = emit
         self.is_cancelled = False
+        self.must_be_alone = False
         self.is_done = False
         self.parked: ParkedCall | None = None
         self.reading: Reading | None = None
         self.num_steps_done = 0
+        self._num_steps_told = 0
         self.image: Any = None
         self.fault: Exception | None = None
         self._greenlet: SampleGreenlet | None = None
@@ -90,9 +94,11 @@ class Sample:
     def _is_late(self) -> bool:
         return self.job.deadline is not None and time.time() > self.job.deadline
 
-    def start(self, pipeline: Any) -> None:
-        """Begin on a pipeline that others share."""
+    def start(self, pipeline: Any, *, alone: bool = False) -> None:
+        """Begin on a pipeline that others share, unless it is `alone` there."""
+        self.must_be_alone, self.num_steps_done = False, 0
         self._greenlet = SampleGreenlet(lambda: self._draw(pipeline))
+        self._greenlet.is_alone = alone
         if self.job.num_previews:
             self._greenlet.memory = Memory()
         self._resume()
@@ -132,13 +138,19 @@ class Sample:
                 parked = self._greenlet.throw(thrown)
             else:
                 parked = self._greenlet.switch(*((answer,) if self._greenlet else ()))
+        except MustBeAloneError:
+            self.must_be_alone = True
+            return
         except Exception as error:
+            self._greenlet.take_back()
             self._end(error)
             return
         if isinstance(parked, ParkedCall):
             self.parked = parked
         elif isinstance(parked, Reading):
             self.reading = parked
+        else:
+            self._greenlet.take_back()
 
     def _draw(self, pipeline: Any) -> None:
         own = call.prepare(pipeline, self.job)
@@ -161,7 +173,8 @@ class Sample:
     def _note_step(self, step: int) -> None:
         total = self.job.num_inference_steps
         self.num_steps_done = min(step, total)
-        if step <= total:
+        if self._num_steps_told < step <= total:
+            self._num_steps_told = step
             self.emit(StepDone(self.number, step, total))
 
     def _preview(self, pipeline: Any, predicted: Any, index: int) -> None:

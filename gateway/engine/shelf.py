@@ -111,6 +111,16 @@ class Shelf:
             metrics.ADAPTER_HITS.labels(f"{job.endpoint}:{use.route}").inc()
         return self._loaded[job.endpoint]
 
+    def runs_alone(self, endpoint: str) -> bool:
+        """Whether one sample at a time uses an endpoint."""
+        return endpoint in self._loaded and self._loaded[endpoint].runs_alone
+
+    def have_run_alone(self, endpoint: str) -> None:
+        """From now on one sample at a time uses an endpoint."""
+        if not self.runs_alone(endpoint):
+            log.info("one sample at a time: its calls change a module", endpoint=endpoint)
+            self._loaded[endpoint].runs_alone = True
+
     def rest(self, endpoint: str) -> None:
         """An endpoint runs nothing for now."""
         if endpoint in self._loaded:
