@@ -15,8 +15,11 @@ MAX_TOLD_SECONDS = 50
 SPREAD = 0.2
 """Of a wait: those who would all be told the same come back over so much of it."""
 
-GRACE_SECONDS = 4.0
-"""So much later than told one is still expected."""
+LATE_SECONDS = 2.0
+"""After so long a place nobody came for goes to anyone of the same owner."""
+
+GRACE_SECONDS = 5.0
+"""After so long it goes to anyone at all."""
 
 MAX_EXPECTED = 500
 """Of one owner: beyond so many a place is too far off to be promised."""
@@ -65,6 +68,10 @@ class Ticket:
         """Whether it is they who are back, and not somebody like them for the first time."""
         return self.asker.claim == asker.claim and (asker.is_own or self.back <= now)
 
+    def is_left(self, now: float) -> bool:
+        """Whether they have not come when they should have."""
+        return self.back + LATE_SECONDS <= now
+
 
 class Line:
     """Those of one owner who were refused and are expected back, first come first."""
@@ -83,8 +90,16 @@ class Line:
         return _places(ticket for ticket in self.tickets if ticket.due <= now)
 
     def find(self, asker: Asker, now: float) -> Ticket | None:
-        """The ticket of somebody who is back."""
-        return next((ticket for ticket in self.tickets if ticket.is_of(asker, now)), None)
+        """The ticket of somebody who is back, else one that is left."""
+        own = (ticket for ticket in self.tickets if ticket.is_of(asker, now))
+        left = (ticket for ticket in self.tickets if ticket.is_left(now))
+        return next(own, None) or next(left, None)
+
+    def before(self, ticket: Ticket | None, now: float) -> int:
+        """How many places those want who go before somebody who is here now."""
+        if ticket is None:
+            return self.places
+        return 0 if ticket.due <= now else self.due_places(now)
 
     def ahead(self, ticket: Ticket | None) -> int:
         """How many places those want who came before; None is who comes now."""
@@ -108,7 +123,7 @@ class Line:
             told = max(told, ticket.misses)
         else:
             ticket.due = now + told
-        ticket.back = now + told
+        ticket.asker, ticket.back = asker, now + told
         return told
 
     def forget(self, now: float) -> None:
@@ -123,9 +138,10 @@ class Door:
     quarter more places are there for owners below an equal share, so that who comes to a full
     door need not wait until those inside are done.
 
-    A place is kept for those who were refused once their time has come: else whoever is
-    answered and asks anew would always be there before them. While fewer than `num_busy`
-    places are held nothing is kept, so that nothing lies idle for somebody absent.
+    Who comes anew goes behind those of its owner who were refused: else whoever is answered
+    and asks again would always be there before them. For those whose time has come a place is
+    kept. But an owner that holds less than its part of `num_busy` places lets anyone in, so
+    that nothing lies idle for somebody absent, whatever was thought of how long things take.
     """
 
     def __init__(self, places: int, num_busy: int = 0) -> None:
@@ -156,14 +172,12 @@ class Door:
         own, total = held.get(asker.owner, 0), sum(held.values())
         modest = math.ceil(self.places / len(wants))
         limit = self.places + (self._spare if own + wanted <= modest else 0)
-        kept = self._kept(now, held, share)
-        if ticket is not None and ticket.due <= now:
-            kept.pop(asker.owner)
+        kept = self._kept(asker.owner, now, held, share)
         has_room = (
-            own + wanted + kept.get(asker.owner, 0) <= share
-            and total + wanted + sum(kept.values()) <= limit
+            own + wanted + line.before(ticket, now) <= share and total + wanted + kept <= limit
         )
-        if not total or has_room or total + wanted <= self._num_busy:
+        is_idle = own + wanted <= self._num_busy / len(wants) and total + wanted <= limit
+        if not total or has_room or is_idle:
             if ticket is not None:
                 line.tickets.remove(ticket)
             return None
@@ -179,12 +193,13 @@ class Door:
             wants[name] = wants.get(name, 0) + line.places
         return wants
 
-    def _kept(self, now: float, held: Mapping[str, int], share: int) -> dict[str, int]:
-        """Of each owner the places within its share that somebody is expected for."""
-        return {
-            name: min(line.due_places(now), max(0, share - held.get(name, 0)))
+    def _kept(self, owner: str, now: float, held: Mapping[str, int], share: int) -> int:
+        """Places that others than an owner are expected for, within their share."""
+        return sum(
+            min(line.due_places(now), max(0, share - held.get(name, 0)))
             for name, line in self._lines.items()
-        }
+            if name != owner
+        )
 
     def _forget(self, now: float) -> None:
         for line in self._lines.values():

@@ -50,8 +50,10 @@ class LocalEngine:
             self._hubs[device] = self._new_hub(device, devices)
         self._hub_of = {id: self._hubs[device] for id, device in devices.items()}
         places = settings.max_waiting + settings.max_batch
+        # Those that run, and half as many to follow them.
+        num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2
         self._doors = {
-            (hub, priority): Door(places, settings.max_batch)
+            (hub, priority): Door(places, num_busy)
             for hub in self._hubs.values()
             for priority in get_args(Priority)
         }

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.accounts.admission import (
     GRACE_SECONDS,
+    LATE_SECONDS,
     MAX_EXPECTED,
     MAX_TOLD_SECONDS,
     SPREAD,
@@ -63,8 +64,8 @@ def test_who_has_more_than_its_share_gives_way_until_it_has_not() -> None:
     door = Door(8)
     assert told(door, Asker("b", "1"), a=8, b=2)
     assert told(door, Asker("a", "1"), a=7, b=2), "b is expected for the place that came free"
-    assert told(door, Asker("b", "2"), a=5, b=3) is None
-    assert told(door, Asker("a", "2"), a=3, b=4) is None
+    assert told(door, Asker("b", "1"), now=2, a=5, b=3) is None
+    assert told(door, Asker("a", "1"), now=8, a=3, b=4) is None
 
 
 def test_a_job_larger_than_its_share_is_let_in_when_its_owner_has_nothing() -> None:
@@ -80,23 +81,34 @@ def test_the_first_to_be_refused_is_the_first_to_be_let_in() -> None:
     assert waits == sorted(waits)
     for number, wait in enumerate(waits, start=1):
         assert 4 * number <= wait <= 4 * number * (1 + SPREAD) + 1
-    assert told(door, Asker("a", "new"), now=waits[0] + 0.1, a=3), "the place is kept"
+    assert told(door, Asker("a", "new"), now=waits[0] - 1, a=3), "who comes anew goes behind"
+    assert told(door, Asker("a", "new"), now=waits[0] + 0.1, a=3)
     assert told(door, Asker("a", "0"), now=waits[0] + 0.2, a=3) is None
 
 
-def test_a_place_is_not_kept_for_long_after_its_time_nor_before() -> None:
+def test_a_place_is_not_kept_for_long_after_its_time() -> None:
     door = Door(4)
-    wait = told(door, Asker("a", "late"), a=4) or 0
-    assert told(door, Asker("a", "early"), now=wait - 0.1, a=3) is None
-    assert told(door, Asker("a", "new"), now=wait + 0.1, a=3)
-    assert told(door, Asker("a", "newer"), now=wait + GRACE_SECONDS + 0.1, a=2) is None
+    first, second = (told(door, Asker("a", f"late {one}"), a=4) or 0 for one in range(2))
+    assert told(door, Asker("a", "new"), now=first + 0.1, a=3)
+    assert told(door, Asker("a", "newer"), now=first + LATE_SECONDS, a=3) is None
+    assert told(door, Asker("a", "newest"), now=second + GRACE_SECONDS, a=3) is None
+
+
+def test_another_owners_place_is_kept_from_its_time_on() -> None:
+    door = Door(4)
+    wait = told(door, Asker("b", "1"), a=4, b=1) or 0
+    assert told(door, Asker("a", "1"), now=wait - 0.1, a=1, b=1) is None, "not before"
+    assert told(door, Asker("a", "2"), now=wait + 0.1, a=2, b=1), "the last is b's"
+    assert told(door, Asker("b", "1"), now=wait + 0.2, a=2, b=1) is None
 
 
 def test_nothing_lies_idle_for_somebody_absent() -> None:
-    door = Door(4, num_busy=2)
-    wait = told(door, Asker("a", "late"), a=4) or 0
-    assert told(door, Asker("a", "new"), now=wait + 0.1, a=3)
-    assert told(door, Asker("a", "new"), now=wait + 0.1, a=1) is None
+    door = Door(8, num_busy=4)
+    assert told(door, Asker("a", "late", places=6), each=30.0, a=8)
+    assert told(door, Asker("a", "new"), a=4)
+    assert told(door, Asker("a", "newer"), a=3) is None
+    assert told(door, Asker("b", "1"), a=3) is None
+    assert told(door, Asker("a", "newest"), a=2, b=2), "its part is half of them"
 
 
 def test_those_who_ask_for_the_same_have_a_ticket_each() -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Literal
 
 from gateway.accounts.admission import Asker, Door
 from gateway.engine.forecast import leaving
@@ -55,8 +56,8 @@ class Picture:
 class Client:
     """Asks for `n` pictures, comes back when told, asks anew when it has them.
 
-    `late_seconds` are on the way. One that is not `itself` asks for the same all the time, as
-    all such clients of its owner do.
+    `late_seconds` are on the way. What one asks for is its own, or the `same` as all others,
+    or `new` each time that it comes.
     """
 
     owner: str
@@ -65,7 +66,7 @@ class Client:
     think_seconds: float = 0.05
     is_batch: bool = False
     late_seconds: float = 0.02
-    itself: bool = True
+    asks: Literal["own", "same", "new"] = "own"
     asked: int = 0
     num_open: int = 0
     tries: int = 0
@@ -82,7 +83,10 @@ class Seen:
 
 
 class Simulation:
-    """Runs clients against a door and a device whose turns cost `fixed + each * samples`."""
+    """Runs clients against a door and a device whose turns cost `fixed + each * samples`.
+
+    At first a turn of one sample is `believed` to take so many times as long.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Simulation:
         max_waiting: int = 56,
         fixed: float = 0.0,
         each: float = 0.02,
+        believed: float = 1.0,
     ) -> None:
         self.clients = clients
         self.now = 0.0
@@ -99,10 +104,13 @@ class Simulation:
         self._max_batch = max_batch
         self._costs = fixed, each
         places = max_batch + max_waiting
-        self._doors = {is_batch: Door(places, max_batch) for is_batch in (False, True)}
+        num_busy = max_batch + min(max_batch, max_waiting) // 2
+        self._doors = {is_batch: Door(places, num_busy) for is_batch in (False, True)}
         self._waiting: list[Picture] = []
         self._running: list[Picture] = []
         self._owners, self._company, self._pace = Shares(), Company(), Pace()
+        for _ in range(5):
+            self._pace.note(believed * (fixed + each), 1, 1, 1024)
         self._numbers = itertools.count()
         self._coming: list[tuple[float, int, Client]] = []
         for client in clients:
@@ -176,7 +184,9 @@ class Simulation:
             one for one in (*self._running, *self._waiting) if one.is_batch == client.is_batch
         ]
         inside.sort(key=lambda one: one.arrival)
-        claim = f"{id(client)} {client.asked}" if client.itself else "the same"
+        claim = {
+            "own": f"{id(client)} {client.asked}", "same": "", "new": f"{next(self._numbers)}"
+        }[client.asks]
         told = self._doors[client.is_batch].ask(
             Asker(client.owner, claim, client.n),
             now,

@@ -19,7 +19,7 @@ def shares(seen: dict[str, Seen]) -> list[float]:
     "clients",
     [
         crowd("a", 180) + crowd("b", 20),
-        crowd("a", 180, itself=False) + crowd("b", 20, itself=False),
+        crowd("a", 180, asks="same") + crowd("b", 20, asks="same"),
         crowd("a", 100) + crowd("b", 40) + crowd("c", 10),
         crowd("a", 60, n=2) + crowd("b", 20, n=4),
         crowd("a", 150, steps=1) + crowd("b", 20, steps=10),
@@ -33,6 +33,19 @@ def test_shares_are_equal_and_the_second_try_is_let_in(clients: list[Client]) ->
     assert all(0.9 <= share <= 1.1 for share in shares(seen)), seen
     assert sum(one.refusals for one in seen.values()) > 20
     assert simulation.median_tries <= 2
+
+
+@pytest.mark.parametrize(("believed", "tries"), [(0.3, 3), (4.0, 2)])
+def test_a_wrong_belief_costs_no_share_and_a_try_at_most(believed: float, tries: int) -> None:
+    simulation = Simulation(crowd("a", 120) + crowd("b", 20), believed=believed)
+    assert all(0.9 <= share <= 1.1 for share in shares(simulation.run(30, warm_seconds=0.0)))
+    assert simulation.median_tries <= tries
+
+
+def test_who_asks_for_something_else_at_every_try_is_let_in_too() -> None:
+    simulation = Simulation(crowd("a", 100, asks="new") + crowd("b", 20, asks="new"))
+    assert all(0.9 <= share <= 1.1 for share in shares(simulation.run(40)))
+    assert simulation.median_tries <= 3
 
 
 def test_one_client_has_as_much_as_five_hundred_while_it_asks() -> None:
