@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 PREFIX = "GATEWAY_"
+DATA = "~/.local/share/image-gateway"
 _SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -33,8 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         None
     )
     adapters: Annotated[Path | None, _help("folder of adapters, beside the bundled ones")] = None
-    data: Annotated[Path, _help("folder for keys, pictures and runs")] = (
-        Path.home() / ".local" / "share" / "image-gateway"
+    data: Annotated[Path, _help("folder for keys, pictures and runs")] = msgspec.field(
+        default_factory=lambda: Path(os.path.expanduser(DATA))
     )
     aliases: Annotated[
         dict[str, str], _help("ids that clients send and what they mean: dall-e-3=emoji,…")
@@ -172,7 +173,7 @@ def read_settings(
     }
     given |= {name: value for name, value in (flags or {}).items() if value not in (None, ())}
     try:
-        return msgspec.convert(given, Settings, strict=False, dec_hook=_path)
+        return msgspec.convert({"data": DATA} | given, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explained(error, given)) from None
 
@@ -215,12 +216,15 @@ def _name(key: str) -> str:
 def _explained(error: msgspec.ValidationError, given: Mapping[str, Any]) -> str:
     wanted, _, at = str(error).partition(" - at `$.")
     name = at.rstrip("`").split("[")[0].split(".")[0]
-    return f"{variable(name)} (--{name.replace('_', '-')}) = {given.get(name)!r}: {wanted}"
+    return f"{variable(name)} (--{name.replace('_', '-')}) = {given.get(name, DATA)!r}: {wanted}"
 
 
 def _path(kind: type, value: Any) -> Any:
     assert kind is Path
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{value}: {error}") from None
 
 
 def _parsed(name: str, text: str) -> Any:

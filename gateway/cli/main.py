@@ -13,6 +13,7 @@ from gateway.cli.serve import serve
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError, strays
 from gateway.telemetry.log import quiet_libraries
+from gateway.web.server.descriptors import hold_standard_streams
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,12 +27,20 @@ for command in (serve, generate, models, keys):
 
 
 def main() -> None:
-    """Run the command line; a fault of ours to explain is one line, not a traceback."""
+    """Run the command line; a fault that somebody can mend is one line, not a traceback."""
+    hold_standard_streams()
     quiet_libraries()
     for line in strays():
         click.echo(f"gateway: {line}", err=True)
     try:
         commands()
     except (CardError, KeyFileError, SettingsError, GatewayError) as error:
-        click.echo(f"gateway: {error}", err=True)
-        sys.exit(2)
+        fault = str(error)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        fault = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    else:
+        return
+    click.echo(f"gateway: {fault}", err=True)
+    sys.exit(2)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from gateway.settings import Settings, fields, parsed_value, variable
+from gateway.settings import DATA, Settings, fields, parsed_value, variable
 
 Command = Callable[..., Any]
 
@@ -73,6 +73,6 @@ def _default(name: str) -> str:
         case bool() as on:
             return "on" if on else "off"
         case Path() as path:
-            return str(path).replace(str(Path.home()), "~")
+            return DATA if path == Settings().data else str(path)
         case value:
             return str(value)

@@ -7,12 +7,14 @@ import tempfile
 from typing import Any, NoReturn
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.catalog.bundle import served_catalog
 from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
+from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings, SettingsError, read_settings, variable
 from gateway.web.door.origins import is_loopback
 from gateway.web.server.ports import bound_sockets
@@ -27,24 +29,24 @@ PROBE_BYTES = 64 * 1024
 def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     """Serve ENDPOINTS (default: the bundled `emoji`) until told to stop."""
     settings = read_settings({"endpoints": endpoints, **flags})
-    check_door(settings)
     check_folder(settings)
-    sockets = bound_sockets(settings)
-    catalog = served_catalog(settings)
+    check_door(settings)
+    with bound_sockets(settings) as sockets:
+        check_database(settings)
+        catalog = served_catalog(settings)
+        for card in catalog.endpoints.values():
+            check_weights(card)
+        for adapter in catalog.adapters.values():
+            check_adapter(adapter)
 
-    for card in catalog.endpoints.values():
-        check_weights(card)
-    for adapter in catalog.adapters.values():
-        check_adapter(adapter)
+        from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
-    from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
-
-    engine = LocalEngine(catalog, settings)
-    app = create_app(settings, engine)
-    # Half a million objects of libraries that stay: to walk them all, again and again in
-    # search of garbage, is a tenth of a second and more in which nobody is answered.
-    gc.freeze()
-    Server(app, engine, settings).run(sockets)
+        engine = LocalEngine(catalog, settings)
+        app = create_app(settings, engine)
+        # Half a million objects of libraries that stay: to walk them all, again and again in
+        # search of garbage, is a tenth of a second and more in which nobody is answered.
+        gc.freeze()
+        Server(app, engine, settings).run(sockets)
     end()
 
 
@@ -68,6 +70,21 @@ def check_folder(settings: Settings) -> None:
     except OSError as error:
         where = f"{variable('data')} (--data) = {str(settings.data)!r}"
         raise SettingsError(f"{where}: {error.strerror}") from None
+
+
+def check_database(settings: Settings) -> None:
+    """See that the database can be used, before anything takes seconds or is taken up.
+
+    Raises:
+        SettingsError: it cannot, and why.
+    """
+    try:
+        close_database(open_database(settings))
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        # A URL may hold a password: it is named, not shown.
+        where = variable("database") if settings.database else f"runs.sqlite in {settings.data}"
+        raise SettingsError(f"{where}: {reason}") from None
 
 
 def check_door(settings: Settings) -> None:

@@ -42,12 +42,14 @@ def configure_logs() -> None:
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
+    # A log that cannot be written, its disk full or its reader gone, is no reason to say more.
+    logging.raiseExceptions = False
     for name in ("httpx", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _renderer() -> Any:
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         return structlog.dev.ConsoleRenderer()
     exceptions, as_json = structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
     return lambda logger, name, event: as_json(logger, name, exceptions(logger, name, event))

@@ -59,8 +59,11 @@ def test_an_operators_key_is_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     key = KeyStore(tmp_path).find(secret)
     assert key is not None
     assert key.operator
-    rows = {line.split("│")[2].strip(): line for line in typed(tmp_path, "list").stdout.splitlines()
-            if "│" in line}
+    rows = {
+        line.split("│")[2].strip(): line
+        for line in typed(tmp_path, "list").stdout.splitlines()
+        if "│" in line
+    }
     assert "operator" in rows["root"]
     assert "user" in rows["shop"]
 

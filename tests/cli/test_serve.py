@@ -1,25 +1,91 @@
-"""`gateway serve` before it serves: where nobody could be answered it does not start."""
+"""A start that cannot succeed is one line and an exit status, before any work is taken up."""
 
+import os
+import socket
+import sqlite3
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from gateway.accounts.keys import KeyFileError
-from gateway.cli.serve import serve
-from gateway.settings import SettingsError
+from gateway.cli.main import main
 
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.test", "127.1"])
-def test_a_network_is_not_served_without_a_key(tmp_path: Path, host: str) -> None:
-    failed = CliRunner().invoke(serve, ["--host", host, "--data", str(tmp_path)])
-    assert isinstance(failed.exception, SettingsError)
-    assert "gateway keys create" in str(failed.exception)
+Said = Callable[..., str]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
-def test_a_spoilt_file_of_keys_is_told_at_once(tmp_path: Path, host: str) -> None:
-    (tmp_path / "keys.json").write_text("[{")
-    failed = CliRunner().invoke(serve, ["--host", host, "--data", str(tmp_path)])
-    assert isinstance(failed.exception, KeyFileError)
-    assert str(tmp_path / "keys.json") in str(failed.exception)
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+    """What `gateway …` says on the terminal when it gives up: one line."""
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["gateway", *(str(argument) for argument in arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("gateway: ")
+        return line
+
+    return run
+
+
+def test_a_port_that_is_taken(said: Said, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = said("serve", "--port", port, "--data", tmp_path)
+    assert f"--port {port}: Address already in use" in line
+    assert not (tmp_path / "runs.sqlite").exists()
+
+
+def test_a_host_that_is_not_of_this_machine(said: Said, tmp_path: Path) -> None:
+    line = said("serve", "--host", "192.0.2.1", "--port", 0, "--no-auth", "--data", tmp_path)
+    assert "--host 192.0.2.1" in line
+    assert "Cannot assign requested address" in line
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+def test_a_data_folder_that_can_be_none(said: Said, tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert "GATEWAY_DATA (--data)" in said("serve", "--port", 0, "--data", file / below)
+
+
+def test_no_home_and_no_data_folder(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    line = said("serve", "--port", 0)
+    assert "GATEWAY_DATA (--data) = '~/.local/share/image-gateway'" in line
+    assert "home directory" in line
+
+
+def test_a_database_that_is_none(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "runs.sqlite").write_bytes(os.urandom(5000))
+    line = said("serve", "--port", 0, "--data", tmp_path)
+    assert "runs.sqlite" in line
+    assert "file is not a database" in line
+
+
+def test_a_database_cut_short(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "runs.sqlite"
+    with sqlite3.connect(path) as whole:
+        whole.execute("CREATE TABLE t (x)")
+        whole.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+    whole.close()
+    with path.open("r+b") as file:
+        file.truncate(5000)
+    assert "malformed" in said("serve", "--port", 0, "--data", tmp_path)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:secret@127.0.0.1:1/db", "me:secret@nowhere"])
+def test_a_database_that_cannot_be_reached(said: Said, tmp_path: Path, url: str) -> None:
+    line = said("serve", "--port", 0, "--data", tmp_path, "--database", url)
+    assert line.startswith("gateway: GATEWAY_DATABASE: ")
+    assert "secret" not in line
+
+
+def test_a_folder_of_keys_that_cannot_be_written(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "Not a directory" in said("keys", "create", "me", "--data", tmp_path / "file" / "x")

@@ -2,6 +2,8 @@
 
 import errno
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from gateway.settings import Settings, SettingsError
 
@@ -9,32 +11,39 @@ ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """A name may mean an address of a family that this machine does not have."""
 
 
-def bound_sockets(settings: Settings) -> list[socket.socket]:
+@contextmanager
+def bound_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
     """Sockets at every address that the host's name means, all on one port.
 
     Raises:
         SettingsError: the host is unknown, or the port is taken or may not be had.
     """
-    bound: list[socket.socket] = []
-    port, absent = settings.port, None
-    try:
-        for family, address in _addresses(settings):
-            try:
-                bound.append(_bound(family, (address[0], port, *address[2:])))
-            except OSError as error:
-                if error.errno not in ABSENT:
-                    raise
-                absent = error
-            else:
-                port = bound[-1].getsockname()[1]
-        if not bound and absent:
-            raise absent
-    except (OSError, UnicodeError) as error:
-        for one in bound:
-            one.close()
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SettingsError(f"--host {settings.host} --port {settings.port}: {reason}") from None
-    return bound
+    with ExitStack() as held:
+        try:
+            bound = [held.enter_context(one) for one in _all_bound(settings)]
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            where = f"--host {settings.host} --port {settings.port}"
+            raise SettingsError(f"{where}: {reason}") from None
+        yield bound
+
+
+def _all_bound(settings: Settings) -> Iterator[socket.socket]:
+    """As many as can be bound on this machine, one at least."""
+    port, num_bound, absent = settings.port, 0, None
+    for family, address in _addresses(settings):
+        try:
+            one = _bound(family, (address[0], port, *address[2:]))
+        except OSError as error:
+            if error.errno not in ABSENT:
+                raise
+            absent = error
+            continue
+        port = one.getsockname()[1]
+        num_bound += 1
+        yield one
+    if absent and not num_bound:
+        raise absent
 
 
 def _addresses(settings: Settings) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:

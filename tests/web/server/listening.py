@@ -1,6 +1,7 @@
 """The application on the small engine, behind the real server, in a thread of this process."""
 
 import asyncio
+import signal
 import socket
 import threading
 import time
@@ -22,10 +23,12 @@ PATIENCE_SECONDS = 20
 class Listening:
     """A server and its loop, which tests reach into for the passing of time alone."""
 
-    def __init__(self, settings: Settings, engine: TestEngine) -> None:
+    def __init__(
+        self, settings: Settings, engine: TestEngine, sockets: list[socket.socket]
+    ) -> None:
         self.app: Litestar = create_app(settings, engine, small_catalog())
         self.server = Server(self.app, engine, settings)
-        self.sockets = bound_sockets(settings)
+        self.sockets = sockets
         self.port: int = self.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self._run)
@@ -43,8 +46,8 @@ class Listening:
         wait_until(lambda: self.server.started)
 
     def stop(self) -> None:
-        """As a signal would have it."""
-        self.server.should_exit = self.server.vitals.is_leaving = True
+        """What SIGTERM does."""
+        self.server.handle_exit(signal.SIGTERM, None)
 
     def pass_seconds(self, seconds: float) -> None:
         """Let the server find so much later than it is."""
@@ -116,14 +119,15 @@ def listening(
 ) -> Iterator[Listening]:
     """A server that answers until the block ends."""
     settings = Settings(**{"data": data, "port": 0, "drain_seconds": 0, **given})  # type: ignore[arg-type]
-    here = Listening(settings, engine or TestEngine())
-    here.start()
-    try:
-        yield here
-    finally:
-        here.stop()
-        here.thread.join(PATIENCE_SECONDS)
-        assert not here.thread.is_alive()
+    with bound_sockets(settings) as sockets:
+        here = Listening(settings, engine or TestEngine(), sockets)
+        here.start()
+        try:
+            yield here
+        finally:
+            here.stop()
+            here.thread.join(PATIENCE_SECONDS)
+            assert not here.thread.is_alive()
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
