@@ -26,6 +26,7 @@ class Listening:
     def __init__(
         self, settings: Settings, engine: TestEngine, sockets: list[socket.socket]
     ) -> None:
+        self.engine = engine
         self.app: Litestar = create_app(settings, engine, small_catalog())
         self.server = Server(self.app, engine, settings)
         self.sockets = sockets
@@ -117,7 +118,7 @@ class Link:
 def listening(
     data: Path, *, engine: TestEngine | None = None, **given: object
 ) -> Iterator[Listening]:
-    """A server that answers until the block ends."""
+    """A server that answers until the block ends; one at a time, since dbos is one a process."""
     settings = Settings(**{"data": data, "port": 0, "drain_seconds": 0, **given})  # type: ignore[arg-type]
     with bound_sockets(settings) as sockets:
         here = Listening(settings, engine or TestEngine(), sockets)

@@ -5,14 +5,12 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 from gateway.web.server.descriptors import connections_within
 from gateway.web.server.pace import MIN_BYTES_PER_SECOND, Pace
-from tests.runs.drawing import TestEngine
 from tests.web.server.listening import Listening, listening, wait_until
 
 HOST = b"Host: localhost\r\n"
@@ -141,9 +139,10 @@ def test_who_asks_before_sending_is_told(place: Listening) -> None:
         assert link.read_all().startswith(b"HTTP/1.1 404 ")
 
 
-def test_an_answer_that_nobody_takes_is_let_go(tmp_path: Path) -> None:
+def test_an_answer_that_nobody_takes_is_let_go(place: Listening) -> None:
+    wait_until(lambda: place.num_connections == 0)
     asked = {"prompt": "a", "response_format": "raw", "size": "256x256", "n": 10}
-    with listening(tmp_path) as place, place.link(receive_bytes=4096) as link:
+    with place.link(receive_bytes=4096) as link:
         for _ in range(5):
             link.send(posted(asked))
         wait_until(lambda: place.num_connections == 1)
@@ -167,21 +166,20 @@ def test_a_flood_of_half_requests_displaces_itself(place: Listening) -> None:
     wait_until(lambda: place.num_connections == 0)
 
 
-def test_more_requests_than_places_are_turned_away_in_words(tmp_path: Path) -> None:
-    whole = posted({"prompt": "slow", "num_inference_steps": 8, "model": "slow"})
-    engine = TestEngine()
-    with listening(tmp_path, engine=engine, max_connections=8) as place:
-        links = [place.link(whole) for _ in range(7)]
-        wait_until(lambda: len(engine.jobs) == 7)
-        with httpx.Client(base_url=place.url) as client:
-            refused = client.get("/v1/models")
-        assert refused.status_code == 503
-        assert int(refused.headers["retry-after"]) >= 1
-        assert refused.json()["error"]["code"] == "server_is_overloaded"
-        for link in links:
-            link.socket.close()
-        wait_until(lambda: place.num_connections == 0)
-        assert is_alive(place)
+def test_more_requests_than_places_are_turned_away_in_words(place: Listening) -> None:
+    whole = posted({"prompt": "slow", "num_inference_steps": 8})
+    num_places = MAX_CONNECTIONS - MAX_CONNECTIONS // 8
+    links = [place.link(whole) for _ in range(num_places)]
+    wait_until(lambda: place.engine.num_running == num_places)
+    with httpx.Client(base_url=place.url) as client:
+        refused = client.get("/v1/models")
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json()["error"]["code"] == "server_is_overloaded"
+    for link in links:
+        link.socket.close()
+    wait_until(lambda: place.num_connections == 0)
+    assert is_alive(place)
 
 
 @pytest.mark.parametrize(
