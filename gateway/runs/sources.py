@@ -42,8 +42,7 @@ class Sources:
             TooLarge: it has over `MAX_BYTES`.
         """
         data = await self._bytes(source, owner)
-        if len(data) > MAX_BYTES:
-            raise TooLarge(f"The picture '{shown(source)}' has over {MAX_BYTES >> 20} MiB.")
+        _check_size(source, len(data))
         return data
 
     async def _bytes(self, source: str, owner: str) -> bytes:
@@ -58,6 +57,7 @@ class Sources:
         file = await self.library.file(source, owner)
         if file is None:
             raise NotFound(f"No file '{shown(source)}' was uploaded.")
+        _check_size(source, file.size_bytes)
         return await self._stored(file.key, source)
 
     def _own_key(self, source: str) -> str | None:
@@ -72,3 +72,8 @@ class Sources:
         if data is None:
             raise NotFound(f"The file '{shown(source)}' is gone.")
         return data
+
+
+def _check_size(source: str, size_bytes: int) -> None:
+    if size_bytes > MAX_BYTES:
+        raise TooLarge(f"The picture '{shown(source)}' has over {MAX_BYTES >> 20} MiB.")
