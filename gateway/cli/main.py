@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | generate | models | keys`."""
+"""The command line: `gateway serve | generate | check | models | keys`."""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from gateway.accounts.keys import KeyFileError
 from gateway.catalog.cards import CardError
+from gateway.cli.check import check
 from gateway.cli.generate import generate
 from gateway.cli.keys import keys
 from gateway.cli.models import models
@@ -22,7 +23,7 @@ def commands() -> None:
     """An image gateway that speaks the dialects image clients already speak."""
 
 
-for command in (serve, generate, models, keys):
+for command in (serve, generate, check, models, keys):
     commands.add_command(command)
 
 

@@ -1,0 +1,32 @@
+"""`gateway check` says in a page what a model is like, and by its exit whether it keeps its word."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli.check import check
+from gateway.engine import check as engine_check
+from tests.engine import tiny
+
+
+def checked(folder: Path) -> tuple[int, str]:
+    tiny.save("flux", folder, id="mine", steps={"min": 1, "max": 2, "default": 1})
+    words = ["mine", "--models", str(folder), "--threads", "1", "--max-batch", "2"]
+    done = CliRunner().invoke(check, words)
+    return done.exit_code, done.output
+
+
+def test_a_model_that_keeps_its_word(tmp_path: Path) -> None:
+    code, said = checked(tmp_path)
+    assert code == 0, said
+    for line in ("FluxPipeline, float32 on cpu", "of 1e-04 allowed", "promise               holds"):
+        assert line in said
+    assert "FlowMatchEulerDiscreteScheduler" in said
+
+
+def test_one_that_does_not_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_check, "ON_CPU", -1.0)
+    code, said = checked(tmp_path)
+    assert code == 1
+    assert "DOES NOT HOLD" in said

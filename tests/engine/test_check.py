@@ -1,0 +1,53 @@
+"""A check of an endpoint: it holds for every family, and says so where it does not."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from diffusers import UNet2DConditionModel
+
+from gateway.catalog.catalog import load_catalog
+from gateway.engine import forwards
+from gateway.engine.check import Finding, check
+from gateway.settings import Settings
+from tests.engine import tiny
+from tests.engine.workbench import ARGUMENTS
+
+SETTINGS = Settings(max_batch=4, threads=1)
+
+
+def finding(folder: Path, family: str) -> Finding:
+    arguments = ARGUMENTS.get(family, {})
+    tiny.save(
+        family,
+        folder,
+        steps={"min": 1, "max": 3, "default": 2},
+        unset=[name for name, value in arguments.items() if value is None],
+        arguments={name: value for name, value in arguments.items() if value is not None},
+    )
+    catalog = load_catalog((folder,), ())
+    return check(catalog.resolve(family), catalog, SETTINGS)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_every_family_keeps_the_promise(tmp_path: Path, family: str) -> None:
+    found = finding(tmp_path, family)
+    assert found.holds, msgspec.json.encode(found)
+    assert found.num_samples == 5
+    assert found.num_forwards < found.num_calls
+    assert found.weight_bytes > 0
+    assert min(found.batches) == 1
+
+
+def test_pictures_that_differ_together_are_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = UNet2DConditionModel.forward
+
+    def leaking(self: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        return (inner(self, sample, *args, **kwargs)[0] + 0.1 * sample.shape[0],)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", leaking)
+    monkeypatch.setattr(forwards, "is_alike", lambda *_: True)  # which keeps such calls apart
+    assert not finding(tmp_path, "sd").holds
