@@ -1,4 +1,4 @@
-"""`gateway check` says in a page what a model is like, and by its exit whether it keeps its word."""
+"""`gateway check` says what a model is like, and by its exit whether the promise holds."""
 
 from pathlib import Path
 
