@@ -1,6 +1,5 @@
 """`gateway serve`: check everything that can be checked, then answer requests."""
 
-import gc
 import logging
 import os
 import tempfile
@@ -42,11 +41,7 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
         from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
         engine = LocalEngine(catalog, settings)
-        app = create_app(settings, engine)
-        # Half a million objects of libraries that stay: to walk them all, again and again in
-        # search of garbage, is a tenth of a second and more in which nobody is answered.
-        gc.freeze()
-        Server(app, engine, settings).run(sockets)
+        Server(create_app(settings, engine), engine, settings).run(sockets)
     end()
 
 

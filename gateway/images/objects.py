@@ -28,6 +28,9 @@ PANIC = "PanicException"
 PUT_SECONDS = 60.0
 """The store tries again by itself, for minutes; nobody waits that long for a picture's URL."""
 
+PIECE_BYTES = 2**16
+"""Of what is read piece by piece: so much of it a silent reader keeps in memory."""
+
 PROBE_BYTES = 4096
 MAX_PROBE_BYTES = 2**20
 PROVEN_SECONDS = 1.0
@@ -116,7 +119,7 @@ class Objects:
                 found = await obstore.get_async(self._store, key)
             except FileNotFoundError:
                 return None
-            rest = aiter(found.stream())
+            rest = aiter(found.stream(min_chunk_size=PIECE_BYTES))
             return Stored(found.meta["size"], bytes(await anext(rest, b"")), rest)
 
     async def keys(self, prefix: str, before: datetime | None = None) -> list[str]:

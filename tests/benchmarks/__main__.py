@@ -22,12 +22,11 @@ from tests.benchmarks.load import drive, drive_beside
 from tests.benchmarks.processes import (
     Starting,
     bare_seconds,
-    cpu_seconds,
     gateway,
     locking,
-    resident_mib,
 )
 from tests.benchmarks.table import Row, markdown, percentile
+from tests.facts import cpu_seconds, resident_mib
 
 warnings.simplefilter("ignore")
 

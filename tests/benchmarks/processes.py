@@ -1,6 +1,5 @@
 """The two servers compared, each a process of its own."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,8 +12,6 @@ import httpx
 
 from tests.benchmarks.load import drive
 from tests.serving import ENVIRONMENT, ROOT, Server, free_port
-
-MIB = 2**20
 
 
 class Starting:
@@ -74,18 +71,6 @@ def bare_seconds(folder: Path, device: str) -> float:
         check=True, stderr=subprocess.DEVNULL,
     )
     return time.perf_counter() - started
-
-
-def resident_mib(pid: int) -> float:
-    """The resident memory of a process, in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MIB
-
-
-def cpu_seconds(pid: int) -> float:
-    """The processor time a process has used, in all its threads."""
-    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:

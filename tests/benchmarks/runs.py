@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.benchmarks.processes import resident_mib
 from tests.benchmarks.table import Row, markdown
+from tests.facts import resident_mib
 from tests.runs import postgres
 from tests.runs.postgres import free_port
 from tests.runs.server import process

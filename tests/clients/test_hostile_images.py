@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.clients.pictures import opened
+from tests.facts import resident_mib
 from tests.images.test_decode import bomb, saved
 from tests.serving import Server
 
@@ -68,12 +69,6 @@ def edit(server: Server, data: bytes, **more: Any) -> httpx.Response:
     )
 
 
-def memory_mib(server: Server) -> float:
-    with open(f"/proc/{server.process.pid}/status") as facts:
-        line = next(line for line in facts if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
 @pytest.mark.parametrize("name", TAKEN)
 def test_unusual_pictures_are_taken(server: Server, name: str) -> None:
     answer = edit(server, TAKEN[name]())
@@ -97,9 +92,9 @@ def test_memory_comes_back(server: Server) -> None:
     corpus = [make() for make, _, _ in REFUSED.values()]
     for data in corpus:
         edit(server, data)
-    before = memory_mib(server)
+    before = resident_mib(server.process.pid)
     for _ in range(3):
         for data in corpus:
             edit(server, data)
     assert edit(server, saved(GROUND, "PNG")).status_code == 200
-    assert memory_mib(server) - before < KEPT_MIB
+    assert resident_mib(server.process.pid) - before < KEPT_MIB

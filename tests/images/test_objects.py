@@ -129,3 +129,13 @@ def test_a_place_that_is_none_is_one_line(tmp_path: Path, location: str) -> None
     with pytest.raises(SettingsError, match="GATEWAY_STORE") as fault:
         Objects(Settings(data=tmp_path, store=location))
     assert "\n" not in str(fault.value)
+
+
+async def test_what_is_read_piece_by_piece_is_never_in_memory_whole(tmp_path: Path) -> None:
+    store, data = Objects(Settings(data=tmp_path)), bytes(2**22)
+    await store.put("key", data)
+    stored = await store.open("key")
+    assert stored is not None
+    pieces = [piece async for piece in stored.pieces()]
+    assert b"".join(pieces) == data
+    assert max(map(len, pieces)) <= 2 * objects.PIECE_BYTES

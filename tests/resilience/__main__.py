@@ -5,6 +5,7 @@ python -m tests.resilience [--write] [SCENARIO…]
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.scenarios) - set(SCENARIOS):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends what it began
     passed = [run(name, write=options.write) for name in options.scenarios or SCENARIOS]
     sys.exit(0 if all(passed) else 1)
 

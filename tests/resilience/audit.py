@@ -45,7 +45,12 @@ async def audit(
 
         found = await asyncio.gather(*map(gated, checks))
     told = [fault for faults in found for fault in faults]
-    return [*ledger.faults, *told, *told_faults(receivers, engine), *database_faults(engine)]
+    return [
+        *ledger.faults,
+        *told,
+        *told_faults(receivers, engine),
+        *database_faults(receivers, engine),
+    ]
 
 
 class Inspector:
@@ -114,13 +119,23 @@ class Inspector:
         return [] if answer.is_success else [f"a place is leaked: {answer.text[:200]}"]
 
 
+def honest_events(receivers: Sequence[Receiver]) -> sa.ColumnElement[bool]:
+    """The webhook events that these receivers are to be told; there may be hostile ones."""
+    runs, urls = schema.runs, [receiver.url for receiver in receivers]
+    told = sa.select(runs.c.id).where(runs.c.webhook.in_(urls))
+    return schema.webhook_events.c.run_id.in_(told)
+
+
 def told_faults(receivers: Sequence[Receiver], engine: sa.Engine) -> list[str]:
     """Every event has come, signed, in order, and a second time only right after itself."""
     table = schema.webhook_events
-    query = sa.select(table.c.run_id, table.c.id).order_by(table.c.run_id, table.c.sequence)
+    query = sa.select(table.c.run_id, table.c.id).where(honest_events(receivers))
+    query = query.order_by(table.c.run_id, table.c.sequence)
     written: dict[str, list[str]] = defaultdict(list)
     with engine.connect() as connection:
-        for run_id, event_id in connection.execute(query):
+        for run_id, event_id in connection.execute(
+            query.order_by(table.c.run_id, table.c.sequence)
+        ):
             written[run_id].append(event_id)
         ended = connection.execute(sa.select(schema.runs.c.id, schema.runs.c.status))
         ends = {row.id: row.status for row in ended}
@@ -141,7 +156,7 @@ def told_faults(receivers: Sequence[Receiver], engine: sa.Engine) -> list[str]:
     return faults
 
 
-def database_faults(engine: sa.Engine) -> list[str]:
+def database_faults(receivers: Sequence[Receiver], engine: sa.Engine) -> list[str]:
     """The tables agree with each other, and nothing is left over in them."""
     runs, outputs, events = schema.runs, schema.outputs, schema.webhook_events
     known = sa.select(runs.c.id)
@@ -154,7 +169,9 @@ def database_faults(engine: sa.Engine) -> list[str]:
         "places are held": _count(schema.places),
         "outputs have no run": _count(outputs, outputs.c.run_id.not_in(known)),
         "events have no run": _count(events, events.c.run_id.not_in(known)),
-        "events are not delivered": _count(events, events.c.state != "delivered"),
+        "events are not delivered": _count(
+            events, events.c.state != "delivered", honest_events(receivers)
+        ),
         "batches have not ended": _count(
             schema.batches, schema.batches.c.status.in_(("validating", "in_progress", "finalizing"))
         ),
@@ -176,20 +193,22 @@ def database_faults(engine: sa.Engine) -> list[str]:
         if engine.dialect.name == "sqlite":
             healthy = connection.exec_driver_sql("PRAGMA integrity_check").scalar()
             faults += [] if healthy == "ok" else [f"the database is damaged: {healthy}"]
-        faults += _workflow_faults(connection)
+        faults += _workflow_faults(receivers, connection)
     return faults
 
 
-def _workflow_faults(connection: sa.Connection) -> list[str]:
+def _workflow_faults(receivers: Sequence[Receiver], connection: sa.Connection) -> list[str]:
     """Every workflow has come to its end, and none by an error."""
-    schema_name = "dbos." if connection.dialect.name == "postgresql" else ""
-    query = f"SELECT name, status, count(*) FROM {schema_name}workflow_status GROUP BY 1, 2"
-    counted = connection.exec_driver_sql(query)
-    return [
-        f"{count} workflows {name} are {status}"
-        for name, status, count in counted
-        if status != "SUCCESS"
-    ]
+    names = ("workflow_uuid", "name", "status")
+    columns: list[sa.ColumnClause[str]] = [sa.column(name) for name in names]
+    is_server = connection.dialect.name == "postgresql"
+    table = sa.table("workflow_status", *columns, schema="dbos" if is_server else None)
+    hostile = sa.select(schema.webhook_events.c.id).where(~honest_events(receivers))
+    query = sa.select(table.c.name, table.c.status, sa.func.count()).where(
+        table.c.status != "SUCCESS", table.c.workflow_uuid.not_in(hostile)
+    )
+    counted = connection.execute(query.group_by(table.c.name, table.c.status))
+    return [f"{count} workflows {name} are {status}" for name, status, count in counted]
 
 
 def _count(table: sa.Table, *conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:

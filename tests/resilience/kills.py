@@ -24,7 +24,7 @@ async def kills(folder: Path, database: str | None, num_kills: int, seed: int = 
             for _ in range(num_kills):
                 await _one_life(house, random.Random(seed + len(crashes)))
                 crashes.append(time.time())
-        await _start(house)
+        await asyncio.to_thread(house.processes[0].begin)
         began = time.monotonic()
         faults = await house.faults(crashes)
         seconds = time.monotonic() - began
@@ -40,19 +40,10 @@ async def kills(folder: Path, database: str | None, num_kills: int, seed: int = 
 
 async def _one_life(house: House, chance: random.Random) -> None:
     (process,) = house.processes
-    process.start()
     if chance.random() < START_SHARE:
+        process.start()
         await asyncio.sleep(chance.uniform(0.5, 2.0))
     else:
-        await _answering(house)
+        await asyncio.to_thread(process.begin)
         await asyncio.sleep(chance.uniform(0.0, 2.0))
     process.kill()
-
-
-async def _start(house: House) -> None:
-    house.processes[0].start()
-    await _answering(house)
-
-
-async def _answering(house: House) -> None:
-    await asyncio.to_thread(house.processes[0].wait_for)

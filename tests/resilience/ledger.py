@@ -21,9 +21,12 @@ class Owner:
         return {"Authorization": f"Bearer {self.secret}"}
 
 
-def new_owner(data: Path, name: str, concurrent_samples: int | None = None) -> tuple[Owner, str]:
+def new_owner(
+    data: Path, name: str, *, concurrent_samples: int | None = None, operator: bool = False
+) -> tuple[Owner, str]:
     """An owner with a new key, and the secret that its webhooks are signed with."""
-    key, secret = KeyStore(data).create(name, concurrent_samples=concurrent_samples)
+    keys = KeyStore(data)
+    key, secret = keys.create(name, concurrent_samples=concurrent_samples, operator=operator)
     return Owner(key.id, secret), key.webhook_secret
 
 

@@ -20,6 +20,7 @@ BUSY = (429, 503)
 LINES = 5
 """Of each batch of the Batch API; the last of them cannot be drawn."""
 
+PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = (0.05, 0.5)
 NOBODY_SECONDS = 0.2
 """Before a client that met nobody asks again."""
@@ -38,8 +39,6 @@ class Load:
         self.owners = owners
         self._chance = chance
         self._seeds = itertools.count(1)
-        self._paused = asyncio.Event()
-        self._paused.set()
 
     @asynccontextmanager
     async def running(self, num_clients: int = 6) -> AsyncIterator[Ledger]:
@@ -50,7 +49,17 @@ class Load:
             yield self.ledger
         finally:
             stopped.set()
-            await asyncio.gather(*tasks)
+            await self._farewell(tasks)
+
+    async def _farewell(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Let everybody have the answer that they wait for, if one comes."""
+        done, hanging = await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+        for task in hanging:
+            self.ledger.faults.append(f"a client still waits after {PATIENCE_SECONDS:g} s")
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        for task in done:
+            task.result()
 
     async def _client(self, stopped: asyncio.Event) -> None:
         async with httpx.AsyncClient(timeout=60) as client:

@@ -105,8 +105,7 @@ BREAKS: dict[str, Break] = {
 async def test_every_broken_promise_is_noticed(tmp_path: Path) -> None:
     async with tormented(tmp_path) as house:
         (process,) = house.processes
-        process.start()
-        await asyncio.to_thread(process.wait_for)
+        await asyncio.to_thread(process.begin)
         await _asked_for_everything(house)
         assert await house.faults() == []
         told, ledger = list(house.load.ledger.runs), house.load.ledger

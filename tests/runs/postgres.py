@@ -26,9 +26,19 @@ def binaries() -> Path:
 class Server:
     """A running server that makes a database per test."""
 
-    def __init__(self, port: int, programs: Path) -> None:
+    def __init__(self, port: int, programs: Path, control: list[str], start: list[str]) -> None:
         self.port = port
         self.programs = programs
+        self._control = control
+        self._start = start
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        _run([*self._control, *self._start, "start"])
+
+    def stop(self, mode: str = "fast") -> None:
+        """End it: `fast` breaks connections off, `immediate` is a crash."""
+        _run([*self._control, "-m", mode, "stop"])
 
     def new_database(self) -> str:
         """The URL of an empty database."""
@@ -52,12 +62,12 @@ def running() -> Iterator[Server]:
     control = [*as_user, str(programs / "pg_ctl"), "-D", str(data), "-w"]
     initdb = [str(programs / "initdb"), "-D", str(data), "-U", USER, "-A", "trust", "-N"]
     _run([*as_user, *initdb])
-    log = ["-l", str(folder / "log"), "-o", options]
-    _run([*control, *log, "start"])
+    server = Server(port, programs, control, ["-l", str(folder / "log"), "-o", options])
+    server.start()
     try:
-        yield Server(port, programs)
+        yield server
     finally:
-        _run([*control, "-m", "immediate", "stop"])
+        server.stop("immediate")
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,38 +1,91 @@
 """The whole application on the small engine, as a process that can be killed.
 
-`python -m tests.runs.server PORT DATA [DATABASE]`
+`python -m tests.runs.server PORT DATA [DATABASE]`, with settings in the environment as ever.
+`STEP_SECONDS` is how long a step takes; `DRAWN` names a file that every drawing is noted in,
+`HEARTBEAT` one for every time that the event loop was held. `ENGINE=emoji` draws in earnest.
 """
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
-import uvicorn
+import msgspec
 
 from gateway.app import create_app
-from gateway.settings import Settings
+from gateway.catalog.bundle import served_catalog
+from gateway.catalog.catalog import Catalog
+from gateway.engine.protocol import Engine
+from gateway.job import Event, Job
+from gateway.settings import Settings, read_settings
+from gateway.web.server.ports import bound_sockets
+from gateway.web.server.server import Server
 from tests.runs.drawing import TestEngine, small_catalog
+from tests.runs.heartbeat import begin_heartbeat
 from tests.runs.postgres import free_port
 
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 def main(port: str, data: str, database: str = "") -> None:
     """Serve until killed."""
-    settings = Settings(
-        data=Path(data), port=int(port), database=database or None, url_allow=("127.0.0.1",)
+    settings = read_settings(
+        {
+            "data": Path(data),
+            "port": int(port),
+            "database": database or None,
+            "url_allow": ("127.0.0.1",),
+        }
     )
-    step_seconds = float(os.environ.get("STEP_SECONDS", "0.01"))
-    app = create_app(settings, TestEngine(step_seconds), small_catalog())
-    config = uvicorn.Config(app, port=settings.port, log_config=None)
-    asyncio.run(uvicorn.Server(config).serve())
+    engine, catalog = _engine_and_catalog(settings)
+    app = create_app(settings, engine, catalog)
+    if path := os.environ.get("HEARTBEAT"):
+        app.on_startup.append(partial(begin_heartbeat, Path(path)))
+    with bound_sockets(settings) as sockets:
+        Server(app, engine, settings).run(sockets)
+
+
+def _engine_and_catalog(settings: Settings) -> tuple[Engine, Catalog]:
+    if os.environ.get("ENGINE") == "emoji":
+        from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
+
+        catalog = served_catalog(settings)
+        return LocalEngine(catalog, settings), catalog
+    drawn = Path(os.environ.get("DRAWN", os.devnull))
+    return NotingEngine(float(os.environ.get("STEP_SECONDS", "0.01")), drawn), small_catalog()
+
+
+class Drawing(msgspec.Struct, frozen=True):
+    """One drawing of a job, from its beginning to its end, in monotonic seconds."""
+
+    job_id: str
+    pid: int
+    began: float
+    ended: float
+
+
+class NotingEngine(TestEngine):
+    """Notes every drawing in a file that several processes may share."""
+
+    def __init__(self, step_seconds: float, drawn: Path) -> None:
+        super().__init__(step_seconds)
+        self.drawn = drawn
+
+    async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
+        began = time.monotonic()
+        try:
+            async for event in super()._events(job):
+                yield event
+        finally:
+            drawing = Drawing(job.id, os.getpid(), began, time.monotonic())
+            with self.drawn.open("ab") as notes:
+                notes.write(msgspec.json.encode(drawing) + b"\n")
 
 
 class Process:
@@ -96,6 +149,11 @@ class Process:
                 raise TimeoutError("the server did not answer")
             time.sleep(0.05)
 
+    def begin(self) -> None:
+        """Start it, and wait for its first answer."""
+        self.start()
+        self.wait_for()
+
     def kill(self) -> None:
         """End it without a word, whatever it is doing."""
         if self._running is not None:
@@ -117,8 +175,7 @@ def process(
     environment = {"STEP_SECONDS": str(step_seconds)}
     server = Process(data, database, port=port, environment=environment)
     try:
-        server.start()
-        server.wait_for()
+        server.begin()
         yield server
     finally:
         server.kill()
