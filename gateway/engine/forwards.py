@@ -20,6 +20,7 @@ from gateway.engine.merge import (
     form_of,
     group_key,
     is_alike,
+    is_even,
     merge,
     split,
     tensors_of,
@@ -31,6 +32,8 @@ from gateway.telemetry import metrics
 
 REMEMBERED_BYTES = 32 * 2**20
 """Text-encoder results kept per entry point, so that one prompt is encoded once."""
+NUM_TRUSTED = 4096
+"""Group keys whose forms need not be looked up again."""
 NUM_FORWARDS_TO_REGROW = 64
 """Full forwards after which a limit set by running out of memory is tried at twice the size."""
 
@@ -141,15 +144,28 @@ class Forwards:
         results = self._merged(group)
         self._note(_parked(group[0]).entry, group, time.perf_counter() - began)
         if len(group) > 1:
-            last = _parked(group[-1])
-            key = group_key(last.args, last.kwargs)
-            learned = self._learned[last.entry]
-            if not learned.is_proved(key):
-                alone = self._merged(group[-1:])[0]
-                learned.prove(key, is_alike(results[-1], alone))
-            if key in learned.unmergeable:
-                raise NotAlikeError
+            self._prove(group, results[-1])
         return results
+
+    def _prove(self, group: Sequence[Sample], last_result: Any) -> None:
+        """Compare the last call's result with one of its own, once for each form of calls.
+
+        Raises:
+            NotAlikeError: they differ, or did when this form was proved.
+        """
+        calls = [(call.args, call.kwargs) for call in map(_parked, group)]
+        learned = self._learned[_parked(group[-1]).entry]
+        key, even = group_key(*calls[-1]), is_even(calls)
+        if (key, even) in learned.trusted:
+            return
+        form = (form_of(key), even)
+        if form not in learned.proved:
+            alone = self._merged(group[-1:])[0]
+            learned.proved[form] = is_alike(last_result, alone)
+        if not learned.proved[form]:
+            learned.unmergeable.add(key)
+            raise NotAlikeError
+        learned.trust(key, even)
 
     def _merged(self, group: Sequence[Sample]) -> list[Any]:
         calls = [_parked(sample) for sample in group]
@@ -191,7 +207,8 @@ class Learned:
         self.mixes_adapters = True
         self.unmergeable: set[Hashable] = set()
         self.remembered = Remembered(REMEMBERED_BYTES)
-        self._proved: dict[Hashable, bool] = {}
+        self.proved: dict[Hashable, bool] = {}
+        self.trusted: set[tuple[Hashable, bool]] = set()
         self._num_full = 0
         self._portions = Portions()
 
@@ -200,18 +217,11 @@ class Learned:
         best = self._portions.of(num_samples)
         return best if self.limit is None else min(best, self.limit)
 
-    def is_proved(self, key: Hashable) -> bool:
-        """Whether calls of a group key's form are known to be alike together and alone."""
-        verdict = self._proved.get(form_of(key))
-        if verdict is False:
-            self.unmergeable.add(key)
-        return verdict is not None
-
-    def prove(self, key: Hashable, is_alike: bool) -> None:
-        """Keep the verdict on a form of calls."""
-        self._proved[form_of(key)] = is_alike
-        if not is_alike:
-            self.unmergeable.add(key)
+    def trust(self, key: Hashable, even: bool) -> None:
+        """Calls of a group key are of a form that is proved; how even they are is part of it."""
+        if len(self.trusted) >= NUM_TRUSTED:
+            self.trusted.clear()
+        self.trusted.add((key, even))
 
     def note(self, num_samples: int, seconds: float | None) -> None:
         """A forward of so many samples fitted, and took so long where that is known."""

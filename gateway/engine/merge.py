@@ -97,6 +97,19 @@ def is_alike(result: Any, wanted: Any) -> bool:
     )
 
 
+def is_even(calls: Sequence[Arguments]) -> bool:
+    """Whether calls have the same masks and positions: all else differs by content alone."""
+    marks = {
+        tuple(fingerprint(value) for value in (*args, *kwargs.values()) if _is_mark(value))
+        for args, kwargs in calls
+    }
+    return len(marks) == 1
+
+
+def _is_mark(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 1 and not value.is_floating_point()
+
+
 def tensors_of(result: Any) -> Iterator[Tensor]:
     """Every tensor of a result, whatever it is wrapped in."""
     match result:

@@ -151,3 +151,42 @@ def test_layers_that_equal_the_rows_are_not_taken_for_them() -> None:
     bench.close()
     for sample, image in zip(samples, wanted, strict=True):
         assert difference(picture(sample), image) <= TOLERANCE
+
+
+class FirstRowsMask(torch.nn.Module):
+    """Looks at the mask of its first row alone: right for equal masks, wrong for others."""
+
+    def forward(self, latents: Any, mask: Any) -> Any:
+        return latents * 0.9 + mask[0].sum() / 10
+
+
+class Masked(DiffusionPipeline):  # type: ignore[misc]
+    """Hands its model a mask as long as the prompt."""
+
+    def __init__(self, net: Any, scheduler: Any) -> None:
+        super().__init__()
+        self.register_modules(net=net, scheduler=scheduler)
+
+    @torch.no_grad()
+    def __call__(
+        self, prompt: str, num_inference_steps: int = 2, generator: Any = None,
+        output_type: str = "pt",
+    ) -> Any:
+        latents = torch.randn(1, 3, 8, 8, generator=generator)
+        mask = (torch.arange(8) < len(prompt)).long()[None]
+        for _ in range(num_inference_steps):
+            latents = self.net(latents, mask=mask)
+        return ImagePipelineOutput(images=(latents / 4 + 0.5).clamp(0, 1))
+
+
+def test_calls_alike_under_equal_masks_are_proved_anew_under_others() -> None:
+    pipeline = Masked(FirstRowsMask(), DDIMScheduler())
+    bench = Workbench({"it": pipeline})
+    for prompts in (("abc", "xyz"), ("abc", "x"), ("abcdef", "x", "xyz")):
+        jobs = [job("it", prompt, seed, 2) for seed, prompt in enumerate(prompts)]
+        wanted = [alone(pipeline, each) for each in jobs]
+        samples = [bench.add(each)[0] for each in jobs]
+        bench.run()
+        for sample, image in zip(samples, wanted, strict=True):
+            assert difference(picture(sample), image) <= TOLERANCE
+    bench.close()
