@@ -1,6 +1,7 @@
 """The receipt of a picture: everything that made it, enough to make it again."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -66,8 +67,9 @@ def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> 
     )
 
 
+@cache
 def library_versions() -> dict[str, str]:
-    """The versions that a picture may depend on."""
+    """The versions that a picture may depend on; read from files, once."""
     found = {}
     for name in LIBRARIES:
         try:

@@ -17,6 +17,9 @@ from PIL import Image
 from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Ledger, Owner
 
 BUSY = (429, 503)
+FULL = 507
+"""Nobody knows when there will be room."""
+
 LINES = 5
 """Of each batch of the Batch API; the last of them cannot be drawn."""
 
@@ -101,7 +104,8 @@ class Asker:
         """A picture of the images API, by URL."""
         if answer := await self._post(f"{url}/v1/images/generations", owner, image_body(seed)):
             (item,) = answer.json()["data"]
-            self.ledger.pictures[item["url"]] = seed
+            if "url" in item:  # a store that is full leaves the picture itself
+                self.ledger.pictures[item["url"]] = seed
 
     async def streamed_picture(self, url: str, owner: Owner, seed: int) -> None:
         """A picture of the images API, streamed."""
@@ -203,7 +207,9 @@ class Asker:
         """Whether an answer says yes; anything but yes and "later" is a fault."""
         if answer.is_success:
             return True
-        if answer.status_code in BUSY and "retry-after" in answer.headers:
+        if answer.status_code == FULL or (
+            answer.status_code in BUSY and "retry-after" in answer.headers
+        ):
             self.ledger.num_refused += 1
         else:
             told = f"{answer.status_code} to {answer.request.url.path}: {answer.text[:200]}"

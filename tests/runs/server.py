@@ -75,7 +75,7 @@ class NotingEngine(TestEngine):
 
     def __init__(self, step_seconds: float, drawn: Path) -> None:
         super().__init__(step_seconds)
-        self.drawn = drawn
+        self.drawn = drawn.open("ab", buffering=0)
 
     async def _events(self, job: Job) -> AsyncGenerator[Event, None]:
         began = time.monotonic()
@@ -84,8 +84,7 @@ class NotingEngine(TestEngine):
                 yield event
         finally:
             drawing = Drawing(job.id, os.getpid(), began, time.monotonic())
-            with self.drawn.open("ab") as notes:
-                notes.write(msgspec.json.encode(drawing) + b"\n")
+            self.drawn.write(msgspec.json.encode(drawing) + b"\n")
 
 
 class Process:
