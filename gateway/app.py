@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 import msgspec
@@ -22,6 +23,7 @@ from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
 from gateway.outside.guard import Guard
 from gateway.outside.outbound import Outbound
+from gateway.runs.calendar import Calendar
 from gateway.runs.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
@@ -80,8 +82,8 @@ def create_app(
             yield
 
     @asynccontextmanager
-    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(store))
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep(store, app.state.runs.calendar))
         starting = asyncio.create_task(_start(engine))
         try:
             yield
@@ -175,10 +177,10 @@ async def _start(engine: Engine) -> None:
         log.critical("the engine could not start", exc_info=error)
 
 
-async def _sweep(store: PictureStore) -> None:
+async def _sweep(store: PictureStore, calendar: Calendar) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
-            await store.sweep()
+            await store.sweep(datetime.fromtimestamp(calendar.now(), UTC))
         except Exception as error:
             log.error("sweeping pictures failed", exc_info=error)

@@ -28,7 +28,8 @@
     ├── ServerFull              503  too many connections; carries retry_after_seconds
     ├── StoreUnavailable        503  stored bytes cannot be read now
     ├── NotStored               507  bytes cannot be kept now
-    └── ShuttingDown            503  carries retry_after_seconds
+    ├── ShuttingDown            503  carries retry_after_seconds
+    └── DatabaseUnavailable     503  carries retry_after_seconds
 
 A class carries its HTTP status and OpenAI's `type` and `code`; each dialect has one
 function that turns an instance into its own wire form.
@@ -306,6 +307,17 @@ class ShuttingDown(GatewayError):
     status = 503
     type = "service_unavailable_error"
     code = "server_is_overloaded"
+
+
+class DatabaseUnavailable(GatewayError):
+    """The database is gone for now; nothing is wrong with the request."""
+
+    status = 503
+    type = "service_unavailable_error"
+    code = "database_unavailable"
+
+    def __init__(self, message: str = "The gateway's database cannot be reached now.") -> None:
+        super().__init__(message, retry_after_seconds=5)
 
 
 FAILURES: dict[str, type[GatewayError]] = {

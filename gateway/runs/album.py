@@ -1,6 +1,7 @@
 """The pictures of one run while it is drawn: few of them in memory, none sooner than wanted."""
 
 from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from functools import partial
 
 import msgspec
 from PIL import Image
@@ -9,6 +10,7 @@ from gateway.images.darkroom import Darkroom, Share
 from gateway.images.decode import decode, size_of
 from gateway.images.encode import to_picture
 from gateway.job import Pixels
+from gateway.outages import PATIENCE_SECONDS, patiently
 from gateway.runs.graph.values import (
     Change,
     Draft,
@@ -140,7 +142,8 @@ class Album:
     async def _data(self, source: str) -> bytes:
         """A file from outside, loaded once."""
         if source not in self._loaded:
-            data = await self._sources.load(source, self.owner)
+            load = partial(self._sources.load, source, self.owner)
+            data = await patiently(load, "store", seconds=PATIENCE_SECONDS)
             await self.share.take(len(data))
             self._loaded[source] = data
         return self._loaded[source]

@@ -4,19 +4,25 @@ dbos keeps workflows in the same database as the runs, so that both are written 
 transaction. A run that can begin at once is started without a queue, which saves its poll;
 batches and runs beyond this process's share wait in a queue, those that a limit binds in
 `places.py` before either.
+
+Workflows here are one step each: what is done is looked up in the gateway's own tables, so
+that a workflow begun anew goes on where it was. `mending.py` begins those that go nowhere.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Protocol
-from uuid import uuid4
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import sqlalchemy as sa
+import structlog
 from dbos import DBOS, DBOSClient, SetWorkflowID
 
 from gateway.runs.batches.records import Batch
 from gateway.runs.records import WebhookEvent
+
+log = structlog.get_logger()
 
 APP_NAME = "image-gateway"
 APP_VERSION = "1"
@@ -30,11 +36,13 @@ POLL_SECONDS = 0.25
 """An idle process spends 1.5 % of a core on polling a queue this often."""
 
 ORDER_POLL_SECONDS = 0.5
+START_SECONDS = 5.0
+"""How long who asks for a run waits for it to be begun; dbos waits for its database for ever."""
+
 STOP_SECONDS = 0.2
 """How long the thread that listens for notifications, which nobody sends here, holds up a stop."""
 
 MAX_RECOVERIES = 1000
-LOOKED_UP_AT_ONCE = 100
 GOING_ON = ("ENQUEUED", "PENDING", "DELAYED")
 
 
@@ -53,69 +61,73 @@ class Work(Protocol):
         """Whether every earlier event of the same run is delivered or given up."""
         ...
 
-    async def deliver(self, event_id: str, attempt: int) -> float | None:
-        """Try to deliver an event; seconds to wait before the next try, None for no more."""
+    async def deliver(self, event_id: str) -> float | None:
+        """Deliver an event if its time has come; seconds until it may be, None for no more."""
         ...
 
 
 class _Bound:
     """dbos knows workflows by name for the whole process; this is whose they are now."""
 
-    work: Work | None = None
+    durable: "Durable | None" = None
 
     @classmethod
-    def current(cls) -> Work:
-        assert cls.work is not None, "dbos ran a workflow before launch or after shutdown"
-        return cls.work
+    async def do(cls, subject: str, act: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
+        if cls.durable is None:
+            raise asyncio.CancelledError  # begun while dbos is shut down: for the next start
+        await cls.durable.do(subject, act)
 
 
 @DBOS.workflow(name="gateway.run", max_recovery_attempts=MAX_RECOVERIES)
 async def _run(run_id: str) -> None:
-    await _Bound.current().perform(run_id)
+    await _Bound.do(run_id, lambda work: work.perform(run_id))
 
 
 @DBOS.workflow(name="gateway.batch", max_recovery_attempts=MAX_RECOVERIES)
 async def _batch(batch_id: str) -> None:
-    await _Bound.current().work_through(batch_id)
-
-
-@DBOS.step(name="gateway.attempt")
-async def _attempt(event_id: str, attempt: int) -> float | None:
-    return await _Bound.current().deliver(event_id, attempt)
+    await _Bound.do(batch_id, lambda work: work.work_through(batch_id))
 
 
 @DBOS.workflow(name="gateway.deliver", max_recovery_attempts=MAX_RECOVERIES)
 async def _deliver(event_id: str) -> None:
+    await _Bound.do(event_id, lambda work: _delivered(work, event_id))
+
+
+async def _delivered(work: Work, event_id: str) -> None:
     """Deliver one event.
 
     The queue lets one event of a run at a time begin, in their order. One that a crash
     interrupted comes back outside the queue, so the next in line looks for itself.
     """
-    while not await _Bound.current().is_next(event_id):
+    while not await work.is_next(event_id):
         await asyncio.sleep(ORDER_POLL_SECONDS)
-    attempt = 1
-    while (seconds := await _attempt(event_id, attempt)) is not None:
-        await DBOS.sleep_async(seconds)
-        attempt += 1
+    while (seconds := await work.deliver(event_id)) is not None:
+        await asyncio.sleep(seconds)
 
 
 class Durable:
     """dbos, launched for one process on one database."""
 
-    def __init__(self, engine: sa.Engine, executor: str, max_running: int) -> None:
+    def __init__(self, engine: sa.Engine, max_running: int) -> None:
         self.engine = engine
-        self.executor = executor
+        self.executor = ""
         self.max_running = max_running
+        self.doing: dict[str, asyncio.Task[None]] = {}
+        self._work: Work | None = None
         self._client: DBOSClient | None = None
+        schema = "dbos" if engine.dialect.name == "postgresql" else None
+        names = ("workflow_uuid", "status", "executor_id")
+        columns = [sa.column(name, sa.Text) for name in names]
+        self._workflows = sa.table("workflow_status", *columns, schema=schema)
 
-    async def launch(self, work: Work) -> None:
+    async def launch(self, work: Work, executor: str) -> None:
         """Start the queues and take up what a predecessor of this executor left."""
-        _Bound.work = work
+        self.executor, self._work, _Bound.durable = executor, work, self
         DBOS(
             config={
                 "name": APP_NAME,
                 "system_database_engine": self.engine,
-                "executor_id": self.executor,
+                "executor_id": executor,
                 "application_version": APP_VERSION,
                 "log_level": "ERROR",
                 "enable_otlp": False,
@@ -144,6 +156,19 @@ class Durable:
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
+
+    async def do(self, subject: str, act: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
+        """Do something once, however many workflows ask for it at a time.
+
+        What a stop puts down has not ended, and its workflow does not: it is cancelled too.
+        """
+        assert self._work is not None
+        task = self.doing.get(subject)
+        if task is None:
+            task = self.doing[subject] = asyncio.create_task(act(self._work))
+            task.add_done_callback(lambda _: self.doing.pop(subject, None))
+        await asyncio.wait({task})
+        task.result()
 
     def enqueue_run(self, connection: sa.Connection, run_id: str) -> None:
         """Queue a run in the transaction that writes it, or that gives it its place."""
@@ -182,42 +207,53 @@ class Durable:
             batch.id,
         )
 
-    async def start_run(self, run_id: str, *, again: bool = False) -> None:
-        """Begin a run at once; `again` where its workflow has ended without it."""
-        with SetWorkflowID(f"{run_id}:{uuid4()}" if again else run_id):
-            await DBOS.start_workflow_async(_run, run_id)
+    async def start_run(self, run_id: str) -> None:
+        """Begin a run at once; one that cannot be begun now is found by its mender."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                with SetWorkflowID(run_id):
+                    await DBOS.start_workflow_async(_run, run_id)
+        except Exception as error:
+            log.warning("a run could not be begun at once", run_id=run_id, fault=str(error))
 
-    async def standing(self, run_ids: list[str]) -> dict[str, bool]:
-        """Of these runs those that have workflows, and whether one is still going on."""
-        found: dict[str, bool] = {}
-        for start in range(0, len(run_ids), LOOKED_UP_AT_ONCE):
-            known = await DBOS.list_workflows_async(
-                workflow_id_prefix=run_ids[start : start + LOOKED_UP_AT_ONCE],
-                load_input=False,
-                load_output=False,
-            )
-            for workflow in known:
-                run_id = workflow.workflow_id.partition(":")[0]
-                found[run_id] = found.get(run_id, False) or workflow.status in GOING_ON
+    def is_going_on(self, workflow_id: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """The condition that a workflow goes on, for a query of the caller's own."""
+        table = self._workflows.c
+        return sa.exists().where(table.workflow_uuid == workflow_id, table.status.in_(GOING_ON))
+
+    def pending(self) -> dict[str, list[str]]:
+        """The workflows in progress by the names of their executors; blocks."""
+        table = self._workflows.c
+        query = sa.select(table.executor_id, table.workflow_uuid).where(table.status == "PENDING")
+        found: dict[str, list[str]] = {}
+        with self.engine.connect() as connection:
+            for name, workflow_id in connection.execute(query):
+                found.setdefault(name, []).append(workflow_id)
         return found
 
-    async def adopt(self, is_dead: Callable[[str], bool]) -> int:
-        """Take over what executors that died have left, and nobody restarts; how many."""
-        pending = await DBOS.list_workflows_async(
-            status="PENDING", load_input=False, load_output=False
-        )
-        others = {workflow.executor_id or "" for workflow in pending} - {self.executor}
-        dead = {name for name in others if await asyncio.to_thread(is_dead, name)}
-        left = [workflow.workflow_id for workflow in pending if workflow.executor_id in dead]
-        if left:
-            await DBOS.resume_workflows_async(left)
-        return len(left)
+    def clear(self, connection: sa.Connection, workflow_id: str) -> bool:
+        """Forget a workflow in order to begin it anew; False where it goes on."""
+        table = self._workflows
+        same = table.c.workflow_uuid == workflow_id
+        ended = sa.delete(table).where(same, table.c.status.not_in(GOING_ON))
+        connection.execute(ended)
+        return connection.execute(sa.select(table.c.status).where(same)).first() is None
+
+    async def resume(self, workflow_ids: Iterable[str]) -> None:
+        """Have somebody go on with workflows that nobody goes on with."""
+        await DBOS.resume_workflows_async(list(workflow_ids))
 
     async def forget(self, workflow_ids: Iterable[str]) -> None:
         """Delete workflows that have ended, with their steps."""
         await DBOS.delete_workflows_async(list(workflow_ids))
 
-    def shut_down(self) -> None:
-        """Stop; what is unfinished stays for the next start."""
-        DBOS.destroy()
-        _Bound.work = None
+    async def shut_down(self) -> None:
+        """Stop, putting down what is being done; it stays for the next start."""
+        _Bound.durable = None
+        doing = list(self.doing.values())
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
+        await asyncio.to_thread(DBOS.destroy)
+        # dbos had made its own threads the loop's, and has just ended them.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())

@@ -10,6 +10,7 @@ from typing import cast
 
 from gateway.images.decode import to_pixels
 from gateway.images.encode import Format, encode
+from gateway.outages import PATIENCE_SECONDS, patiently
 from gateway.runs.album import Frame
 from gateway.runs.files import FileStore
 from gateway.runs.graph.values import Output
@@ -49,7 +50,7 @@ class Keeper:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
         data = await loop.run_in_executor(self._encoders, _encoded, output, frame)
-        await self.files.put(key, data)
+        await patiently(lambda: self.files.put(key, data), "store", seconds=PATIENCE_SECONDS)
         return Item(
             key=key,
             filename=key.rpartition("/")[2],

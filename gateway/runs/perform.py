@@ -1,11 +1,8 @@
 """Drawing a run: its jobs through the engine, its pictures into the store, its changes told."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -19,7 +16,9 @@ from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
 from gateway.job import Failed, Finished, Job, StepDone
 from gateway.runs.album import Album, Shot, drafts_needed
+from gateway.runs.claims import CRASHED, Claim
 from gateway.runs.graph.values import Plan
+from gateway.runs.ground import Ground
 from gateway.runs.keeping import Keeper, failure
 from gateway.runs.live import Live
 from gateway.runs.meter import Meter, Stopped
@@ -31,7 +30,6 @@ from gateway.runs.store import Change, RunStore
 from gateway.settings import Settings
 
 log = structlog.get_logger()
-T = TypeVar("T")
 Describe = Callable[[Job, Finished], dict[str, str]]
 """The text that a picture's PNG carries."""
 
@@ -48,7 +46,11 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Performer:
-    """Draws runs. Doing one twice, after a crash, overwrites the same files once more."""
+    """Draws runs. Doing one twice, after a crash, overwrites the same files once more.
+
+    Outages are waited out, each where it is met: a picture that is drawn is kept and told of
+    as soon as there is where to. `held` are the claims on the runs that are drawn here.
+    """
 
     def __init__(
         self,
@@ -56,33 +58,27 @@ class Performer:
         store: RunStore,
         keeper: Keeper,
         sources: Sources,
-        threads: Executor,
+        ground: Ground,
         samples_of: SamplesOf,
     ) -> None:
         self.equipment = equipment
         self.store = store
         self.keeper = keeper
         self.sources = sources
-        self.threads = threads
+        self.ground = ground
+        self.in_thread = ground.in_thread
         self._samples_of = samples_of
         self.live = Live()
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.held: dict[str, Claim] = {}
 
     async def perform(self, run_id: str) -> None:
-        """Draw a run that has not ended; returns when it has."""
-        run = await self.in_thread(self.store.get, run_id)
-        if run is None or run.has_ended:
-            return
-        if not await self._change(run, Change(status="started", live_status="Preparing")):
-            return
-        self.live.begin(run_id)
-        task = asyncio.create_task(self._perform(run))
-        self.tasks[run_id] = task
+        """Draw a run that has not ended; returns when it has, or when others draw it."""
+        task = self.tasks[run_id] = asyncio.create_task(self._begin(run_id))
         try:
             await asyncio.wait({task})
         finally:
             del self.tasks[run_id]
-            self.live.end(run_id)
             task.cancel()
         if not task.cancelled():
             task.result()
@@ -92,17 +88,38 @@ class Performer:
         if task := self.tasks.get(run_id):
             task.cancel()
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run what blocks on the database outside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
+    async def _begin(self, run_id: str) -> None:
+        """Draw a run, with no other suspect beside it if it may have crashed the gateway."""
+        run = await self.ground.patiently(self.store.get, run_id)
+        if run is None or run.has_ended:
+            return
+        claims, crashes = self.ground.claims, 0
+        if run.status != "queued":
+            crashes = await self.ground.patiently(claims.crashes, run_id)
+        async with self.ground.beside_others(crashes):
+            claim = await self.ground.patiently(self.store.begin, run_id, claims)
+            if claim is None:
+                return
+            self.held[run_id] = claim
+            self.live.begin(run_id)
+            try:
+                await self._draw_claimed(run, claim)
+            finally:
+                self.live.end(run_id)
+                del self.held[run_id]
+
+    async def _draw_claimed(self, run: Run, claim: Claim) -> None:
+        if claim.is_poison:
+            log.error("run given up", run_id=run.id, crashes=claim.crashes)
+            await self._fail(run, "failed", CRASHED)
+        else:
+            await self._perform(run)
 
     async def _perform(self, run: Run) -> None:
-        limit = asyncio.timeout(_seconds_left(run))
+        limit = asyncio.timeout(self._seconds_left(run))
         try:
             async with limit:
                 made, notes = await self._outputs(run)
-        except Stopped:
-            return
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -110,6 +127,8 @@ class Performer:
             await self._fail(run, "timeout", f"The run took over its {seconds:g} seconds.")
         except ShuttingDown:
             await asyncio.Event().wait()  # the process ends, and its successor draws the run
+        except Stopped:
+            return
         except GatewayError as error:
             await self._fail(run, "failed", error.message)
         except Exception as error:
@@ -218,7 +237,8 @@ class Performer:
         return [shots[sample] for sample in range(len(job.seeds))]
 
     async def _change(self, run: Run, change: Change) -> bool:
-        return await self.in_thread(self.store.change, run.id, change)
+        """Change a run while this process draws it; False where it has ended or others do."""
+        return await self.ground.patiently(self.store.change, run.id, change, self.held[run.id])
 
     async def _fail(self, run: Run, status: Status, error: str) -> None:
         made = (failure(run.id, error),)
@@ -229,13 +249,12 @@ class Performer:
         if await self._change(run, done):
             self.live.tell(run.id, "status", done.status)
 
-
-def _seconds_left(run: Run) -> float | None:
-    """Of the run's own time, which counts from its first start, also after a crash."""
-    if run.order.timeout_seconds is None:
-        return None
-    begun = run.started_at or time.time()
-    return max(0.0, begun + run.order.timeout_seconds - time.time())
+    def _seconds_left(self, run: Run) -> float | None:
+        """Of the run's own time, which counts from its first start, also after a crash."""
+        seconds = run.order.timeout_seconds
+        if seconds is None or run.started_at is None:
+            return seconds
+        return self.ground.calendar.seconds_left(run.started_at, seconds)
 
 
 def _output_bytes(job: Job) -> int:

@@ -2,47 +2,55 @@
 
 import asyncio
 import random
-import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
+import sqlalchemy as sa
 import structlog
 
 from gateway.accounts.keys import KeyStore
+from gateway.outages import is_outage, patiently
 from gateway.outside.guard import Guard
 from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
-from gateway.runs.database import Slot, close_database, is_dead, open_database, take_slot
+from gateway.runs.database import close_database, open_database
 from gateway.runs.durable import Durable
 from gateway.runs.files import FileStore
+from gateway.runs.ground import Ground
 from gateway.runs.keeping import Keeper
 from gateway.runs.library import Library
 from gateway.runs.live import Notice
+from gateway.runs.mending import Mender
 from gateway.runs.ordering import Ordering
 from gateway.runs.perform import Equipment, Performer
 from gateway.runs.places import Places
 from gateway.runs.quota import Quota
 from gateway.runs.records import Attempt, Order, Run, RunOutput
+from gateway.runs.slots import Slot, Slots
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.uploads import Uploads
 from gateway.runs.ushering import Usher
-from gateway.runs.webhooks import Deliveries, secret_of, wait_seconds
+from gateway.runs.webhooks import Deliveries, secret_of, spread, wait_seconds
 
 log = structlog.get_logger()
 
-DATABASE_THREADS = 8
-LOOK_SECONDS = 1.0
+WATCH_SECONDS = 1.0
 """How often a watcher looks into the database, should another process draw the run."""
 
+LOOK_SECONDS = 3.0
+"""How often what is said to be done is compared with what is done."""
+
+SLOT_SECONDS = 1.0
 SWEEP_SECONDS = 60
 SWEEP_RUNS = 200
+SWEEPS_AT_ONCE = 10
+"""Of each kind in a minute, so that a mistake takes long enough to be noticed."""
 
 
 class Runs:
@@ -53,9 +61,13 @@ class Runs:
         self.settings = settings
         self.catalog = equipment.catalog
         self.engine = open_database(settings)
-        self.slot: Slot = take_slot(self.engine, settings.data)
-        self.threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="runs-database")
-        self.durable = Durable(self.engine, self.slot.name, settings.max_batch)
+        self.slots = Slots(self.engine, settings.data)
+        self.slot: Slot = self.slots.take()
+        self.ground = Ground(self.engine)
+        self.calendar = self.ground.calendar
+        self.threads = self.ground.threads
+        self.durable = Durable(self.engine, settings.max_batch)
+        self.mender = Mender(self.durable, self.ground.claims, self.slots)
         self.store = RunStore(self.engine, self.durable.enqueue_delivery)
         self.library = Library(self.engine, self.threads)
         self.files = FileStore(settings, equipment.objects)
@@ -75,14 +87,14 @@ class Runs:
         )
         samples_of = partial(_samples_of, keys)
         self.performer = Performer(
-            equipment, self.store, self.keeper, self.sources, self.threads, samples_of
+            equipment, self.store, self.keeper, self.sources, self.ground, samples_of
         )
         self.places = Places(self.engine, samples_of)
         self.usher = Usher(self.places, self.durable, self._room, self.threads)
         secret = partial(secret_of, keys=keys, data=settings.data)
         self.deliveries = Deliveries(self.store, self.files, outbound, secret)
         batches = BatchStore(self.engine, settings.max_batch_lines)
-        work = BatchWork(batches, self.files, self.quota, self.threads, ask)
+        work = BatchWork(batches, self.files, self.quota, self.ground, ask)
         self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -99,30 +111,21 @@ class Runs:
 
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""
-        await self.durable.launch(self)
-        await self._reconcile(time.time())
+        await self.durable.launch(self, self.slot.name)
+        await self.ground.in_thread(partial(self.mender.begin_anew, at_once=True))
         self._tasks = [
-            asyncio.create_task(self._sweep()),
+            asyncio.create_task(_again(SWEEP_SECONDS, self._sweep)),
+            asyncio.create_task(_again(LOOK_SECONDS, self._mend)),
+            asyncio.create_task(_again(SLOT_SECONDS, self._keep_slot)),
             asyncio.create_task(self.usher.stay()),
         ]
-
-    async def _reconcile(self, before: float) -> None:
-        """Start the older runs that no workflow goes on with: a crash came between the two."""
-        waiting = await self.performer.in_thread(self.places.waiting)
-        found = await self.performer.in_thread(self.store.unfinished, before)
-        unfinished = [run_id for run_id in found if run_id not in waiting]
-        standing = await self.durable.standing(unfinished)
-        for run_id in unfinished:
-            if not standing.get(run_id):
-                await self.durable.start_run(run_id, again=run_id in standing)
 
     async def stop(self) -> None:
         """Let go of everything; unfinished runs stay written down."""
         for task in self._tasks:
             task.cancel()
-        await self.performer.in_thread(self.durable.shut_down)
-        # dbos had made its own threads the loop's, and has just ended them.
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+        await self.durable.shut_down()
+        await self._put_down()
         self.keeper.close()
         await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
         await asyncio.to_thread(close_database, self.engine)
@@ -130,14 +133,45 @@ class Runs:
 
     async def check(self) -> None:
         """See that the database answers; what it raises otherwise is its own."""
-        await self.performer.in_thread(self.store.check)
+        await self.ground.in_thread(self.store.check)
+
+    async def _put_down(self) -> None:
+        """Give back what was being done, so that it counts as no crash of this process."""
+        try:
+            await self.ground.in_thread(self.ground.claims.release_all)
+            await self.ground.in_thread(self.calendar.keep)
+        except sa.exc.SQLAlchemyError as error:
+            log.warning("unfinished work could not be given back", fault=str(error))
+
+    async def _keep_slot(self) -> None:
+        """Hold the slot, or begin anew under another name where another process has it."""
+        if await self.ground.in_thread(self.slot.keep):
+            return
+        log.error("another process goes by this one's name now", slot=self.slot.name)
+        self.slot.release()
+        await self.durable.shut_down()
+        await self._put_down()
+        await patiently(self._settle, "database")
+
+    async def _settle(self) -> None:
+        await self.durable.shut_down()
+        self.slot = await self.ground.in_thread(self.slots.take)
+        await self.durable.launch(self, self.slot.name)
+
+    async def _mend(self) -> None:
+        """Begin what goes nowhere, stop what is done elsewhere."""
+        in_thread = self.ground.in_thread
+        for run_id in await in_thread(self.mender.lost, dict(self.performer.held)):
+            self.performer.stop(run_id)
+        await in_thread(self.mender.begin_anew)
+        await self.mender.resume(await in_thread(self.mender.abandoned))
 
     async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
         """Write runs down, all of them or none, and see to it that they are drawn."""
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
         begins = await self._begins(orders[0], owner, batch_id)
         new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
-        await self.performer.in_thread(
+        await self.ground.in_thread(
             self.store.accept, new, self.durable.enqueue_run, self.settings.max_open_runs
         )
         if begins == "now":
@@ -150,7 +184,7 @@ class Runs:
         self, order: Order, owner: str, batch_id: str | None
     ) -> Literal["now", "queue", "turn"]:
         """What the runs of a request wait for; all of them draw the same."""
-        if await self.performer.in_thread(self.places.must_wait, owner, order):
+        if await self.ground.in_thread(self.places.must_wait, owner, order):
             return "turn"
         return "now" if batch_id is None and self._room() > 0 else "queue"
 
@@ -160,38 +194,44 @@ class Runs:
 
     async def get(self, run_id: str, owner: str) -> Run | None:
         """A run as it stands this moment."""
-        run = await self.performer.in_thread(self.store.get, run_id, owner)
+        return self._fresh(await self.ground.in_thread(self.store.get, run_id, owner))
+
+    async def _found(self, run_id: str, owner: str) -> Run | None:
+        """The same, for who waits: for as long as it takes the database to come back."""
+        return self._fresh(await self.ground.patiently(self.store.get, run_id, owner))
+
+    def _fresh(self, run: Run | None) -> Run | None:
         return self.performer.live.fresh(run) if run else None
 
     async def outputs(self, *run_ids: str) -> list[RunOutput]:
         """What runs have made."""
-        return await self.performer.in_thread(self.store.outputs_of, run_ids)
+        return await self.ground.in_thread(self.store.outputs_of, run_ids)
 
     async def batch(self, batch_id: str, owner: str) -> list[Run]:
         """The runs of a batch, in order."""
-        found = await self.performer.in_thread(self.store.batch, batch_id, owner)
+        found = await self.ground.in_thread(self.store.batch, batch_id, owner)
         return [self.performer.live.fresh(run) for run in found]
 
     async def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
         """The runs of a workflow that ended well, newest first."""
-        return await self.performer.in_thread(self.store.of_workflow, workflow_id, owner)
+        return await self.ground.in_thread(self.store.of_workflow, workflow_id, owner)
 
     async def num_ahead(self, run: Run) -> int:
         """How many runs wait before this one."""
-        return await self.performer.in_thread(self.store.num_ahead, run)
+        return await self.ground.in_thread(self.store.num_ahead, run)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Every try to deliver a run's webhooks."""
-        return await self.performer.in_thread(self.store.attempts, run_id)
+        return await self.ground.in_thread(self.store.attempts, run_id)
 
     async def webhook_states(self, run_id: str) -> list[str]:
         """Where the webhook events of a run stand."""
-        return await self.performer.in_thread(self.store.webhook_states, run_id)
+        return await self.ground.in_thread(self.store.webhook_states, run_id)
 
     async def cancel(self, run_id: str) -> bool:
         """End a run as cancelled; False where it had ended."""
         change = Change(status="cancelled", live_status="Cancelled")
-        if not await self.performer.in_thread(self.store.change, run_id, change):
+        if not await self.ground.in_thread(self.store.change, run_id, change):
             return False
         self.performer.stop(run_id)
         self.usher.wake()
@@ -201,13 +241,13 @@ class Runs:
     async def watch(self, run_id: str, owner: str) -> AsyncIterator[Notice | None]:
         """What happens to a run until it has ended; None now and then while nothing does."""
         with self.performer.live.watch(run_id) as queue:
-            run = await self.get(run_id, owner)
+            run = await self._found(run_id, owner)
             while run is not None and not run.has_ended:
                 try:
-                    async with asyncio.timeout(LOOK_SECONDS):
+                    async with asyncio.timeout(WATCH_SECONDS):
                         notice = await queue.get()
                 except TimeoutError:
-                    run = await self.get(run_id, owner)
+                    run = await self._found(run_id, owner)
                     yield None
                     continue
                 yield notice
@@ -220,7 +260,7 @@ class Runs:
         """The run, once it has ended."""
         async for _ in self.watch(run_id, owner):
             pass
-        run = await self.get(run_id, owner)
+        run = await self._found(run_id, owner)
         assert run is not None
         return run
 
@@ -237,51 +277,62 @@ class Runs:
 
     async def is_next(self, event_id: str) -> bool:
         """Whether an event's turn has come, for the durable workflow."""
-        event = await self.performer.in_thread(self.store.event, event_id)
-        return event is None or await self.performer.in_thread(self.store.is_next, event)
+        event = await self.ground.patiently(self.store.event, event_id)
+        return event is None or await self.ground.patiently(self.store.is_next, event)
 
-    async def deliver(self, event_id: str, attempt: int) -> float | None:
-        """Try to deliver an event, for the durable workflow."""
-        event = await self.performer.in_thread(self.store.event, event_id)
-        if event is None:
+    async def deliver(self, event_id: str) -> float | None:
+        """Deliver an event if its time has come, for the durable workflow."""
+        found = await self.ground.patiently(self.store.undelivered, event_id)
+        if found is None:
             return None
-        run = await self.performer.in_thread(self.store.get, event.run_id)
+        event, num_tried, tried_at = found
+        if num_tried:
+            seconds = self.calendar.seconds_left(tried_at, wait_seconds(num_tried))
+            if seconds > 0:
+                return seconds
+        run = await self.ground.patiently(self.store.get, event.run_id)
         if run is None:
             return None
-        tried = await self.deliveries.attempt(event, run, attempt)
-        return None if tried.is_final else wait_seconds(attempt)
+        tried = await self.deliveries.attempt(event, run, num_tried + 1)
+        return None if tried.is_final else spread(wait_seconds(tried.attempt))
 
     async def _sweep(self) -> None:
-        """Now and every minute; whatever is wrong with one time, there is a next."""
-        while True:
-            try:
-                await self._sweep_all()
-            except Exception as error:
-                log.error("sweeping runs failed", exc_info=error)
-            await asyncio.sleep(SWEEP_SECONDS * random.uniform(0.9, 1.1))
-
-    async def _sweep_all(self) -> None:
-        """Forget what is old, take over what dead processes left."""
-        before = time.time() - self.settings.run_days * 86400
+        """Forget what is old, by the calendar: a clock that jumps must not delete anything."""
+        await self.ground.in_thread(self.calendar.keep)
+        before = self.calendar.now() - self.settings.run_days * 86400
         for sweep in (self.sweep, self.uploads.sweep, self.batches.sweep):
-            while await sweep(before):
-                pass
-        if left := await self.durable.adopt(partial(is_dead, self.engine, self.settings.data)):
-            log.warning("took over from a process that died", workflows=left)
-        await self._reconcile(time.time() - SWEEP_SECONDS)
+            for _ in range(SWEEPS_AT_ONCE):
+                if not await sweep(before):
+                    break
 
     async def sweep(self, before: float) -> int:
         """Forget some runs that ended before a time, with their pictures; how many."""
-        old = await self.performer.in_thread(self.store.ended_before, before, SWEEP_RUNS)
+        old = await self.ground.in_thread(self.store.ended_before, before, SWEEP_RUNS)
         if not old:
             return 0
         for run_id in old:
             await self.files.delete(f"runs/{run_id}/")
-        events = await self.performer.in_thread(self.store.event_ids, old)
+        events = await self.ground.in_thread(self.store.event_ids, old)
         await self.durable.forget([*old, *events])
-        await self.performer.in_thread(self.store.delete, old)
+        await self.ground.in_thread(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
         return len(old)
+
+
+async def _again(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    """Do something now and every so often; whatever is wrong with one time, there is a next."""
+    is_out = False
+    while True:
+        try:
+            await act()
+            is_out = False
+        except Exception as error:
+            if not is_outage(error):
+                log.error("could not be done", act=act.__name__, exc_info=error)
+            elif not is_out:
+                is_out = True
+                log.warning("put off by an outage", act=act.__name__, fault=str(error))
+        await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
 
 
 def _samples_of(keys: KeyStore, owner: str) -> int | None:

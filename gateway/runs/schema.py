@@ -51,6 +51,21 @@ places = sa.Table(
     sqlite_autoincrement=True,
 )
 
+claims = sa.Table(
+    "gateway_claims",
+    metadata,
+    sa.Column("subject", sa.String(96), primary_key=True),
+    sa.Column("holder", sa.String(64)),
+    sa.Column("crashes", sa.Integer, nullable=False),
+)
+
+calendar = sa.Table(
+    "gateway_calendar",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+
 outputs = sa.Table(
     "gateway_outputs",
     metadata,
@@ -70,6 +85,7 @@ webhook_events = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
+    sa.Index("gateway_webhook_events_by_state", "state"),
 )
 
 webhook_attempts = sa.Table(

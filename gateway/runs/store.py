@@ -3,12 +3,13 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import sqlalchemy as sa
 
+from gateway.runs.claims import Claim, Claims, drop, holds
 from gateway.runs.places import check_room, place_row
 from gateway.runs.records import (
     ENDED,
@@ -21,6 +22,10 @@ from gateway.runs.records import (
 )
 from gateway.runs.schema import outputs, places, runs, webhook_attempts, webhook_events
 
+UNDELIVERED = ("pending", "retrying")
+"""The states of events that are not delivered or given up."""
+
+T = TypeVar("T")
 Announce = Callable[[sa.Connection, WebhookEvent], None]
 """Hand an event to its delivery, inside the transaction that made it."""
 
@@ -109,12 +114,6 @@ class RunStore:
         )
         return [run for run in reversed(found) if run.order.workflow_id == workflow_id]
 
-    def unfinished(self, before: float) -> list[str]:
-        """The runs created before a time that have not ended."""
-        query = sa.select(runs.c.id).where(runs.c.status.not_in(ENDED), runs.c.created_at < before)
-        with self.engine.connect() as connection:
-            return list(connection.execute(query.order_by(runs.c.number)).scalars())
-
     def num_ahead(self, run: Run) -> int:
         """How many runs wait before this one."""
         query = sa.select(sa.func.count()).where(
@@ -130,27 +129,52 @@ class RunStore:
             bodies = connection.execute(query.order_by(outputs.c.created_at, outputs.c.position))
             return [msgspec.json.decode(body, type=RunOutput) for (body,) in bodies]
 
-    def change(self, run_id: str, change: Change) -> bool:
-        """Change a run that has not ended; False where it has."""
+    def begin(self, run_id: str, claims: Claims) -> Claim | None:
+        """Claim a run and write it as started, unless its claim says it must not be drawn.
+
+        Returns None where it has ended.
+        """
+        started = Change(status="started", live_status="Preparing")
         with self.engine.begin() as connection:
-            query = sa.update(runs).where(runs.c.id == run_id, runs.c.status.not_in(ENDED))
-            query = query.values(_values(change))
-            row = connection.execute(query.returning(runs.c.webhook, runs.c.webhook_steps)).first()
-            if row is None:
-                return False
-            if change.status in ENDED:
-                connection.execute(sa.delete(places).where(places.c.run_id == run_id))
-            for position, output in enumerate(change.outputs):
-                connection.execute(sa.insert(outputs).values(_output_row(output, position)))
-            if row.webhook:
-                self._tell_change(connection, run_id, row, change)
-            return True
+            claim = claims.take_in(connection, run_id)
+            if claim.is_poison or self._changed(connection, run_id, started, sa.true()):
+                return claim
+            drop(connection, [run_id])
+            return None
+
+    def change(self, run_id: str, change: Change, claim: Claim | None = None) -> bool:
+        """Change a run that has not ended; False where it has, or where a claim is lost."""
+        with self.engine.begin() as connection:
+            condition = holds(claim) if claim else sa.true()
+            return self._changed(connection, run_id, change, condition)
+
+    def _changed(
+        self,
+        connection: sa.Connection,
+        run_id: str,
+        change: Change,
+        condition: sa.ColumnElement[bool],
+    ) -> bool:
+        query = sa.update(runs).where(runs.c.id == run_id, runs.c.status.not_in(ENDED), condition)
+        query = query.values(_values(change))
+        row = connection.execute(query.returning(runs.c.webhook, runs.c.webhook_steps)).first()
+        if row is None:
+            return False
+        if change.status in ENDED:
+            connection.execute(sa.delete(places).where(places.c.run_id == run_id))
+            drop(connection, [run_id])
+        for position, output in enumerate(change.outputs):
+            connection.execute(sa.insert(outputs).values(_output_row(output, position)))
+        if row.webhook:
+            self._tell_change(connection, run_id, row, change)
+        return True
 
     def delete(self, run_ids: Sequence[str]) -> None:
         """Forget runs and everything about them."""
         with self.engine.begin() as connection:
             for table in (outputs, webhook_events, webhook_attempts):
                 connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
+            drop(connection, run_ids)
             connection.execute(sa.delete(runs).where(runs.c.id.in_(run_ids)))
 
     def ended_before(self, when: float, limit: int) -> list[str]:
@@ -164,7 +188,20 @@ class RunStore:
         query = sa.select(webhook_events.c.body).where(webhook_events.c.id == event_id)
         with self.engine.connect() as connection:
             body = connection.execute(query).scalar()
-        return msgspec.json.decode(body, type=WebhookEvent) if body else None
+        return decoded(body, WebhookEvent) if body else None
+
+    def undelivered(self, event_id: str) -> tuple[WebhookEvent, int, float] | None:
+        """An event still to be delivered, how often that was tried, and when last."""
+        table, tries = webhook_events, webhook_attempts
+        query = (
+            sa.select(table.c.body, sa.func.count(tries.c.attempt), sa.func.max(tries.c.at))
+            .outerjoin(tries, tries.c.event_id == table.c.id)
+            .where(table.c.id == event_id, table.c.state.in_(UNDELIVERED))
+            .group_by(table.c.body)
+        )
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return (decoded(row[0], WebhookEvent), row[1], row[2] or 0.0) if row else None
 
     def is_next(self, event: WebhookEvent) -> bool:
         """Whether every earlier event of the run is delivered or given up."""
@@ -172,7 +209,7 @@ class RunStore:
         query = sa.select(sa.func.count()).where(
             table.c.run_id == event.run_id,
             table.c.sequence < event.sequence,
-            table.c.state.in_(("pending", "retrying")),
+            table.c.state.in_(UNDELIVERED),
         )
         with self.engine.connect() as connection:
             return connection.execute(query).scalar_one() == 0
@@ -325,6 +362,11 @@ def _output_row(output: RunOutput, position: int) -> dict[str, Any]:
         "created_at": output.created_at,
         "body": _text(output),
     }
+
+
+def decoded(body: str, kind: type[T]) -> T:
+    """What a column of JSON holds."""
+    return msgspec.json.decode(body, type=kind)
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 import structlog
 
+from gateway.outages import is_outage
 from gateway.runs.durable import Durable
 from gateway.runs.places import Places
 
@@ -40,7 +41,8 @@ class Usher:
             try:
                 await self.give_places()
             except Exception as error:
-                log.error("runs could not be let in", exc_info=error)
+                told = {"fault": str(error)} if is_outage(error) else {"exc_info": error}
+                log.error("runs could not be let in", **told)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._woken.wait()

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from standardwebhooks import Webhook
 from gateway.accounts.keys import KeyStore
 from gateway.errors import GatewayError
 from gateway.images.store import SECRET_FILE, read_secret
+from gateway.outages import patiently
 from gateway.outside.outbound import Outbound
 from gateway.runs.files import FileStore
 from gateway.runs.records import Attempt, Run, WebhookEvent
@@ -44,8 +46,13 @@ def gateway_secret(data: Path) -> str:
 
 
 def wait_seconds(attempt: int) -> float:
-    """How long to wait after a failed try, the first being 1."""
-    return WAITS_SECONDS[attempt - 1] * random.uniform(1, 1.1)
+    """How long to wait at least after a failed try, the first being 1."""
+    return WAITS_SECONDS[attempt - 1]
+
+
+def spread(seconds: float) -> float:
+    """A wait that is not everybody's."""
+    return seconds * random.uniform(1, 1.1)
 
 
 class Deliveries:
@@ -67,7 +74,8 @@ class Deliveries:
         seconds = time.monotonic() - started
         is_final = fault is None or status == GONE or number > len(WAITS_SECONDS)
         attempt = Attempt(event.id, number, time.time(), seconds, status, fault, is_final)
-        await asyncio.to_thread(self.store.record_attempt, event, attempt, _state(attempt))
+        record = partial(self.store.record_attempt, event, attempt, _state(attempt))
+        await patiently(lambda: asyncio.to_thread(record), "database")
         return attempt
 
     async def _post(self, event: WebhookEvent, run: Run, url: str) -> tuple[int | None, str | None]:

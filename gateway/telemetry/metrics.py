@@ -29,3 +29,9 @@ LOAD_SECONDS = Histogram(
 EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
 ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
 DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])
+OUTAGES = Counter(
+    "gateway_outages_total", "Acts on the database or the store to be tried again", ["act"]
+)
+MENDED = Counter(
+    "gateway_mended_total", "Accepted work found to be going on nowhere, and begun again", ["kind"]
+)

@@ -36,7 +36,7 @@ def test_a_file_of_nothing_but_line_ends_takes_no_memory() -> None:
 
 
 def test_a_file_that_would_be_large_in_memory_is_not_decoded() -> None:
-    data = line("a").replace(b'"a"}', b'[' + b"[]," * 6_000_000 + b"[]]}")
+    data = line("a").replace(b'"a"}', b"[" + b"[]," * 6_000_000 + b"[]]}")
     lines, faults = read_lines(data, URL)
     assert (lines, [fault.code for fault in faults]) == ([], ["file_too_large"])
 

@@ -8,9 +8,10 @@ from PIL import Image
 
 from gateway.accounts.keys import KeyStore
 from gateway.images.decode import decode
-from gateway.runs.database import is_dead, take_slot
+from gateway.runs.mending import LOOKS_AT_OTHERS
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
+from gateway.runs.slots import Slots
 from tests.runs.drawing import TestEngine
 from tests.runs.graph import examples
 from tests.runs.graph.examples import node
@@ -281,12 +282,11 @@ def test_a_run_that_another_process_never_started_is_started_by_the_living(
 
                 patched.setattr(runs.durable, "start_run", lost)
                 (new,) = await runs.accept([order()], OWNER)
-            await runs._sweep_all()
+            await runs._mend()
             run = await runs.get(new.id, OWNER)
             assert run is not None
             assert run.status == "queued"
-            monkeypatch.setattr("gateway.runs.runs.SWEEP_SECONDS", 0)
-            await runs._sweep_all()
+            await runs._mend()
             assert (await runs.wait(new.id, OWNER)).status == "success"
 
     asyncio.run(test())
@@ -374,18 +374,26 @@ def test_what_a_dead_process_left_is_taken_over_by_a_living_one(
 ) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
-            runs.durable.executor = "gateway-7"
-            held = take_slot(runs.engine, tmp_path)
+            slots = Slots(runs.engine, tmp_path)
+            held = slots.take()
             assert held.name == "gateway-1"
-            assert not is_dead(runs.engine, tmp_path, held.name)
+            assert not slots.is_dead(held.name)
             held.release()
-            assert is_dead(runs.engine, tmp_path, held.name)
-            assert not is_dead(runs.engine, tmp_path, "gateway-0")
+            await until(lambda: asyncio.sleep(0, slots.is_dead("gateway-1")))
+            assert not slots.is_dead("gateway-0")
 
             (new,) = await runs.accept([order("slow")], OWNER)
             await asyncio.sleep(0.1)
-            assert await runs.durable.adopt(lambda _name: False) == 0
-            assert await runs.durable.adopt(lambda name: name == "gateway-0") == 1
+            await runs.durable.shut_down()
+            runs.slot.release()
+            (taken, runs.slot) = (slots.take(), slots.take())
+            await runs.durable.launch(runs, runs.slot.name)
+            for _ in range(LOOKS_AT_OTHERS):
+                await runs._mend()
+            assert not runs.durable.doing
+            taken.release()
+            for _ in range(LOOKS_AT_OTHERS):
+                await runs._mend()
             assert (await runs.wait(new.id, OWNER)).status == "success"
             assert len(await pictures(runs, new.id)) == 1
 

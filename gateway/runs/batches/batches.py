@@ -146,11 +146,15 @@ class Batches:
         return batch
 
     async def sweep(self, before: float) -> int:
-        """Forget some files and batches that are older than a time, or expired; how many."""
+        """Forget some files and batches that are older than a time, or expired; how many.
+
+        Whether a file has expired the calendar says, as its bytes do not come back.
+        """
         old = await self.work.in_thread(self.store.ended_before, before, SWEPT_AT_ONCE)
         for batch in old:
             await self.work.in_thread(self.store.forget, batch.id)
-        files = await self.work.in_thread(self.store.files_to_forget, before, SWEPT_AT_ONCE)
+        now = self.work.ground.calendar.now()
+        files = await self.work.in_thread(self.store.files_to_forget, before, now, SWEPT_AT_ONCE)
         for file in files:
             await self.delete_file(file)
         if old or files:

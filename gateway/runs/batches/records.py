@@ -102,6 +102,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         """Where the store keeps the answer to a line until the batch ends."""
         return f"{self.folder}{'failed' if failed else 'completed'}/{number:06d}"
 
+    def line_subject(self, number: int | Literal[""]) -> str:
+        """What a line is claimed by; without a number, how those of all lines begin."""
+        return f"{self.id}/{number}"
+
 
 class Answer(msgspec.Struct, frozen=True):
     """What a request of a batch was answered: `body` is JSON."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from gateway.errors import RateLimited
 from gateway.runs.batches.records import ENDED, Batch, Fault, KeptFile
+from gateway.runs.claims import drop
 from gateway.runs.places import FULL_SECONDS
 from gateway.runs.schema import batch_answers, batch_files, batches
 
@@ -95,13 +96,14 @@ class BatchStore:
         with self.engine.connect() as connection:
             return {row.line: row.failed for row in connection.execute(query)}
 
-    def note_answer(self, batch_id: str, line: int, *, failed: bool) -> None:
+    def note_answer(self, batch: Batch, line: int, *, failed: bool) -> None:
         """Write down that a line is answered; a second time changes nothing."""
-        same = sa.and_(batch_answers.c.batch_id == batch_id, batch_answers.c.line == line)
+        same = sa.and_(batch_answers.c.batch_id == batch.id, batch_answers.c.line == line)
         with self.engine.begin() as connection:
             connection.execute(sa.delete(batch_answers).where(same))
-            values = {"batch_id": batch_id, "line": line, "failed": failed}
+            values = {"batch_id": batch.id, "line": line, "failed": failed}
             connection.execute(sa.insert(batch_answers).values(values))
+            drop(connection, [batch.line_subject(line)])
 
     def ended_before(self, when: float, limit: int) -> list[Batch]:
         """Batches that ended before a time."""
@@ -162,10 +164,10 @@ class BatchStore:
         with self.engine.begin() as connection:
             connection.execute(sa.delete(batch_files).where(batch_files.c.id == file_id))
 
-    def files_to_forget(self, before: float, limit: int) -> list[KeptFile]:
-        """Files that have expired, or were written before a time."""
+    def files_to_forget(self, before: float, now: float, limit: int) -> list[KeptFile]:
+        """Files that had expired by now, or were written before a time."""
         query = sa.select(batch_files.c.body).where(
-            sa.or_(batch_files.c.created_at < before, sa.not_(_is_kept()))
+            sa.or_(batch_files.c.created_at < before, batch_files.c.expires_at <= now)
         )
         with self.engine.connect() as connection:
             bodies = connection.execute(query.limit(limit)).scalars()

@@ -1,35 +1,38 @@
 """Working through a batch: its lines answered, its files written, its end told.
 
 Doing it again after a crash goes on where it was left: an answer is kept in the store before
-it is written down, and lines that are written down are not asked again.
+it is written down, and lines that are written down are not asked again. Outages are waited
+out where they are met. A line that was being answered at several crashes is not asked again.
 """
 
 import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
 
+from gateway.outages import patiently
 from gateway.runs.batches.lines import read_lines
 from gateway.runs.batches.records import FILE_PREFIX, Answer, Batch, Fault, KeptFile, Line
 from gateway.runs.batches.store import BatchStore
+from gateway.runs.claims import CRASHED, MAX_CRASHES, Claim
 from gateway.runs.files import FileStore
+from gateway.runs.ground import Ground
 from gateway.runs.quota import Quota
 
 log = structlog.get_logger()
-T = TypeVar("T")
 Ask = Callable[[Batch, Line], Awaitable[Answer]]
 """Answers a line as if its owner had sent it by itself, after everyone who waits."""
 
 LINES_AT_ONCE = 16
 """Of all batches of a process: enough to fill forwards, too few to fill the engine's door."""
 
-TRY_AGAIN = (429, 503)
+TRY_AGAIN = (429, 503, 507)
 MAX_WAIT_SECONDS = 10.0
 LOOK_SECONDS = 2.0
 """How often a batch is looked up, should another process have been told to cancel it."""
@@ -38,34 +41,45 @@ EXPIRED = "This request could not be executed before the completion window expir
 CANCELLED = "This request was not executed because its batch was cancelled."
 
 
+class Superseded(Exception):
+    """Another process works through the batch."""
+
+
 class BatchWork:
     """Works through batches, several at a time."""
 
     def __init__(
-        self, store: BatchStore, files: FileStore, quota: Quota, threads: Executor, ask: Ask
+        self, store: BatchStore, files: FileStore, quota: Quota, ground: Ground, ask: Ask
     ) -> None:
         self.store = store
         self.files = files
         self.quota = quota
-        self._threads = threads
+        self.ground = ground
+        self.in_thread = ground.in_thread
         self._ask = ask
+        self._to_claim: set[str] = set()
+        self._claiming = asyncio.Lock()
         self._places = asyncio.Semaphore(LINES_AT_ONCE)
         self._cancelled: dict[str, asyncio.Event] = {}
 
     async def work_through(self, batch_id: str) -> None:
         """Bring a batch to its end; returns when it is there."""
-        batch = await self.in_thread(self.store.get, batch_id)
+        batch = await self.ground.patiently(self.store.get, batch_id)
         if batch is None or batch.has_ended:
             return
+        claim = await self.ground.patiently(self.ground.claims.take, batch_id)
         try:
-            await self._work_through(batch)
+            await self._work_through(batch, claim)
+        except Superseded:
+            return
         except Exception as error:
             log.error("batch failed", batch_id=batch_id, exc_info=error)
             fault = Fault("internal_error", "The gateway had an error with this batch.")
             await self._change(batch, status="failed", failed_at=time.time(), faults=(fault,))
-        await self.files.delete(batch.folder)
+        await patiently(lambda: self.files.delete(batch.folder), "store")
+        await self.ground.patiently(self.ground.claims.forget, batch.id)
 
-    async def _work_through(self, batch: Batch) -> None:
+    async def _work_through(self, batch: Batch, claim: Claim) -> None:
         lines, faults = await self._lines(batch)
         if batch.status == "validating" and not faults:
             faults = await self.in_thread(self.store.crowding, batch, len(lines))
@@ -80,7 +94,7 @@ class BatchWork:
                 in_progress_at=time.time(),
                 num_lines=len(lines),
             )
-        reason = await self._answer_all(batch, lines)
+        reason = await self._answer_all(batch, lines, claim)
         await self._finish(batch, lines, reason)
 
     def cancel(self, batch_id: str) -> None:
@@ -88,34 +102,44 @@ class BatchWork:
         if event := self._cancelled.get(batch_id):
             event.set()
 
-    async def in_thread(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run what blocks on the database outside the event loop."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: work(*arguments, **named))
-
     async def _change(self, batch: Batch, **values: Any) -> Batch | None:
-        return await self.in_thread(self.store.change, batch.id, **values)
+        return await self.ground.patiently(self.store.change, batch.id, **values)
 
     async def _lines(self, batch: Batch) -> tuple[list[Line], list[Fault]]:
-        data = await self.files.get(batch.input_key)
+        data = await patiently(lambda: self._input(batch), "store")
         if data is None:
-            file = await self.in_thread(self.store.file, batch.input_file_id, batch.owner)
-            data = await self.files.get(file.key) if file else None
-            if data is None:
-                return [], [Fault("input_file_gone", "The input file has been deleted.")]
-            await self.files.put(batch.input_key, data)
+            return [], [Fault("input_file_gone", "The input file has been deleted.")]
         return await self.in_thread(read_lines, data, batch.endpoint)
 
-    async def _answer_all(self, batch: Batch, lines: list[Line]) -> str:
-        """Answer what is not answered yet; why it ended: completed, cancelled or expired."""
-        answered = await self.in_thread(self.store.answered, batch.id)
+    async def _input(self, batch: Batch) -> bytes | None:
+        """The input file, copied to where deleting it leaves it."""
+        data = await self.files.get(batch.input_key)
+        if data is not None:
+            return data
+        file = await self.in_thread(self.store.file, batch.input_file_id, batch.owner)
+        data = await self.files.get(file.key) if file else None
+        if data is not None:
+            await self.files.put(batch.input_key, data)
+        return data
+
+    async def _answer_all(self, batch: Batch, lines: list[Line], claim: Claim) -> str:
+        """Answer what is not answered yet; why it ended: completed, cancelled or expired.
+
+        Raises:
+            Superseded: another process works through the batch now.
+        """
+        answered = await self.ground.patiently(self.store.answered, batch.id)
+        crashes = await self.ground.patiently(
+            self.ground.claims.crashes_under, batch.line_subject("")
+        )
         left = ((number, line) for number, line in enumerate(lines) if number not in answered)
         event = self._cancelled[batch.id] = asyncio.Event()
-        cancelling = asyncio.create_task(self._until_cancelled(batch, event))
-        working = asyncio.gather(*(self._work(batch, left) for _ in range(LINES_AT_ONCE)))
+        cancelling = asyncio.create_task(self._until_cancelled(batch, claim, event))
+        working = asyncio.gather(*(self._work(batch, left, crashes) for _ in range(LINES_AT_ONCE)))
         try:
             ends: set[asyncio.Future[Any]] = {cancelling, working}
-            seconds = max(0.0, batch.expires_at - time.time())
+            window = batch.expires_at - batch.created_at
+            seconds = self.ground.calendar.seconds_left(batch.created_at, window)
             await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if cancelling.done():
                 cancelling.result()
@@ -131,31 +155,54 @@ class BatchWork:
             with suppress(asyncio.CancelledError):
                 await working
 
-    async def _work(self, batch: Batch, left: Iterator[tuple[int, Line]]) -> None:
+    async def _work(
+        self, batch: Batch, left: Iterator[tuple[int, Line]], crashes: dict[str, int]
+    ) -> None:
         for number, line in left:
-            answer = await self._answer(batch, line)
-            failed = answer.status >= 400
-            text = _answered(batch, number, line, answer)
-            await self.files.put(batch.answer_key(number, failed=failed), text)
-            await self.in_thread(self.store.note_answer, batch.id, number, failed=failed)
+            num_crashes = crashes.get(batch.line_subject(number), 0)
+            if num_crashes >= MAX_CRASHES:
+                failed, text = True, _unanswered(batch, number, line, "crashed", CRASHED)
+            else:
+                async with self.ground.beside_others(num_crashes):
+                    answer = await self._answer(batch, number, line)
+                failed, text = answer.status >= 400, _answered(batch, number, line, answer)
+            await self._note(batch, number, text, failed=failed)
 
-    async def _answer(self, batch: Batch, line: Line) -> Answer:
+    async def _note(self, batch: Batch, number: int, text: bytes, *, failed: bool) -> None:
+        key = batch.answer_key(number, failed=failed)
+        await patiently(lambda: self.files.put(key, text), "store")
+        await self.ground.patiently(self.store.note_answer, batch, number, failed=failed)
+
+    async def _answer(self, batch: Batch, number: int, line: Line) -> Answer:
         """The answer to a line, asked again for as long as there is no room for it.
 
         It waits without a place: a key at its limit must not hold up the others' batches.
         """
         while True:
             async with self._places:
+                await self._claim(batch.line_subject(number))
                 answer = await self._ask(batch, line)
             if answer.status not in TRY_AGAIN:
                 return answer
             await asyncio.sleep(min(MAX_WAIT_SECONDS, answer.retry_after_seconds or 1.0))
 
-    async def _until_cancelled(self, batch: Batch, event: asyncio.Event) -> None:
+    async def _claim(self, subject: str) -> None:
+        """Claim a line; those that come at once are written down at once."""
+        self._to_claim.add(subject)
+        await asyncio.sleep(0)
+        async with self._claiming:
+            if subject in self._to_claim:
+                together = set(self._to_claim)
+                await self.ground.patiently(self.ground.claims.take_all, together)
+                self._to_claim -= together
+
+    async def _until_cancelled(self, batch: Batch, claim: Claim, event: asyncio.Event) -> None:
         while not event.is_set():
-            found = await self.in_thread(self.store.get, batch.id)
+            found = await self.ground.patiently(self.store.get, batch.id)
             if found is None or found.status == "cancelling":
                 return
+            if await self.ground.patiently(self.ground.claims.lost, [claim]):
+                raise Superseded
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), LOOK_SECONDS)
 
@@ -163,7 +210,7 @@ class BatchWork:
         """Write the output and error files, then the end."""
         if reason == "completed":
             await self._change(batch, status="finalizing", finalizing_at=time.time())
-        answered = await self.in_thread(self.store.answered, batch.id)
+        answered = await self.ground.patiently(self.store.answered, batch.id)
         completed = [number for number, failed in answered.items() if not failed]
         failed = [number for number, failed in answered.items() if failed]
         unasked = [number for number in range(len(lines)) if number not in answered]
@@ -197,14 +244,6 @@ class BatchWork:
             return None
         # A name that writing it again after a crash repeats.
         mark = uuid.uuid5(uuid.NAMESPACE_OID, f"{batch.id}/{kind}").hex
-        size_bytes = 0
-
-        async def joined() -> AsyncIterator[bytes]:
-            nonlocal size_bytes
-            async for part in self._parts(batch, numbers, more, failed=failed):
-                size_bytes += len(part)
-                yield part
-
         file = KeptFile(
             id=FILE_PREFIX + mark[:24],
             owner=batch.owner,
@@ -213,11 +252,25 @@ class BatchWork:
             size_bytes=0,
             created_at=time.time(),
         )
-        await self.files.put(file.key, joined())
+
+        async def join() -> int:
+            """Write the file; its size in bytes."""
+            sizes = []
+
+            async def joined() -> AsyncIterator[bytes]:
+                async for part in self._parts(batch, numbers, more, failed=failed):
+                    sizes.append(len(part))
+                    yield part
+
+            await self.files.put(file.key, joined())
+            return sum(sizes)
+
+        size_bytes = await patiently(join, "store")
         # What was drawn is never refused, but it counts.
-        await self.quota.settle(batch.owner, file.key, size_bytes)
+        settle = partial(self.quota.settle, batch.owner, file.key, size_bytes)
+        await patiently(settle, "database")
         kept = msgspec.structs.replace(file, size_bytes=size_bytes)
-        await self.in_thread(self.store.add_file, kept)
+        await self.ground.patiently(self.store.add_file, kept)
         return file.id
 
     async def _parts(

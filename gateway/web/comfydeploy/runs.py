@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from gateway.errors import Conflict, DeadlineExceeded, GenerationFailed, InvalidRequest, NotFound
+from gateway.outages import patiently
 from gateway.runs.records import Run
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
@@ -174,7 +175,7 @@ async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, An
     ended = await asyncio.gather(*(runs.wait(run.id, asker.owner) for run in new))
     for run in ended:
         check_success(run)
-    made = await runs.outputs(*(run.id for run in ended))
+    made = await patiently(lambda: runs.outputs(*(run.id for run in ended)), "database")
     return [
         output_object(output, asker.base_url, runs.files)
         for run in ended
@@ -193,8 +194,9 @@ async def _first_picture(runs: Runs, body: RunBody, asker: Asker) -> Response[by
     """The bytes of the first picture."""
     (new,) = await accepted(runs, body, asker, "sync_first_result answers one run")
     check_success(await runs.wait(new.id, asker.owner))
-    items = [item for output in await runs.outputs(new.id) for item in output.items]
-    data = await runs.files.get(items[0].key) if items else None
+    made = await patiently(lambda: runs.outputs(new.id), "database")
+    items = [item for output in made for item in output.items]
+    data = await patiently(lambda: runs.files.get(items[0].key), "store") if items else None
     if data is None:
         raise InvalidRequest("No output found is matching, the run made no picture.")
     kind = _TYPES[items[0].filename.rpartition(".")[2]]

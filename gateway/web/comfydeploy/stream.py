@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar.response import Stream
 
+from gateway.outages import patiently
 from gateway.runs.live import Notice
 from gateway.runs.records import Run, RunOutput
 from gateway.runs.runs import Runs
@@ -86,14 +87,14 @@ def _live(runs: Runs, run: Run) -> list[bytes]:
 async def _missed(runs: Runs, run: Run) -> list[bytes]:
     """The end of a run that another process drew, or that had ended before."""
     frames = []
-    for output in await runs.outputs(run.id):
+    for output in await patiently(lambda: runs.outputs(run.id), "database"):
         frames += _executed(runs, run, output)
     return [*frames, *await _end(runs, run)]
 
 
 async def _end(runs: Runs, run: Run) -> list[bytes]:
     """How a run ended; one that failed says why, as ComfyUI does."""
-    ended = await runs.get(run.id, run.owner)
+    ended = await patiently(lambda: runs.get(run.id, run.owner), "database")
     if ended is None:
         return []
     frames = []

@@ -16,12 +16,14 @@ from litestar.exceptions import (
 
 from gateway.errors import (
     Cancelled,
+    DatabaseUnavailable,
     GatewayError,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
     TooLarge,
 )
+from gateway.outages import is_outage
 from gateway.web.comfydeploy import faults as comfydeploy_faults
 
 MAX_RETRY_AFTER_SECONDS = 60
@@ -70,6 +72,9 @@ def answer_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 def answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Answer a fault of ours without telling its cause; the log has it."""
+    if is_outage(error):
+        log.warning("request met an outage", path=request.url.path, fault=str(error))
+        return _answer(request, DatabaseUnavailable())
     log.error("request failed", path=request.url.path, exc_info=error)
     fault = GatewayError("The server had an error while processing your request.")
     return _answer(request, fault)
