@@ -23,7 +23,8 @@
     ├── TooSlow                 408  the request itself did not come in time
     ├── Cancelled               499  the client went away or asked to stop
     ├── GenerationFailed        500
-    │   └── OutOfMemory
+    │   ├── OutOfMemory
+    │   └── NotFinite
     ├── NotOffered              501  a route that makes no sense here
     ├── ServerFull              503  too many connections; carries retry_after_seconds
     ├── StoreUnavailable        503  stored bytes cannot be read now
@@ -270,6 +271,12 @@ class OutOfMemory(GenerationFailed):
     code = "out_of_memory"
 
 
+class NotFinite(GenerationFailed):
+    """The model computed numbers that are no picture; drawing it again computes the same."""
+
+    code = "not_finite"
+
+
 class NotOffered(GatewayError):
     """A route of the dialect that has no meaning on a self-hosted gateway."""
 
@@ -328,6 +335,7 @@ FAILURES: dict[str, type[GatewayError]] = {
         Cancelled,
         GenerationFailed,
         OutOfMemory,
+        NotFinite,
         ShuttingDown,
     )
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.errors import FAILURES, GatewayError, GenerationFailed
+from gateway.remarks import Remark
 
 Matting = Literal["border"]
 """`border`: what joins a picture's edge in the edge's own colour is background."""
@@ -49,6 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `deadline` is seconds since the epoch; `owner` is the key the job is accounted to; `claim`
     is the same when a refused client asks again, where its jobs' ids are not.
     `arguments` are extra keyword arguments of the pipeline's call.
+    `remarks` say what is not done as it was asked, as far as that is known before it is drawn.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     owner: str = ""
     claim: str = ""
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
 
 class StepDone(msgspec.Struct, frozen=True, tag="step_done"):
@@ -93,11 +96,15 @@ class Preview(msgspec.Struct, frozen=True, tag="preview"):
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):
-    """A sample's picture, with the scheduler class that made it."""
+    """A sample's picture, with the scheduler class that made it.
+
+    `remarks` are what only the pipeline could tell of what was not done as asked.
+    """
 
     sample: int
     pixels: Pixels
     scheduler: str
+    remarks: tuple[Remark, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

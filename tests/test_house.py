@@ -28,7 +28,7 @@ REACHES = {
     "runs": {"images", "engine.protocol"},
     "images": set[str](),
     "engine": set[str](),
-    "job": {"errors"},
+    "job": {"errors", "remarks"},
     "errors": set[str](),
 }
 PARTS = set(REACHES) - {"job", "errors"}

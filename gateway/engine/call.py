@@ -17,6 +17,7 @@ from gateway.engine.pixels import to_image
 from gateway.engine.schedulers import made, scheduler_class
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
+from gateway.remarks import Remark, no_effect
 
 Parameters = Mapping[str, inspect.Parameter]
 RESAMPLING = Image.Resampling.LANCZOS
@@ -55,7 +56,7 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     """The keyword arguments of the call: those of the job that the pipeline knows.
 
     Raises:
-        UnsupportedValue: the job asks for something that the pipeline has no argument for.
+        UnsupportedValue: the job brings pictures that the pipeline has no argument for.
     """
     known = known_arguments(pipeline)
     wanted: dict[str, Any] = {
@@ -74,7 +75,20 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     given = {name: value for name, value in wanted.items() if name in known}
     if job.images:
         given |= _inputs(pipeline, known, job)
-    return given | _extra(pipeline, known, job)
+    return given | _extra(known, job)
+
+
+def unused(pipeline: Any, job: Job) -> list[Remark]:
+    """What a job says that its pipeline's call has no argument for."""
+    known, name = known_arguments(pipeline), type(pipeline).__name__
+    said = dict(job.arguments)
+    if job.images:
+        said["strength"] = job.strength
+    return [
+        no_effect(argument, f"the pipeline of this endpoint, {name}, takes none")
+        for argument, value in said.items()
+        if value is not None and not _takes(known, argument)
+    ]
 
 
 def known_arguments(pipeline: Any) -> Parameters:
@@ -156,16 +170,14 @@ def _cuts_steps(pipeline: Any) -> bool:
     return "get_timesteps" in call.__code__.co_names
 
 
-def _extra(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
-    """The job's extra arguments; None for one it does not know changes nothing."""
+def _extra(known: Parameters, job: Job) -> dict[str, Any]:
+    """The job's extra arguments, without those that the pipeline does not know."""
+    return {name: value for name, value in job.arguments.items() if _takes(known, name)}
+
+
+def _takes(known: Parameters, name: str) -> bool:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    extra = {}
-    for name, value in job.arguments.items():
-        if name in known or takes_any:
-            extra[name] = value
-        elif value is not None and not job.images:
-            raise UnsupportedValue(f"{type(pipeline).__name__} takes no '{name}'.", param=name)
-    return extra
+    return name in known or takes_any
 
 
 def _scheduler(scheduler: Any, job: Job) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import greenlet
 import torch
 
+from gateway.engine.hearing import Hearing
 from gateway.engine.shared import Sharer
 
 METHODS = ("encode", "decode")
@@ -131,6 +132,7 @@ class SampleGreenlet(Sharer):
     """A greenlet whose model calls are parked."""
 
     memory: Memory | None = None
+    hearing: Hearing | None = None
 
 
 def entries_of(components: dict[str, Any]) -> list[Entry]:

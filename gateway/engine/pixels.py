@@ -25,24 +25,25 @@ def first_image(result: Any) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def deliver(image: Tensor, then: Callable[[Pixels], None]) -> None:
+def deliver(image: Tensor, then: Callable[[Pixels | None], None]) -> None:
     """Convert a picture to uint8 on its device, and call with it once it is in host memory.
 
-    From a GPU the copy is not waited for here: `then` is called from another thread.
+    Numbers that are not finite are no picture: `then` is called with None. From a GPU the copy
+    is not waited for here: `then` is called from another thread.
     """
+    is_finite = image.isfinite().all()
     data = (image.float() * 255).round().clamp(0, 255).to(torch.uint8)
     data = data.permute(1, 2, 0).contiguous()
     if data.device.type != "cuda":
-        then(_pixels(data.cpu()))
+        then(_pixels(data.cpu()) if is_finite else None)
         return
-    host = torch.empty(data.shape, dtype=torch.uint8, pin_memory=True)
-    host.copy_(data, non_blocking=True)
+    host, told = _host(data), _host(is_finite)
     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
     copied.record()
 
     def wait() -> None:
         copied.synchronize()
-        then(_pixels(host))
+        then(_pixels(host) if told else None)
 
     _deliverer().submit(wait)
 
@@ -51,6 +52,12 @@ def to_image(pixels: Pixels) -> Image.Image:
     """An input picture as pipelines take it."""
     size = (pixels.width, pixels.height)
     return Image.frombytes(MODES[pixels.channels], size, pixels.data)
+
+
+def _host(data: Tensor) -> Tensor:
+    """Pinned host memory that a tensor is being copied into."""
+    host = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
+    return host.copy_(data, non_blocking=True)
 
 
 @cache

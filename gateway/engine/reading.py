@@ -17,6 +17,7 @@ import greenlet
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from gateway.engine.hearing import Hearing
 from gateway.engine.parking import SampleGreenlet
 
 METHODS = ("__call__", "tokenize", "batch_decode")
@@ -113,14 +114,24 @@ def _aside(method: Callable[..., Any], desk: _Desk) -> Callable[..., Any]:
         if not isinstance(current, SampleGreenlet) or desk.is_read_here:
             return method(tokenizer, *args, **kwargs)
         size = _size(args) + _size(kwargs)
+        work = functools.partial(_heard, current.hearing, method, tokenizer, *args, **kwargs)
         if size <= SHORT and desk.lock.acquire(blocking=False):
             with desk.here():
-                return method(tokenizer, *args, **kwargs)
-        work = functools.partial(method, tokenizer, *args, **kwargs)
+                return work()
         assert current.parent is not None
         return current.parent.switch(Reading(size, work, desk.lock))
 
     return call
+
+
+def _heard(
+    hearing: Hearing | None, method: Callable[..., Any], tokenizer: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """A call's result, which whoever listens hears of."""
+    result = method(tokenizer, *args, **kwargs)
+    if hearing is not None and method.__name__ == "__call__":
+        hearing.note(tokenizer, args[0] if args else kwargs.get("text"), result)
+    return result
 
 
 def _size(value: Any) -> int:

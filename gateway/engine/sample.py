@@ -11,13 +11,15 @@ import greenlet
 import structlog
 
 from gateway.engine import call
+from gateway.engine.hearing import Hearing
 from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pixels import deliver, first_image
 from gateway.engine.previews import answering, preview_steps, watch
 from gateway.engine.reading import Reading
 from gateway.engine.shared import MustBeAloneError
-from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, OutOfMemory
+from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, NotFinite, OutOfMemory
 from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
+from gateway.remarks import Remark
 
 Emit = Callable[[Event], None]
 
@@ -99,6 +101,7 @@ class Sample:
         self.must_be_alone, self.num_steps_done = False, 0
         self._greenlet = SampleGreenlet(lambda: self._draw(pipeline))
         self._greenlet.is_alone = alone
+        self._greenlet.hearing = Hearing(self.job)
         if self.job.num_previews:
             self._greenlet.memory = Memory()
         self._resume()
@@ -168,7 +171,10 @@ class Sample:
         self.image = first_image(result)
         if self.num_steps_done < self.job.num_inference_steps:
             self._note_step(self.job.num_inference_steps)
-        self._finish(type(scheduler).__name__)
+        assert self._greenlet is not None
+        assert self._greenlet.hearing is not None
+        remarks = (*call.unused(own, self.job), *self._greenlet.hearing.remarks())
+        self._finish(type(scheduler).__name__, remarks)
 
     def _note_step(self, step: int) -> None:
         total = self.job.num_inference_steps
@@ -191,12 +197,20 @@ class Sample:
             except Exception as error:
                 log.warning("preview failed", job=self.job.id, exc_info=error)
                 return
-        image = first_image(result)
-        deliver(image, lambda pixels: self.emit(Preview(self.number, index, pixels)))
 
-    def _finish(self, scheduler: str) -> None:
-        def told(pixels: Pixels) -> None:
-            self.emit(Finished(self.number, pixels, scheduler))
+        def told(pixels: Pixels | None) -> None:
+            if pixels is not None:
+                self.emit(Preview(self.number, index, pixels))
+
+        deliver(first_image(result), told)
+
+    def _finish(self, scheduler: str, remarks: tuple[Remark, ...]) -> None:
+        def told(pixels: Pixels | None) -> None:
+            if pixels is not None:
+                self.emit(Finished(self.number, pixels, scheduler, remarks))
+                return
+            log.error("picture not finite", job=self.job.id, endpoint=self.endpoint)
+            self.emit(_failure(self.number, NotFinite(NOT_FINITE)))
 
         self.is_done, self.parked = True, None
         deliver(self.image, told)
@@ -205,6 +219,12 @@ class Sample:
         if not self.is_done:
             self.is_done, self.parked, self.fault = True, None, error
             self.emit(_failure(self.number, error))
+
+
+NOT_FINITE = (
+    "The model computed numbers that are not finite, which are no picture. Its weights, an "
+    "adapter's scale or the guidance are beyond what its precision holds."
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
