@@ -70,7 +70,9 @@ def no_effect(param: str, why: str) -> Remark:
 
 def of_syntax(param: str, text: str | None) -> list[Remark]:
     """What other programs' users write into prompts to be read, and is drawn as words here."""
-    found = [(kind, match[0]) for kind, form in _SYNTAX.items() if (match := form.search(text or ""))]
+    found = [
+        (kind, match[0]) for kind, form in _SYNTAX.items() if (match := form.search(text or ""))
+    ]
     return [
         Remark("syntax_unread", param, f"{shown(written)!r} was read as words, not as {kind}.")
         for kind, written in found

@@ -16,6 +16,7 @@ from gateway.images.encode import encode, resample
 from gateway.images.matting import cut_out
 from gateway.images.receipt import Receipt, receipt_of, receipt_text
 from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
+from gateway.remarks import Remark, once
 from gateway.settings import Settings
 from gateway.telemetry.metrics import ENCODE_SECONDS
 
@@ -42,6 +43,7 @@ class Picture(msgspec.Struct, frozen=True):
     height: int
     channels: int
     receipt: Receipt
+    remarks: tuple[Remark, ...] = ()
 
 
 class PreviewPicture(msgspec.Struct, frozen=True):
@@ -110,6 +112,7 @@ class Studio:
             height=pixels.height,
             channels=pixels.channels,
             receipt=receipt,
+            remarks=once((*job.remarks, *event.remarks)),
         )
 
     async def _preview(self, job: Job, event: Preview, rendering: Rendering) -> PreviewPicture:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.job import AdapterUse, Finished, Job, Matting
+from gateway.remarks import Remark, of_picture, once
 
 KEY = "gateway"
 """The PNG text chunk that holds the receipt as JSON."""
@@ -18,7 +19,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What made a picture. `width` and `height` are those it was rendered at.
 
     `digests` names the weights of the endpoint and each adapter, None where they are not
-    plain files; `output_size` is set where the picture was resampled.
+    plain files; `output_size` is set where the picture was resampled; `warnings` are the
+    remarks that the picture would look different without.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scheduler_asked: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
+    warnings: tuple[Remark, ...] = ()
 
 
 def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> Receipt:
@@ -62,6 +65,7 @@ def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> 
         num_images=len(job.images),
         matting=job.matting,
         arguments=job.arguments,
+        warnings=of_picture(once((*job.remarks, *finished.remarks))),
         digests=digests,
         versions=library_versions(),
     )

@@ -11,6 +11,7 @@ from gateway.images.decode import decode, size_of
 from gateway.images.encode import to_picture
 from gateway.job import Pixels
 from gateway.outages import PATIENCE_SECONDS, patiently
+from gateway.remarks import Remark
 from gateway.runs.graph.values import (
     Change,
     Draft,
@@ -31,11 +32,15 @@ WORKING_COPIES = 3
 
 
 class Shot(msgspec.Struct, frozen=True):
-    """A sample as it was drawn: its pixels, its seed, and the text that its PNG carries."""
+    """A sample as it was drawn: its pixels, its seed, and the text that its PNG carries.
+
+    `remarks` are what its pipeline told of what was not done as asked.
+    """
 
     pixels: Pixels
     seed: int
     text: dict[str, str] = msgspec.field(default_factory=dict)
+    remarks: tuple[Remark, ...] = ()
 
 
 class Frame(msgspec.Struct, frozen=True):

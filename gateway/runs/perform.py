@@ -15,6 +15,7 @@ from gateway.images.encode import resample
 from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
 from gateway.job import Failed, Finished, Job, StepDone
+from gateway.remarks import Remark, codes, once
 from gateway.runs.album import Album, Shot, drafts_needed
 from gateway.runs.claims import CRASHED, Claim
 from gateway.runs.graph.values import Plan
@@ -28,6 +29,7 @@ from gateway.runs.records import Run, RunOutput, Status
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, RunStore
 from gateway.settings import Settings
+from gateway.telemetry import metrics
 
 log = structlog.get_logger()
 Describe = Callable[[Job, Finished], dict[str, str]]
@@ -135,13 +137,15 @@ class Performer:
             log.error("run failed", run_id=run.id, exc_info=error)
             await self._fail(run, "failed", "The gateway had an error while drawing this run.")
         else:
+            for code in codes(notes):
+                metrics.WARNINGS.labels(code).inc()
             last = f"Executing {made[-1].node_class}" if made else "Executing PreviewImage"
             done = Change(
                 status="success", live_status=last, progress=1.0, outputs=made, notes=notes
             )
             await self._end(run, done)
 
-    async def _outputs(self, run: Run) -> tuple[tuple[RunOutput, ...], tuple[str, ...]]:
+    async def _outputs(self, run: Run) -> tuple[tuple[RunOutput, ...], tuple[Remark, ...]]:
         """Draw the jobs in their order, then keep what the output nodes take of them.
 
         Returns the outputs, and what was read more freely than it was written.
@@ -151,28 +155,33 @@ class Performer:
         self.live.tell(run.id, "execution_start")
         meter = Meter(run, plan, self.live, lambda change: self._change(run, change))
         made: list[RunOutput] = []
+        notes = [*plan.notes]
         counters: dict[str, int] = {}
         darkroom = self.equipment.darkroom
         with darkroom.share() as share:
             album = Album(run.owner, self.sources, darkroom, share)
             for index in range(len(plan.drafts)):
                 meter.begin(index)
-                await self._draw(run, plan, index, album, meter)
+                notes += await self._draw(run, plan, index, album, meter)
                 album.keep_only(drafts_needed(plan, index))
             for output in plan.outputs:
                 if not output.temporary:
                     async with aclosing(album.frames(output.picture)) as frames:
                         made.append(await self.keeper.keep(run.id, output, frames, counters))
                     self.live.tell(run.id, "executed", made[-1])
-        return tuple(made), plan.notes
+        return tuple(made), once(notes)
 
-    async def _draw(self, run: Run, plan: Plan, index: int, album: Album, meter: Meter) -> None:
-        """Draw one draft into the album, its memory taken before."""
+    async def _draw(
+        self, run: Run, plan: Plan, index: int, album: Album, meter: Meter
+    ) -> list[Remark]:
+        """Draw one draft into the album, its memory taken before; what its pipeline told."""
         jobs = await self._jobs(run, plan, index, album)
         taken = sum(map(_output_bytes, jobs))
         await album.share.take(taken)
-        album.add(index, await self._shots(jobs, meter), taken)
+        shots = await self._shots(jobs, meter)
+        album.add(index, shots, taken)
         album.share.give(sum(map(input_bytes, jobs)))
+        return [remark for shot in shots for remark in shot.remarks]
 
     async def _jobs(self, run: Run, plan: Plan, index: int, album: Album) -> list[Job]:
         draft = plan.drafts[index]
@@ -182,6 +191,7 @@ class Performer:
                 job,
                 id=f"{run.id}-{index}" if number == 0 else f"{run.id}-{index}-{number}",
                 owner=run.owner,
+                remarks=plan.notes,
                 priority="batch" if run.batch_id else "interactive",
             )
             for number, job in enumerate(await jobs_of(draft, card, album))
@@ -231,7 +241,7 @@ class Performer:
                         if job.output_size:
                             pixels = await do(resample, pixels, job.output_size)
                         text = await self.in_thread(self.equipment.describe, job, event)
-                        shots[sample] = Shot(pixels, job.seeds[sample], text)
+                        shots[sample] = Shot(pixels, job.seeds[sample], text, event.remarks)
                     case Failed():
                         raise event.error()
         return [shots[sample] for sample in range(len(job.seeds))]

@@ -13,6 +13,7 @@ from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
 from gateway.intake import fit_size, read_request, size_within, to_job
 from gateway.job import Job, Pixels
+from gateway.remarks import Remark
 from gateway.runs.album import Album
 from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
@@ -53,7 +54,10 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         file_type=file_type,
         output_id="output_images",
     )
-    notes = (f"background: the model {model.id} draws opaque pictures only",) if is_opaque else ()
+    notes = job.remarks
+    if is_opaque:
+        told = f"background: the model {model.id} draws opaque pictures only"
+        notes += (Remark("background_opaque", "background", told),)
     return Plan((_model_draft(order, model, job),), (output,), notes)
 
 

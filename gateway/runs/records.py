@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.remarks import Remark
+
 Status = Literal[
     "not-started",
     "queued",
@@ -64,7 +66,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None
     batch_id: str | None
     error: str | None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
     @property
     def has_ended(self) -> bool:

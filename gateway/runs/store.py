@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import sqlalchemy as sa
 
+from gateway.remarks import Remark
 from gateway.runs.claims import Claim, Claims, drop, holds
 from gateway.runs.places import check_room, place_row
 from gateway.runs.records import (
@@ -47,7 +48,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     live_status: str | None = None
     progress: float | None = None
     error: str | None = None
-    notes: tuple[str, ...] | None = None
+    notes: tuple[Remark, ...] | None = None
     outputs: tuple[RunOutput, ...] = ()
 
 
@@ -335,7 +336,11 @@ def _row(run: NewRun, now: float) -> dict[str, Any]:
 def _run(row: Any) -> Run:
     known = {name: row[name] for name in Run.__struct_fields__}
     known["order"] = msgspec.json.decode(row["order"], type=Order)
-    known["notes"] = tuple(msgspec.json.decode(row["notes"]))
+    notes = msgspec.json.decode(row["notes"], type=tuple[Remark | str, ...])
+    known["notes"] = tuple(
+        Remark("read_freely", None, note) if isinstance(note, str) else note  # of older versions
+        for note in notes
+    )
     return Run(**known)
 
 

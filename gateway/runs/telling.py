@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from gateway.runs.files import FileStore
 from gateway.runs.records import Item, Run, RunOutput, WebhookEvent
 
@@ -87,7 +89,11 @@ def run_object(
         "model_id": order.model_id,
         "deployment_id": order.deployment_id,
         "favorite": False,
-        "run_log": {"notes": list(run.notes), "error": run.error},
+        "run_log": {
+            "notes": [note.message for note in run.notes],
+            "warnings": msgspec.to_builtins(run.notes),
+            "error": run.error,
+        },
         "number": run.number,
         "duration": _between(run.created_at, run.ended_at),
         "cold_start_duration": _between(run.queued_at, run.started_at),

@@ -9,6 +9,9 @@ REQUESTS = Counter("gateway_requests_total", "Requests answered", ["route", "mod
 REQUEST_SECONDS = Histogram(
     "gateway_request_seconds", "From request to response", ["route", "model"], buckets=SECONDS
 )
+WARNINGS = Counter(
+    "gateway_warnings_total", "Answers and runs that did not do all that was asked", ["code"]
+)
 ENCODE_SECONDS = Histogram("gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS)
 CONNECTIONS = Gauge("gateway_connections", "Connections open")
 CONNECTIONS_CUT = Counter(

@@ -17,7 +17,7 @@ def last_layer(node: Node, scope: Scope) -> tuple[Clip]:
 
 def encode(node: Node, scope: Scope) -> tuple[Conditioning]:
     """CLIPTextEncode: one prompt for every encoder."""
-    return (Conditioning(prompt=node["text"], clip=node["clip"]),)
+    return (Conditioning(prompt=scope.read(node, "text"), clip=node["clip"]),)
 
 
 def encode_xl(node: Node, scope: Scope) -> tuple[Conditioning]:
@@ -27,28 +27,32 @@ def encode_xl(node: Node, scope: Scope) -> tuple[Conditioning]:
         "crops_coords_top_left": [node["crop_h"], node["crop_w"]],
         "target_size": [node["target_height"], node["target_width"]],
     }
-    return (_two_prompts(node, node["text_l"], node["text_g"], arguments),)
+    texts = scope.read(node, "text_l"), scope.read(node, "text_g")
+    return (_two_prompts(node, *texts, arguments),)
 
 
 def encode_flux(node: Node, scope: Scope) -> tuple[Conditioning]:
     """CLIPTextEncodeFlux: CLIP's prompt, T5's prompt, and the guidance the model was fed."""
-    found = _two_prompts(node, node["clip_l"], node["t5xxl"], {})
+    found = _two_prompts(node, scope.read(node, "clip_l"), scope.read(node, "t5xxl"), {})
     return (msgspec.structs.replace(found, guidance=node["guidance"]),)
 
 
 def encode_sd3(node: Node, scope: Scope) -> tuple[Conditioning]:
     """CLIPTextEncodeSD3: `clip_l` is diffusers' prompt, `clip_g` and `t5xxl` the next two."""
     arguments: dict[str, Any] = {}
-    if not node["clip_l"] == node["clip_g"] == node["t5xxl"]:
-        arguments = {"prompt_2": node["clip_g"], "prompt_3": node["t5xxl"]}
-    return (Conditioning(prompt=node["clip_l"], clip=node["clip"], arguments=arguments),)
+    first, second, third = (scope.read(node, name) for name in ("clip_l", "clip_g", "t5xxl"))
+    if not first == second == third:
+        arguments = {"prompt_2": second, "prompt_3": third}
+    return (Conditioning(prompt=first, clip=node["clip"], arguments=arguments),)
 
 
 def encode_edit(node: Node, scope: Scope) -> tuple[Conditioning]:
     """TextEncodeQwenImageEdit and its Plus: a prompt, and the pictures that it speaks of."""
     given = (node.get(name) for name in ("image", "image1", "image2", "image3"))
     pictures = tuple(picture for picture in given if isinstance(picture, Picture))
-    return (Conditioning(prompt=node["prompt"], clip=node["clip"], references=pictures),)
+    return (
+        Conditioning(prompt=scope.read(node, "prompt"), clip=node["clip"], references=pictures),
+    )
 
 
 def refer(node: Node, scope: Scope) -> tuple[Conditioning]:

@@ -59,7 +59,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         endpoint=card.id,
         adapters=wanted.guider.model.adapters,
         prompt=wanted.guider.positive.prompt or "",
-        negative_prompt=_negative(wanted.guider),
+        negative_prompt=_negative(node, scope, wanted.guider),
         guidance_scale=_guidance(card, wanted.guider),
         num_inference_steps=wanted.sigmas.steps,
         seeds=_seeds(node, scope, wanted),
@@ -155,7 +155,7 @@ def _scheduler(node: Node, scope: Scope, wanted: Sampling) -> Choice:
     if choice is None:
         raise NodeFault(not_in_list("sampler_name", sampler, samplers_of(runs)), node.id)
     if choice.note:
-        scope.note(node, choice.note)
+        scope.note(node, choice.note, "scheduler_replaced", "sampler_name")
     config = choice.config | model.config
     if model.config and not runs(choice.cls, config):
         scope.note(node, f"the endpoint {card.id} cannot be sampled with {model.config}")
@@ -189,10 +189,13 @@ def _within(card: EndpointCard, scale: float, name: str) -> float:
     return scale
 
 
-def _negative(guider: Guider) -> str | None:
-    if guider.negative is None or guider.cfg <= 1:
+def _negative(node: Node, scope: Scope, guider: Guider) -> str | None:
+    told = guider.negative.prompt if guider.negative else None
+    if told and guider.cfg <= 1:
+        text = f"at a cfg of {guider.cfg:g} the negative prompt is not used"
+        scope.note(node, text, "negative_prompt_unused", "negative")
         return None
-    return guider.negative.prompt or None
+    return told or None
 
 
 def _arguments(card: EndpointCard, guider: Guider) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.catalog.catalog import Catalog
+from gateway.remarks import Code, Remark, of_syntax
 from gateway.runs.graph.bounds import Bounds, Tally
 from gateway.runs.graph.refusal import NodeFault, unsupported
 from gateway.runs.graph.values import Draft
@@ -39,11 +40,21 @@ class Scope:
         self.draw_seed = draw_seed
         self.tally = Tally(bounds)
         self.drafts: list[Draft] = []
-        self.notes: list[str] = []
+        self.notes: list[Remark] = []
 
-    def note(self, node: Node, text: str) -> None:
-        """Say that something was read more freely than it was written."""
-        self.notes.append(f"{node.class_type} ({node.id}): {text}")
+    def note(
+        self, node: Node, text: str, code: Code = "read_freely", name: str | None = None
+    ) -> None:
+        """Say that something, maybe of one input, was read more freely than it was written."""
+        param = f"{node.id}.{name}" if name else node.id
+        self.notes.append(Remark(code, param, f"{node.class_type} ({node.id}): {text}"))
+
+    def read(self, node: Node, name: str) -> str:
+        """A prompt of a node, in which nothing but words is read."""
+        for remark in of_syntax(name, node[name]):
+            self.note(node, remark.message, remark.code, name)
+        text: str = node[name]
+        return text
 
 
 Compile = Callable[[Node, Scope], tuple[Any, ...]]

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.catalog.cards import EndpointCard
 from gateway.job import AdapterUse, Matting
+from gateway.remarks import Remark
 
 MAX_IMAGES = 64
 """Pictures of one batch: each is held in memory until the run's end."""
@@ -271,4 +272,4 @@ class Plan(msgspec.Struct, frozen=True):
 
     drafts: tuple[Draft, ...]
     outputs: tuple[Output, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()

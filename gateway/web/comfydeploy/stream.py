@@ -104,7 +104,8 @@ async def _end(runs: Runs, run: Run) -> list[bytes]:
             _log(why, ended.updated_at),
             _event("execution_error", {"prompt_id": run.id, "exception_message": why}),
         ]
-    return [*frames, _event("status", {"prompt_id": run.id, "status": ended.status})]
+    end = {"prompt_id": run.id, "status": ended.status, "warnings": ended.notes}
+    return [*frames, _event("status", end)]
 
 
 def _event(name: str, data: Any) -> bytes:

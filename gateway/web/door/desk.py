@@ -27,6 +27,7 @@ from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
 from gateway.outside.values import decode_json
+from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
 from gateway.web.door.addresses import public_base
@@ -38,6 +39,7 @@ from gateway.web.door.patience import HeartbeatResponse, wait_for
 Asked = Request[Any, Any, Any]
 Respond = Callable[[list[Picture]], Awaitable[bytes]]
 TIMEOUT_HEADER = "X-Request-Timeout"
+WARNINGS_HEADER = "x-warnings"
 LINGER_SECONDS = 2.0
 """How long work outlives a client that is known to try again: the SDKs' first backoff."""
 
@@ -123,10 +125,10 @@ class Desk:
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
                 )
             )
-            body = asyncio.create_task(_body(work, respond))
+            body = asyncio.create_task(_body(request, work, respond))
             held.callback(body.cancel)
             if await wait_for(request, body, patience):
-                return _answered(body.result(), headers)
+                return _answered(body.result(), headers | warning_headers(work.result()))
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
 
     async def keep(self, request: Asked, picture: Picture) -> str:
@@ -154,7 +156,11 @@ class Desk:
         job = msgspec.structs.replace(job, claim=await _flight_key(request, caller))
         with self.door.limits.permit(caller, len(job.seeds), job.claim):
             async with aclosing(self.studio.draw(job, rendering)) as drawn:
+                pictures: list[Picture] = []
                 async for item in drawn:
+                    if isinstance(item, Picture):
+                        pictures.append(item)
+                        note_warnings(request, pictures)
                     yield item
 
     def log_job(self, request: Asked, job: Job) -> None:
@@ -242,8 +248,27 @@ def _answered(content: bytes, headers: dict[str, str]) -> Response[bytes]:
     return Response(content, status_code=200, headers=headers, media_type=media_type)
 
 
-async def _body(work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
-    return await respond(await asyncio.shield(work))
+async def _body(request: Asked, work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
+    pictures = await asyncio.shield(work)
+    note_warnings(request, pictures)
+    return await respond(pictures)
+
+
+def warnings_of(pictures: list[Picture]) -> tuple[Remark, ...]:
+    """What is told with pictures, once each."""
+    return once(remark for picture in pictures for remark in picture.remarks)
+
+
+def warning_headers(pictures: list[Picture]) -> dict[str, str]:
+    """Their kinds, for answers that are a picture's bytes and for whoever looks there first."""
+    kinds = codes(warnings_of(pictures))
+    return {WARNINGS_HEADER: ", ".join(kinds)} if kinds else {}
+
+
+def note_warnings(request: Asked, pictures: list[Picture]) -> None:
+    """Put their kinds into the request's log line and the metrics."""
+    if kinds := codes(warnings_of(pictures)):
+        note(request.scope, warnings=kinds)
 
 
 async def _flight_key(request: Asked, caller: Caller) -> str:

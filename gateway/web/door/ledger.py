@@ -67,6 +67,8 @@ def _record(scope: HTTPScope, status: int, seconds: float) -> None:
     facts = dict(scope.get("state", {}).get("facts", {}))
     facts.pop("request_id", None)
     path = scope["path"]
+    for code in facts.get("warnings", ()):
+        metrics.WARNINGS.labels(code).inc()
     # The route's template and not the path: what clients make up must not name metrics.
     route = str(scope.get("path_template") or "unknown")
     model = str(facts.get("model", ""))

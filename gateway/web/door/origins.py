@@ -19,7 +19,14 @@ from gateway.errors import Forbidden, Misdirected
 from gateway.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-EXPOSED = ["x-request-id", "retry-after", "openai-processing-ms", "x-rendered-size", "x-seed"]
+EXPOSED = [
+    "x-request-id",
+    "retry-after",
+    "openai-processing-ms",
+    "x-rendered-size",
+    "x-seed",
+    "x-warnings",
+]
 OWN_SITES = ("same-origin", "none")
 """`Sec-Fetch-Site` of the gateway's own pages, and of what a person typed."""
 

@@ -14,7 +14,7 @@ from gateway.intake import GenerationRequest, fold, read_request, to_job
 from gateway.job import Job
 from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
-from gateway.web.door.desk import Asked, Desk, read_json
+from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.wire import (
     ContainerImage,
@@ -89,7 +89,7 @@ async def answer_dedicated(
 
     async def respond(pictures: list[Picture]) -> bytes:
         items = [await _item(desk, request, picture, form) for picture in pictures]
-        return msgspec.json.encode(DedicatedImages(int(time.time()), items))
+        return msgspec.json.encode(DedicatedImages(int(time.time()), items, warnings_of(pictures)))
 
     headers = _headers(job, asked)
     return await desk.answer(request, caller, job, Rendering(FORMATS[form]), respond, headers)
@@ -126,6 +126,7 @@ async def answer_container_job(
                 width=first.width,
                 height=first.height,
                 channels=first.channels,
+                warnings=warnings_of(pictures),
             )
         )
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.images.receipt import Receipt
+from gateway.remarks import Remark
 
 
 class DedicatedImageGenerationBody(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ class DedicatedImages(msgspec.Struct, frozen=True):
 
     created: int
     data: list[DedicatedItem]
+    warnings: tuple[Remark, ...] = ()
 
 
 class ContainerImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,3 +77,4 @@ class ContainerImage(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     channels: int = 3
+    warnings: tuple[Remark, ...] = ()

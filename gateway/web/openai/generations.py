@@ -12,7 +12,7 @@ from gateway.intake import read_request, to_job
 from gateway.job import Job
 from gateway.outside.values import convert
 from gateway.studio import Picture
-from gateway.web.door.desk import Asked, Desk, read_json
+from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
@@ -71,6 +71,7 @@ async def answer_images(
                 quality=wanted.quality,
                 size=f"{pictures[0].width}x{pictures[0].height}",
                 background=background_of(job),
+                warnings=warnings_of(pictures),
                 rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
             )
         )

@@ -13,6 +13,7 @@ from gateway.accounts.limits import Caller
 from gateway.errors import GatewayError, UnsupportedValue
 from gateway.images.receipt import Receipt
 from gateway.job import Job, StepDone
+from gateway.remarks import Remark
 from gateway.studio import Picture, PreviewPicture, Rendering
 from gateway.web.door.desk import Asked, Desk
 from gateway.web.door.faults import envelope
@@ -36,6 +37,7 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType = UNSET
     seed: int | UnsetType = UNSET
     receipt: Receipt | UnsetType = UNSET
+    warnings: tuple[Remark, ...] | UnsetType = UNSET
 
 
 async def stream_images(
@@ -134,6 +136,7 @@ async def _frames(
                         usage=Usage(),
                         seed=item.seed,
                         receipt=item.receipt,
+                        warnings=item.remarks,
                         **facts,
                     )
                 )

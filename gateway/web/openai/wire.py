@@ -10,6 +10,7 @@ from gateway.errors import InvalidValue, UnsupportedValue
 from gateway.images.receipt import Receipt
 from gateway.intake import fold
 from gateway.job import Job
+from gateway.remarks import Remark
 from gateway.studio import Format, Rendering
 
 Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
@@ -81,7 +82,10 @@ class ImageItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer. `rendered_size` differs from `size` where the picture was resampled."""
+    """The answer. `rendered_size` differs from `size` where the picture was resampled.
+
+    `warnings` say what was not done as it was asked.
+    """
 
     created: int
     data: list[ImageItem]
@@ -91,6 +95,7 @@ class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     size: str = "auto"
     rendered_size: str | UnsetType = UNSET
     usage: Usage = Usage()
+    warnings: tuple[Remark, ...] = ()
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -286,13 +286,15 @@ def test_a_sampler_that_a_model_does_not_take_is_stood_in_for() -> None:
     graph["16"]["inputs"]["sampler_name"] = "dpm_2"
     plan = compiled(graph)
     assert plan.drafts[0].scheduler == "FlowMatchHeunDiscreteScheduler"
-    assert plan.notes == ("SamplerCustomAdvanced (13): heun stands in for dpm_2",)
+    told = [note.message for note in plan.notes]
+    assert told == ["SamplerCustomAdvanced (13): heun stands in for dpm_2"]
 
 
 def test_a_spacing_that_a_model_does_not_take_is_stood_in_for() -> None:
     plan = compiled(examples.text_to_image(sampler_name="euler", scheduler="beta"))
     assert plan.drafts[0].scheduler_config == {}
-    assert plan.notes == ("KSampler (3): its own spacing stands in for beta",)
+    told = [note.message for note in plan.notes]
+    assert told == ["KSampler (3): its own spacing stands in for beta"]
 
 
 def test_a_sampler_that_nothing_is_near_to_is_refused_before_any_work() -> None:
@@ -303,7 +305,8 @@ def test_a_sampler_that_nothing_is_near_to_is_refused_before_any_work() -> None:
         compile_graph(examples.text_to_image(sampler_name="dpmpp_2m"), catalog)
     plan = compile_graph(examples.text_to_image(sampler_name="euler"), catalog)
     assert plan.drafts[0].scheduler is None
-    assert plan.notes == ("KSampler (3): its own scheduler stands in for euler",)
+    told = [note.message for note in plan.notes]
+    assert told == ["KSampler (3): its own scheduler stands in for euler"]
 
 
 def test_unknown_lora_names_those_that_exist() -> None:

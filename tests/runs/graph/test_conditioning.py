@@ -21,7 +21,8 @@ def joined(kind: str, first: str, second: str) -> Graph:
 def test_joined_prompts_are_one_prompt_and_it_is_said(kind: str) -> None:
     plan = compiled(joined(kind, "a lighthouse", "in fog"))
     assert plan.drafts[0].prompt == "a lighthouse, in fog"
-    assert plan.notes == (f"{kind} (20): its prompts are joined by a comma into one",)
+    told = [note.message for note in plan.notes]
+    assert told == [f"{kind} (20): its prompts are joined by a comma into one"]
     assert compiled(joined(kind, "a lighthouse", "")).notes == ()
     assert only(joined(kind, "", "in fog")).prompt == "in fog"
 

@@ -39,7 +39,7 @@ def test_a_scaled_latent_is_redrawn_at_its_new_size(
     assert (second.picture.origin, second.picture.size) == (Rendered(0), size)
     assert (second.strength, second.num_inference_steps, second.seeds) == (0.5, 14, (5,))
     assert (second.prompt, second.negative_prompt) == (first.prompt, first.negative_prompt)
-    assert "rather than their latents" in plan.notes[0]
+    assert "rather than their latents" in plan.notes[0].message
     (output,) = plan.outputs
     assert output.picture.origin == Rendered(1)
 
@@ -181,4 +181,5 @@ def test_flux_2_and_joined_texts() -> None:
 def test_a_sampler_that_diffusers_lacks_is_stood_in_for_and_it_is_said() -> None:
     plan = compiled(examples.text_to_image(sampler_name="res_multistep"))
     assert plan.drafts[0].scheduler == "DPMSolverMultistepScheduler"
-    assert plan.notes == ("KSampler (3): dpmpp_2m stands in for res_multistep",)
+    told = [note.message for note in plan.notes]
+    assert told == ["KSampler (3): dpmpp_2m stands in for res_multistep"]
