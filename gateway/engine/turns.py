@@ -121,10 +121,10 @@ def _alternating(samples: Iterable[S]) -> list[S]:
 class Company:
     """The owners on an endpoint, and how many pixels each brought when last seen.
 
-    None of them should be worse off than with an equal part of the device to itself: so a
-    turn takes no longer than the turn of who brought least, alone, times the owners. Where
-    a turn's time hardly grows with its samples that leaves room for all of them; where it
-    grows as they do everyone gets as much.
+    None of them should be worse off than with an equal part of the device to itself. So from
+    each go as many along as from the one with fewest, where a turn's time grows with its
+    samples; and more where that hardly matters: while a turn takes no longer than that of a
+    single sample, times the owners.
     """
 
     LINGER_SECONDS = 1.0
@@ -132,6 +132,7 @@ class Company:
 
     def __init__(self) -> None:
         self._pixels: dict[str, int] = {}
+        self._single = 0
         self._seen: dict[str, float] = {}
 
     def note(self, running: Iterable[Turn], waiting: Iterable[Turn], now: float) -> None:
@@ -139,6 +140,7 @@ class Company:
         brought: Counter[str] = Counter()
         for sample in (one for one in running if not one.is_batch):
             brought[sample.owner] += sample.pixels
+            self._single = sample.pixels
         for sample in (one for one in waiting if not one.is_batch):
             brought.setdefault(sample.owner, sample.pixels)
         self._pixels |= brought
@@ -156,8 +158,10 @@ class Company:
         """Whether a turn of so many pixels is short enough for everyone."""
         if len(self._pixels) < 2:
             return True
-        alone = turn_seconds(min(self._pixels.values()))
-        return turn_seconds(pixels) <= len(self._pixels) * alone * (1 + 1e-6)
+        num_owners, least = len(self._pixels), min(self._pixels.values())
+        if pixels <= num_owners * least:
+            return True
+        return turn_seconds(pixels) <= num_owners * turn_seconds(self._single)
 
 
 class Shares:

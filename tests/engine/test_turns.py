@@ -152,6 +152,14 @@ def test_where_a_turns_time_grows_with_its_samples_each_owner_has_as_many() -> N
     assert turn_of(many, Company(), 0.0, 1.0) == many
 
 
+def test_a_turn_costs_something_by_itself_and_still_each_has_as_many() -> None:
+    many = [Facts(number) for number in range(30)]
+    few = [Facts(number, owner="b") for number in range(100, 109)]
+    going = turn_of([*many, *few], Company(), 300.0, 1.0)
+    assert len(going) == 18
+    assert set(few) < set(going)
+
+
 def test_where_it_hardly_grows_all_go_along() -> None:
     many, one = [Facts(number) for number in range(30)], Facts(100, owner="b")
     assert len(turn_of([*many, one], Company(), 1e6, 1.0)) == 31
