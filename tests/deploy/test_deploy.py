@@ -1,15 +1,22 @@
 """The files of deploy/, read by the linters of their kinds."""
 
+import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
 
-from gateway.settings import PREFIX, fields, variable
+from gateway.settings import PREFIX, Settings, fields, variable
+from gateway.web.server.server import FAREWELL_SECONDS
 from tests.programs import program
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +27,27 @@ BIN = Path(sys.executable).parent
 EXPOSURE_TENTHS = 25
 
 
-def run(*command: str | Path) -> str:
-    """Run a linter; its whole output is the failure."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+class Live(BaseHTTPRequestHandler):
+    """Answers `/health/live`, and nothing else."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/live" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+def run(*command: str | Path, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Run a program; its whole output is the failure."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -39,8 +64,11 @@ def test_the_dockerfile_is_what_it_says() -> None:
 
 
 def test_every_path_that_is_copied_exists_and_is_not_ignored() -> None:
-    allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines()
-               if line.startswith("!")]
+    allowed = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", (DEPLOY / "Dockerfile").read_text(), re.M)
     copied = {name for line in copies for name in line.split()}
     assert copied == set(allowed)
@@ -67,6 +95,33 @@ def test_compose_starts_the_gateway_with_a_volume() -> None:
     assert volumes == set(composed["volumes"])
     context = (DEPLOY / service["build"]["context"]).resolve()
     assert (context / service["build"]["dockerfile"]).is_file()
+
+
+def test_whoever_stops_the_gateway_waits_longer_than_it_needs() -> None:
+    needed = Settings().drain_seconds + Settings().grace_seconds + FAREWELL_SECONDS
+    composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]
+    assert composed["environment"]["GATEWAY_GRACE_SECONDS"] == f"{Settings().grace_seconds:g}"
+    stops = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.M)
+    assert stops
+    assert int(stops[1]) > needed
+    assert int(composed["stop_grace_period"].removesuffix("s")) > needed
+
+
+def test_the_container_is_looked_at_where_it_listens() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    (command,) = re.findall(r"HEALTHCHECK .*\n\s+(\[.*\])", text)
+    program = json.loads(command)[2]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Live) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = str(server.server_port)
+        asked = [
+            (port, program),
+            ("tcp://10.96.0.10:80", program.replace("8000", port)),
+            ("", program.replace("8000", port)),
+        ]
+        for given, look in asked:
+            run(sys.executable, "-c", look, environment={"GATEWAY_PORT": given})
+        server.shutdown()
 
 
 def test_every_variable_named_here_is_a_setting() -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 LOGGING = """
 import logging, structlog
 from gateway.telemetry.log import configure_logs
@@ -27,6 +29,13 @@ def lines() -> list[dict[str, Any]]:
     )
     assert ran.stdout == ""
     return [json.loads(line) for line in ran.stderr.splitlines()]
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_a_log_that_cannot_be_written_ends_nothing(closed: str) -> None:
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, LOGGING + "print(7)"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stdout == "7\n"
 
 
 def test_every_record_is_one_object_with_the_requests_id() -> None:

@@ -138,7 +138,11 @@ class Desk:
             NotStored: there is none; drawing it again would not help.
         """
         assert picture.format != "raw"
-        name = await self.store.put(picture.data, picture.format)
+        try:
+            name = await self.store.put(picture.data, picture.format)
+        except NotStored as error:
+            fault = f"There is no URL, but bytes can be asked for. {error.message}"
+            raise NotStored(fault) from error
         return public_base(request, self.settings) + self.store.url_path(name)
 
     async def try_keep(self, request: Asked, picture: Picture) -> str | UnsetType:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -32,9 +33,15 @@ LOBBY = 8
 class Hall:
     """Every open connection, and those without a whole request in the order last heard of."""
 
-    def __init__(self, settings: Settings, max_connections: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        max_connections: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self.max_connections = max_connections
+        self.clock = clock
         self.connections: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}
         metrics.CONNECTIONS.set_function(lambda: len(self.connections))
@@ -67,24 +74,26 @@ class Hall:
         if not is_whole and connection in self.connections:
             self._waiting[connection] = None
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """End every connection whose peer takes too long."""
+        now = self.clock()
         for connection in list(self.connections):
             connection.keep_time(now)
 
 
 class Connection(H11Protocol):
-    """One peer; `now` is monotonic time in seconds."""
+    """One peer; `now` is the hall's time in seconds."""
 
     def __init__(self, hall: Hall, **options: Any) -> None:
         super().__init__(**options)
         self.logger = PEERS
         self._hall = hall
-        self._head_since: float | None = time.monotonic()
+        self._head_since: float | None = hall.clock()
         self._early_since: float | None = None
         self._num_received = 0
         self._has_only_asked = False
-        self._sends = Pace(hall.settings.stall_seconds, time.monotonic())
+        self._is_sending = False
+        self._sends = Pace(hall.settings.stall_seconds, hall.clock())
         self._takes: Pace | None = None
 
     @property
@@ -103,7 +112,7 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        now = time.monotonic()
+        now = self._hall.clock()
         self._num_received += len(data)
         if self.conn.their_state is h11.IDLE:
             self._head_since = self._head_since or now
@@ -113,7 +122,7 @@ class Connection(H11Protocol):
         self._settle(now)
 
     def on_response_complete(self) -> None:
-        now = time.monotonic()
+        now = self._hall.clock()
         if self.conn.their_state is h11.SEND_BODY:
             self._early_since = now
             if self._has_only_asked:
@@ -181,7 +190,9 @@ class Connection(H11Protocol):
             self._head_since = None
         if state is not h11.SEND_BODY:
             self._early_since = None
+        elif not self._is_sending:
             self._sends.restart(now, self._num_received)
+        self._is_sending = state is h11.SEND_BODY
         # Whether a body will follow an answer, nobody can say: `Expect: 100-continue`.
         self._has_only_asked = self.conn.they_are_waiting_for_100_continue
         self._hall.heard(self, is_whole=self.is_whole)

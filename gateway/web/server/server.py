@@ -26,6 +26,8 @@ from gateway.web.server.connections import MAX_HEAD_BYTES, Hall
 from gateway.web.server.descriptors import connections_within, raise_limit
 
 SWEEP_SECONDS = 1.0
+WATCHED = "/health"
+"""Answered however full it is: whoever watches would start a busy process anew."""
 POLL_SECONDS = 0.05
 FAREWELL_SECONDS = 5.0
 """For the answers of what was drawn last: encoding, storing, and the way to the client."""
@@ -98,7 +100,7 @@ class Server(uvicorn.Server):
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.hall.sweep(time.monotonic())
+            self.hall.sweep()
 
 
 class Threshold:
@@ -109,7 +111,7 @@ class Threshold:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; one that comes while the server leaves is its connection's last."""
-        if scope["type"] == ScopeType.HTTP and self.hall.is_full:
+        if self.hall.is_full and not str(scope.get("path")).startswith(WATCHED):
             await _turn_away(send)
             return
 

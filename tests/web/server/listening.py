@@ -51,11 +51,13 @@ class Listening:
         self.server.handle_exit(signal.SIGTERM, None)
 
     def pass_seconds(self, seconds: float) -> None:
-        """Let the server find so much later than it is."""
-        done = threading.Event()
+        """Let it be so much later, and the server look at its connections."""
+        hall, done = self.server.hall, threading.Event()
+        then = hall.clock
 
         def sweep() -> None:
-            self.server.hall.sweep(time.monotonic() + seconds)
+            hall.clock = lambda: then() + seconds
+            hall.sweep()
             done.set()
 
         self.loop.call_soon_threadsafe(sweep)

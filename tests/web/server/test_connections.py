@@ -4,7 +4,10 @@ import http.client
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -94,6 +97,18 @@ def test_a_kept_connection_may_rest_and_then_has_to_ask(place: Listening) -> Non
         assert b"408" in link.read_all()
 
 
+def test_a_body_after_a_long_rest_has_its_time(place: Listening) -> None:
+    with place.link(LIVE + b"\r\n") as link:
+        link.read_until(b"}")
+        place.pass_seconds(60)
+        whole = posted({"prompt": "a cat"})
+        link.send(whole[:-5])
+        wait_until(lambda: bool(place.server.server_state.tasks))
+        place.pass_seconds(20)
+        link.send(whole[-5:])
+        assert b"200 OK" in link.read_until(b"]")
+
+
 @pytest.mark.parametrize(
     ("framing", "drop"),
     [(b"Content-Length: 1000\r\n", b" "), (b"Transfer-Encoding: chunked\r\n", b"1\r\n \r\n")],
@@ -173,6 +188,7 @@ def test_more_requests_than_places_are_turned_away_in_words(place: Listening) ->
     wait_until(lambda: place.engine.num_running == num_places)
     with httpx.Client(base_url=place.url) as client:
         refused = client.get("/v1/models")
+        assert client.get("/health/live").status_code == 200
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json()["error"]["code"] == "server_is_overloaded"
@@ -259,3 +275,24 @@ def test_connections_leave_descriptors_for_the_rest() -> None:
     assert connections_within(1024, 4096) == 768
     assert connections_within(256, 4096) == 128
     assert connections_within(8, 4096) == 4
+
+
+def test_the_soft_limit_of_descriptors_is_raised() -> None:
+    program = (
+        "import resource as r; from gateway.web.server.descriptors import raise_limit\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 4000))\n"
+        "print(raise_limit(), r.getrlimit(r.RLIMIT_NOFILE), raise_limit())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"4000 (4000, 4000) 4000\n"
+
+
+def test_a_standard_stream_that_is_closed_is_not_given_to_a_file() -> None:
+    program = (
+        "import os; from gateway.web.server.descriptors import hold_standard_streams\n"
+        "hold_standard_streams()\n"
+        "os.write(1, str(os.open('/dev/null', 0) > 2 and os.fstat(2).st_rdev).encode())"
+    )
+    command = f'exec "{sys.executable}" -c "{program}" 2>&- <&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=True)
+    assert int(done.stdout) == Path("/dev/null").stat().st_rdev
