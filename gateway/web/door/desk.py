@@ -114,12 +114,11 @@ class Desk:
         is_patient = job.deadline is not None or caller.priority == "batch"
         patience = self.settings.heartbeat_seconds if is_json and not is_patient else None
         self.log_job(request, job)
-        key = await _flight_key(request, caller)
-        claiming = msgspec.structs.replace(job, claim=key)
+        claiming = await self.claiming(request, caller, job)
         async with AsyncExitStack() as held:
             work = await held.enter_async_context(
                 self._flights.aboard(
-                    key,
+                    claiming.claim,
                     lambda: self._draw(caller, claiming, rendering),
                     is_retry=_is_retry(request) or await _names_its_seed(request),
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
@@ -152,12 +151,15 @@ class Desk:
         except NotStored:
             return UNSET  # logged, counted in the store's health, and nobody's loss
 
+    async def claiming(self, request: Asked, caller: Caller, job: Job) -> Job:
+        """The same job, by which its client is known again if it is refused and comes back."""
+        return msgspec.structs.replace(job, claim=await _flight_key(request, caller))
+
     async def stream(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering
     ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
         """Draw a job and yield what comes; closing it cancels the work."""
         self.log_job(request, job)
-        job = msgspec.structs.replace(job, claim=await _flight_key(request, caller))
         with self.door.limits.permit(caller, len(job.seeds), job.claim):
             async with aclosing(self.studio.draw(job, rendering)) as drawn:
                 pictures: list[Picture] = []

@@ -51,7 +51,8 @@ async def stream_images(
     if rendering.format == "raw":
         raise UnsupportedValue("'raw' cannot be streamed.", param="response_format")
     still = Rendering(rendering.format, rendering.quality, previews=rendering.format)
-    items = await begun(desk.stream(request, caller, job, still))
+    claiming = await desk.claiming(request, caller, job)
+    items = await begun(desk.stream(request, caller, claiming, still))
     frames = _frames(items, job, wanted, prefix)
     return Stream(
         keep_alive(frames, desk.settings.heartbeat_seconds),
