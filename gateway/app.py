@@ -39,6 +39,7 @@ from gateway.web.door.desk import Desk
 from gateway.web.door.heads import Heads
 from gateway.web.door.inside import ask_inside
 from gateway.web.door.ledger import Ledger
+from gateway.web.door.reception import Reception
 from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.openai import batches, edits, generations, models
@@ -125,7 +126,10 @@ def create_app(
     )
     app.state.vitals = vitals
     # Around the router, so that what it refuses itself has a number too.
-    app.asgi_handler = Ledger(Heads(app.asgi_handler), recent)
+    paths = (route.path for route in app.routes)
+    app.asgi_handler = Ledger(
+        Reception(Heads(app.asgi_handler), settings.public_url, paths), recent
+    )
     return app
 
 

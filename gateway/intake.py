@@ -8,7 +8,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from gateway.errors import (
     OutOfRange,
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
+from gateway.outside.spelling import Words, is_absent, spelled, spelled_field, whole
 from gateway.outside.values import convert
 from gateway.settings import Settings
 
@@ -52,7 +53,10 @@ NAMED_SIZES = {
 MAX_SEED = 2**64 - 1
 MAX_EDGE = 16384
 MAX_LORAS = 32
-_SIZE = re.compile(r"\s*(\d{1,5})\s*[xX*\u00d7]\s*(\d{1,5})\s*")
+MAX_SECONDS = 366 * 24 * 3600
+"""Of a client's patience: any longer is as good as for ever, and clocks can still count it."""
+
+_SIZE = re.compile(r"([0-9]{1,5})\s*[xX*\u00d7]\s*([0-9]{1,5})")
 
 
 class LoraChoice(msgspec.Struct, frozen=True):
@@ -70,14 +74,14 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `background` is given where the endpoint's card says how.
     """
 
-    prompt: str
+    prompt: Words
     model: str | None = None
     n: Annotated[int, Meta(ge=1, le=10)] = 1
     size: tuple[int, int] | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     true_cfg_scale: Annotated[float, Meta(ge=0, le=30)] | None = None
-    negative_prompt: str | None = None
+    negative_prompt: Words | None = None
     seed: Annotated[int, Meta(ge=-1)] | None = None
     loras: tuple[LoraChoice, ...] = ()
     strength: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -88,18 +92,13 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_request(body: Mapping[str, Any], *, needs_prompt: bool = True) -> GenerationRequest:
-    """Fold aliases, then convert; unknown and null fields are ignored.
+    """Fold aliases, then convert; unknown and absent fields are ignored.
 
     Raises:
         InvalidRequest: a known field has the wrong type, is out of range, or contradicts
             one of its aliases.
     """
-    folded = fold(body)
-    if "size" in folded:
-        folded["size"] = read_size(folded["size"])
-    if "loras" in folded:
-        folded["loras"] = read_loras(folded["loras"])
-    request = convert(folded, GenerationRequest)
+    request = convert(fold(body), GenerationRequest)
     if needs_prompt and not request.prompt.strip():
         raise MissingParameter("prompt")
     if request.seed is not None and request.seed > MAX_SEED:
@@ -108,33 +107,53 @@ def read_request(body: Mapping[str, Any], *, needs_prompt: bool = True) -> Gener
 
 
 def fold(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop nulls and rename aliases; the canonical name wins.
+    """Drop what is absent, rename aliases, and read what has forms of its own.
 
     Raises:
-        InvalidRequest: two names of one parameter carry different values.
+        InvalidRequest: two names of one parameter carry values that differ in more than
+            their spelling.
     """
-    given = {key: value for key, value in body.items() if value is not None}
-    if "width" in given or "height" in given:
-        _fold_edges(given)
+    given = {
+        name: value
+        for name, value in body.items()
+        if not (value is None if name == "prompt" else is_absent(value))
+    }
+    edges = _edges(given)
     for name, aliases in ALIASES.items():
-        for alias in (alias for alias in aliases if alias in given):
-            value = given.pop(alias)
-            if given.setdefault(name, value) != value:
+        named = [(alias, given.pop(alias)) for alias in (name, *aliases) if alias in given]
+        values = [(alias, _read(name, value)) for alias, value in named]
+        values = [(alias, value) for alias, value in values if value is not None]
+        if name == "size" and edges:
+            values.append(("width", edges))
+        for alias, value in values:
+            if value != values[0][1]:
                 raise InvalidRequest(
-                    f"'{name}' and its alias '{alias}' contradict each other.", param=alias
+                    f"'{values[0][0]}' and '{alias}' contradict each other.", param=alias
                 )
+        if values:
+            given[name] = values[0][1]
     return given
 
 
-def _fold_edges(given: dict[str, Any]) -> None:
-    edges = {edge: given.pop(edge, None) for edge in ("width", "height")}
-    for edge, value in edges.items():
-        if value is None:
+def _read(name: str, value: Any) -> Any:
+    """A parameter's value, so that two spellings of it are equal."""
+    reader = READERS.get(name)
+    return reader(value) if reader else spelled_field(GenerationRequest, name, value)
+
+
+def _edges(given: dict[str, Any]) -> tuple[int, int] | None:
+    """The size that `width` and `height` say, taken out of what is given."""
+    found = {edge: given.pop(edge) for edge in ("width", "height") if edge in given}
+    if not found:
+        return None
+    for edge in ("width", "height"):
+        if edge not in found:
             raise MissingParameter(edge)
-        if not str(value).removesuffix(".0").isdigit():
-            raise InvalidType(edge, "an integer", type(value).__name__)
-    if "size" not in given and "image_size" not in given:
-        given["size"] = [int(float(value)) for value in edges.values()]
+        try:
+            found[edge] = whole(found[edge])
+        except ValueError:
+            raise InvalidType(edge, "an integer", type(found[edge]).__name__) from None
+    return _bounded(found["width"], found["height"])
 
 
 def read_size(value: Any) -> tuple[int, int] | None:
@@ -143,21 +162,24 @@ def read_size(value: Any) -> tuple[int, int] | None:
     Raises:
         InvalidValue: it is none of those forms.
     """
+    edges: Any = value
+    if is_absent(value):
+        return None
     if isinstance(value, dict):
-        value = [value.get("width"), value.get("height")]
-    if isinstance(value, list | tuple):
-        if len(value) == 2 and all(isinstance(edge, int) and edge > 0 for edge in value):
-            return _bounded(value[0], value[1])
+        edges = [value.get("width"), value.get("height")]
     elif isinstance(value, str):
-        if value.strip().lower() in ("", "auto"):
+        name = value.strip().lower()
+        if name == "auto":
             return None
-        if value in NAMED_SIZES:
-            return NAMED_SIZES[value]
-        if match := _SIZE.fullmatch(value):
-            return _bounded(int(match[1]), int(match[2]))
-    else:
+        match = _SIZE.fullmatch(name)
+        edges = match.groups() if match else NAMED_SIZES.get(name, ())
+    elif not isinstance(value, list | tuple):
         raise InvalidType("size", "a string", type(value).__name__)
-    raise InvalidValue("size", value, "'auto' and 'WIDTHxHEIGHT' in pixels")
+    try:
+        width, height = map(whole, edges)
+    except ValueError:
+        raise InvalidValue("size", value, "'auto' and 'WIDTHxHEIGHT' in pixels") from None
+    return _bounded(width, height)
 
 
 def _bounded(width: int, height: int) -> tuple[int, int]:
@@ -183,12 +205,18 @@ def read_loras(value: Any) -> list[dict[str, Any]]:
             entry = {"name": entry}  # noqa: PLW2901
         if not isinstance(entry, dict):
             raise InvalidType(f"loras[{index}]", "an object", type(entry).__name__)
-        name = next((entry[key] for key in LORA_NAMES if entry.get(key) is not None), None)
+        name, scale = (
+            next((entry[key] for key in keys if not is_absent(entry.get(key))), None)
+            for keys in (LORA_NAMES, LORA_SCALES)
+        )
         if name is None:
             raise MissingParameter(f"loras[{index}].name")
-        scale = next((entry[key] for key in LORA_SCALES if entry.get(key) is not None), None)
-        choices.append({"name": name, "scale": scale})
+        choices.append(spelled({"name": name, "scale": scale}, LoraChoice))
     return choices
+
+
+READERS: dict[str, Callable[[Any], Any]] = {"size": read_size, "loras": read_loras}
+"""Parameters that have forms of their own."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +287,7 @@ def to_job(
         num_previews=request.partial_images,
         matting=card.matting if request.background == "transparent" else None,
         priority=terms.priority,
-        deadline=time.time() + seconds if seconds else None,
+        deadline=time.time() + min(seconds, MAX_SECONDS) if seconds else None,
         owner=terms.owner,
         arguments=arguments,
     )

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from gateway.outside.addresses import base_of
+
 PREFIX = "GATEWAY_"
 DATA = "~/.local/share/image-gateway"
 _SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
@@ -173,9 +175,15 @@ def read_settings(
     }
     given |= {name: value for name, value in (flags or {}).items() if value not in (None, ())}
     try:
-        return msgspec.convert({"data": DATA} | given, Settings, strict=False, dec_hook=_path)
+        settings = msgspec.convert({"data": DATA} | given, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explained(error, given)) from None
+    if settings.public_url and not base_of(settings.public_url):
+        raise SettingsError(
+            f"{variable('public_url')} (--public-url) = {settings.public_url!r}: expected an http "
+            "or https URL with a host, such as https://images.example.com/gateway"
+        )
+    return settings
 
 
 def strays(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -3,9 +3,6 @@
 Decoding takes up to a second: `Darkroom.do` keeps it off the event loop.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -29,12 +26,6 @@ _SCAN = b"\xff\xda"
 _ORIENTATION = 0x0112
 _TURNED = range(5, 9)
 _PNG_EXIF = (b"eXIf", b"Raw profile type")
-_DATA_URL = re.compile(r"data:[^,]*,", re.IGNORECASE)
-_BASE64_URL = re.compile(r"data:[\w.+/-]*(;[\w=-]+)*;base64,", re.ASCII)
-_SPACE = b" \t\r\n\v\f"
-_PIECE = 4 * 2**18
-"""Characters of base64 decoded at once: a thread that does it lets others go on between."""
-
 _MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
@@ -110,32 +101,6 @@ def as_mask(picture: Image.Image) -> Image.Image:
 def to_pixels(picture: Image.Image) -> Pixels:
     """A picture of mode L, RGB or RGBA as raw pixels."""
     return Pixels(picture.width, picture.height, _MODES[picture.mode], picture.tobytes())
-
-
-def from_base64(text: str, param: str) -> bytes:
-    """The bytes of a data URL or of bare base64; white space in it is nothing.
-
-    Raises:
-        InvalidRequest: it is neither.
-    """
-    encoded = text[head.end() :] if (head := _DATA_URL.match(text[:200])) else text
-    try:
-        plain = encoded.encode("ascii").translate(None, _SPACE)
-        if b"=" in plain[:-2]:
-            raise ValueError("padding before the end")
-        pieces = (plain[start : start + _PIECE] for start in range(0, len(plain), _PIECE))
-        return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
-    except (binascii.Error, ValueError):
-        raise InvalidRequest(
-            f"Invalid image '{shown(param)}': wanted a URL, a data URL or base64.",
-            param=param,
-            code="invalid_image",
-        ) from None
-
-
-def is_data_url(text: str) -> bool:
-    """Whether a text holds its bytes itself, in base64."""
-    return bool(_BASE64_URL.match(text[:200]))
 
 
 def shown(source: str) -> str:

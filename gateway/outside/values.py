@@ -6,11 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest, InvalidType, MissingParameter, OutOfRange
+from gateway.outside.spelling import spelled
 
 T = TypeVar("T")
-
-MAX_VALUES = 250_000
-"""Some twenty times those of the largest graph; decoded in a tenth of a second."""
 
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
 _TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<got>[^`]+)`")
@@ -22,41 +20,16 @@ _NAMES = {"int": "an integer", "float": "a decimal", "str": "a string", "bool": 
 
 
 def convert(data: Any, kind: type[T]) -> T:
-    """Convert decoded JSON to a Struct.
-
-    Numbers written as strings, booleans as words and whole floats as integers are taken
-    for what they mean.
+    """Convert decoded JSON, or a form's texts, to a Struct, however its values are spelled.
 
     Raises:
         InvalidRequest: one of its family, with the path of the field as `param`.
     """
+    given = spelled(data, kind)
     try:
-        return msgspec.convert(data, kind, strict=False)
+        return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
-        raise refusal(str(error), data) from None
-
-
-def decode_json(body: bytes) -> Any:
-    """Decode a JSON body.
-
-    Raises:
-        InvalidRequest: the body is not JSON, or holds more values than any request means.
-    """
-    if num_values(body) > MAX_VALUES:
-        raise InvalidRequest(
-            f"The JSON body of your request has over {MAX_VALUES} values.", code="invalid_json"
-        )
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(
-            f"We could not parse the JSON body of your request: {error}.", code="invalid_json"
-        ) from None
-
-
-def num_values(text: bytes) -> int:
-    """At least the values in JSON text, each of which may take a hundred times its bytes."""
-    return sum(map(text.count, (b",", b"[", b"{")))
+        raise refusal(str(error), given) from None
 
 
 def refusal(message: str, data: Any) -> GatewayError:

@@ -70,8 +70,8 @@ def output_id(run_id: str, node_id: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{run_id}/{node_id}"))
 
 
-def failure(run_id: str, message: str) -> RunOutput:
-    """The one output of a run that has no pictures: why."""
+def failure(run_id: str, message: str, refusal: str) -> RunOutput:
+    """The one output of a run that has no pictures: why, and the code of a client's fault."""
     return RunOutput(
         id=output_id(run_id, "error"),
         run_id=run_id,
@@ -80,6 +80,7 @@ def failure(run_id: str, message: str) -> RunOutput:
         output_id=None,
         created_at=time.time(),
         errors=(message,),
+        refusal=refusal,
     )
 
 

@@ -121,10 +121,8 @@ class Library:
         return found[0] if found else None
 
     async def add_file(self, file: File) -> None:
-        """Write an upload down."""
-        values = msgspec.structs.asdict(file)
-        await self.in_thread(self._execute, sa.delete(files).where(files.c.id == file.id))
-        await self.in_thread(self._execute, sa.insert(files).values(values))
+        """Write an upload down; the same id again replaces it."""
+        await self.in_thread(self._put_file, file)
 
     async def files_before(self, when: float) -> list[File]:
         """Files uploaded before a time, some at once."""
@@ -142,6 +140,19 @@ class Library:
     def _execute(self, query: Any) -> None:
         with self.engine.begin() as connection:
             connection.execute(query)
+
+    def _put_file(self, file: File) -> None:
+        """Two requests may write the same file at the same moment."""
+        values = msgspec.structs.asdict(file)
+        again = sa.update(files).where(files.c.id == file.id).values(values)
+        with self.engine.begin() as connection:
+            if connection.execute(again).rowcount:
+                return
+            try:
+                with connection.begin_nested():
+                    connection.execute(sa.insert(files).values(values))
+            except sa.exc.IntegrityError:
+                connection.execute(again)
 
     def _rows(self, query: Any, kind: Callable[..., T]) -> list[T]:
         with self.engine.connect() as connection:

@@ -11,13 +11,15 @@ import msgspec
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
 from gateway.images.darkroom import Darkroom
-from gateway.images.decode import from_base64, is_data_url
 from gateway.intake import MAX_SEED
+from gateway.outside.documents import decode_json
 from gateway.outside.guard import Guard
-from gateway.outside.values import decode_json
+from gateway.outside.inline import inline_bytes, is_inline
+from gateway.outside.spelling import is_absent, whole
 from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, MAX_NODES, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
+from gateway.runs.graph.order import check_form
 from gateway.runs.graph.seeds import settle
 from gateway.runs.library import Library
 from gateway.runs.planning import plan_of
@@ -84,7 +86,8 @@ class Ordering:
             GraphRefused: the graph cannot run.
             InvalidRequest: anything else about it.
         """
-        self._check(wanted.order)
+        if wanted.order.webhook is not None:
+            self.guard.check_url(wanted.order.webhook)
         await self.library.in_thread(_check_nesting, wanted)
         target = await self._target(wanted, owner)
         graph = await self._lightened_graph(target.graph, owner)
@@ -127,11 +130,13 @@ class Ordering:
     async def _kept(self, value: Any, owner: str) -> Any:
         if isinstance(value, list):
             return [await self._kept(each, owner) for each in value]
+        if isinstance(value, dict):
+            return {name: await self._kept(each, owner) for name, each in value.items()}
         if isinstance(value, str) and len(value) > INLINE_CHARACTERS:
             if value.lstrip().startswith("["):
                 return await self._kept_list(value, owner)
-            if is_data_url(value):
-                data = await self.darkroom.do(from_base64, value, "inputs")
+            if is_inline(value):
+                data = await self.darkroom.do(inline_bytes, value, "inputs")
                 async with self.uploads.quota.room(owner, len(data)) as room:
                     return (await self.uploads.keep(room, "", "image/png", BytesIO(data))).id
         return value
@@ -139,19 +144,10 @@ class Ordering:
     async def _kept_list(self, text: str, owner: str) -> Any:
         """A list as JSON text, which is how pictures come in a batch; any other text as it is."""
         try:
-            listed = msgspec.json.decode(text, type=list[Any])
-        except msgspec.DecodeError:
+            listed = decode_json(text.encode())
+        except InvalidRequest:
             return text
         return msgspec.json.encode(await self._kept(listed, owner)).decode()
-
-    def _check(self, order: Order) -> None:
-        if order.webhook is not None:
-            self.guard.check_url(order.webhook)
-        if order.timeout_seconds is not None and order.timeout_seconds <= 0:
-            raise OutOfRange("timeout", "decimal", 0, order.timeout_seconds, above=False)
-        if order.concurrency_limit is not None and order.concurrency_limit < 1:
-            limit = order.concurrency_limit
-            raise OutOfRange("concurrency_limit", "integer", 1, limit, above=False)
 
     async def _target(self, wanted: Wanted, owner: str) -> Order:
         """The order with what it draws, before any input."""
@@ -247,13 +243,11 @@ def _settled(order: Order, inputs: Inputs, offset: int) -> Order:
     """The order with its inputs filled in and its seeds drawn."""
     if order.graph is None:
         seed = inputs.get("seed")
-        if seed in (None, "", -1, "-1"):
-            seed = _draw()
-        seed = (_integer("seed", seed) + offset) % (MAX_SEED + 1)
+        seed = -1 if is_absent(seed) else _integer("seed", seed)
+        seed = ((_draw() if seed == -1 else seed) + offset) % (MAX_SEED + 1)
         return msgspec.structs.replace(order, inputs=inputs | {"seed": seed})
-    graph = order.graph
-    if isinstance(graph, dict) and all(isinstance(node, dict) for node in graph.values()):
-        graph, _ = settle(substitute(graph, inputs), _draw, offset)
+    check_form(order.graph)
+    graph, _ = settle(substitute(order.graph, inputs), _draw, offset)
     return msgspec.structs.replace(order, graph=graph, inputs=inputs)
 
 
@@ -347,6 +341,6 @@ def json_object(value: Any, param: str) -> dict[str, Any] | None:
 
 def _integer(param: str, value: Any) -> int:
     try:
-        return int(float(value)) if not isinstance(value, int) else value
-    except (TypeError, ValueError, OverflowError):
+        return whole(value)
+    except ValueError:
         raise InvalidType(param, "an integer", type(value).__name__) from None

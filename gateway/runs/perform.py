@@ -132,7 +132,9 @@ class Performer:
         except Stopped:
             return
         except GatewayError as error:
-            await self._fail(run, "failed", error.message)
+            # What the client could have asked otherwise keeps its name.
+            code = error.code or error.type if error.status < 500 else ""
+            await self._fail(run, "failed", error.message, code)
         except Exception as error:
             log.error("run failed", run_id=run.id, exc_info=error)
             await self._fail(run, "failed", "The gateway had an error while drawing this run.")
@@ -250,8 +252,8 @@ class Performer:
         """Change a run while this process draws it; False where it has ended or others do."""
         return await self.ground.patiently(self.store.change, run.id, change, self.held[run.id])
 
-    async def _fail(self, run: Run, status: Status, error: str) -> None:
-        made = (failure(run.id, error),)
+    async def _fail(self, run: Run, status: Status, error: str, refusal: str = "") -> None:
+        made = (failure(run.id, error, refusal),)
         await self._end(run, Change(status=status, live_status=error, error=error, outputs=made))
 
     async def _end(self, run: Run, done: Change) -> None:

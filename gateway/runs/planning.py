@@ -8,11 +8,13 @@ from PIL import Image
 
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.errors import InvalidRequest, OutOfRange
+from gateway.errors import InvalidRequest, InvalidType, OutOfRange
 from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
 from gateway.intake import fit_size, read_request, size_within, to_job
 from gateway.job import Job, Pixels
+from gateway.outside.inline import source_of
+from gateway.outside.spelling import is_absent
 from gateway.remarks import Remark
 from gateway.runs.album import Album
 from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
@@ -204,13 +206,27 @@ def _sources(inputs: dict[str, Any], names: tuple[str, ...]) -> list[str]:
     for name in names:
         value = inputs.get(name)
         listed = value if isinstance(value, list) else [value]
-        if found := [source for source in listed if isinstance(source, str) and source]:
+        if found := [source for entry in listed if (source := picture_named(entry, name))]:
             return found
     return []
 
 
+def picture_named(entry: Any, name: str) -> str | None:
+    """The source of a picture as an input says it; None where it says none.
+
+    Raises:
+        InvalidType: it is something else.
+    """
+    if is_absent(entry):
+        return None
+    if (source := source_of(entry)) is None:
+        raise InvalidType(f"inputs.{name}", "a URL, a data URL or a file", type(entry).__name__)
+    return source
+
+
 def _file_type(inputs: dict[str, Any]) -> str:
-    wanted = str(inputs.get("output_format") or "png").lower()
+    given = inputs.get("output_format")
+    wanted = "png" if is_absent(given) else str(given).strip().lower()
     if wanted not in ("png", "jpeg", "jpg", "webp"):
         raise InvalidRequest(
             f"Invalid value: '{wanted}'. Supported values are: 'png', 'jpeg' and 'webp'.",

@@ -86,7 +86,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunOutput(msgspec.Struct, frozen=True, kw_only=True):
-    """What one output node of a run made; a failed run's says why instead."""
+    """What one output node of a run made; a failed run's says why instead.
+
+    `refusal` is the code of the fault where it is the client's, which a retry cannot mend.
+    """
 
     id: str
     run_id: str
@@ -96,6 +99,7 @@ class RunOutput(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     items: tuple[Item, ...] = ()
     errors: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):

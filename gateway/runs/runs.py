@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import structlog
 
 from gateway.accounts.keys import KeyStore
+from gateway.images.store import PictureStore
 from gateway.outages import is_outage, patiently
 from gateway.outside.guard import Guard
 from gateway.outside.outbound import Outbound
@@ -31,6 +32,7 @@ from gateway.runs.perform import Equipment, Performer
 from gateway.runs.places import Places
 from gateway.runs.quota import Quota
 from gateway.runs.records import Attempt, Order, Run, RunOutput
+from gateway.runs.signed import SignedUrls
 from gateway.runs.slots import Slot, Slots
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
@@ -78,7 +80,9 @@ class Runs:
         self.ordering = Ordering(
             settings, self.catalog, self.library, self.uploads, equipment.darkroom
         )
+        self.signed = SignedUrls(PictureStore(settings, equipment.objects), self.files)
         self.sources = Sources(
+            self.signed,
             self.files,
             self.library,
             outbound,

@@ -3,15 +3,15 @@
 Only their bytes: what is in them is seen in `album.py`.
 """
 
-from urllib.parse import parse_qs, unquote, urlsplit
-
 from gateway.errors import NotFound, TooLarge
 from gateway.images.darkroom import Darkroom
-from gateway.images.decode import from_base64, is_data_url, shown
+from gateway.images.decode import shown
 from gateway.outside.guard import UrlRefused
+from gateway.outside.inline import inline_bytes, is_inline
 from gateway.outside.outbound import Outbound
-from gateway.runs.files import PREFIX, FileStore
+from gateway.runs.files import FileStore
 from gateway.runs.library import Library
+from gateway.runs.signed import SignedUrls
 
 MAX_BYTES = 64 * 2**20
 
@@ -21,6 +21,7 @@ class Sources:
 
     def __init__(
         self,
+        signed: SignedUrls,
         files: FileStore,
         library: Library,
         outbound: Outbound,
@@ -29,6 +30,7 @@ class Sources:
         fetches: bool,
     ) -> None:
         self.files = files
+        self.signed = signed
         self.darkroom = darkroom
         self.library = library
         self.outbound = outbound
@@ -46,11 +48,11 @@ class Sources:
         return data
 
     async def _bytes(self, source: str, owner: str) -> bytes:
-        if is_data_url(source):
-            return await self.darkroom.do(from_base64, source, source)
-        if key := self._own_key(source):
-            return await self._stored(key, source)
-        if source.startswith(("http://", "https://")):
+        if is_inline(source):
+            return await self.darkroom.do(inline_bytes, source, source)
+        if (own := await self.signed.read(source)) is not None:
+            return own
+        if source[:8].lower().startswith(("http://", "https://")):
             if not self.fetches:
                 raise UrlRefused("This gateway does not fetch URLs; upload the file instead.")
             return await self.outbound.fetch(source, owner, max_bytes=MAX_BYTES)
@@ -58,17 +60,7 @@ class Sources:
         if file is None:
             raise NotFound(f"No file '{shown(source)}' was uploaded.")
         _check_size(source, file.size_bytes)
-        return await self._stored(file.key, source)
-
-    def _own_key(self, source: str) -> str | None:
-        """The key of a URL that this gateway gave out; its signature says that it did."""
-        parts = urlsplit(source)
-        key = unquote(parts.path.rpartition(PREFIX)[2])
-        signature = parse_qs(parts.query).get("sig", [""])[0]
-        return key if signature and self.files.is_signed("read", key, signature) else None
-
-    async def _stored(self, key: str, source: str) -> bytes:
-        data = await self.files.get(key)
+        data = await self.files.get(file.key)
         if data is None:
             raise NotFound(f"The file '{shown(source)}' is gone.")
         return data

@@ -20,6 +20,7 @@ PROMISE_SECONDS = 900
 
 PREFIXES = {"image": "img", "video": "vid", "audio": "audio"}
 ID_CHARACTERS = 16
+MAX_TYPE_CHARACTERS = 127
 
 
 class Uploads:
@@ -133,4 +134,5 @@ def new_file(owner: str, name: str, content_type: str, size_bytes: int, mark: st
     prefix = PREFIXES.get(content_type.split("/", maxsplit=1)[0], "file")
     prefix = "zip" if content_type == "application/zip" else prefix
     id = f"{prefix}_{mark[:ID_CHARACTERS]}"
-    return File(id, owner, name or id, content_type, size_bytes, time.time())
+    kind = content_type[:MAX_TYPE_CHARACTERS]
+    return File(id, owner, name or id, kind, size_bytes, time.time())

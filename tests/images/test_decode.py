@@ -1,6 +1,5 @@
 """Pictures from strangers: whole ones become pixels, everything else a clear refusal."""
 
-import base64
 import struct
 import zlib
 from io import BytesIO
@@ -10,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gateway.errors import InvalidRequest
-from gateway.images.decode import as_mask, decode, from_base64, on_white, size_of, to_pixels
+from gateway.images.decode import as_mask, decode, on_white, size_of, to_pixels
 
 
 def saved(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -102,13 +101,6 @@ def test_alpha_is_laid_on_white_or_read_as_a_mask() -> None:
     assert to_pixels(mask).channels == 1
 
 
-def test_base64_with_or_without_its_url() -> None:
-    assert from_base64("data:image/png;base64,aGk=", "image") == b"hi"
-    assert from_base64("aG\nk=", "image") == b"hi"
-    with pytest.raises(InvalidRequest):
-        from_base64("https//nope", "image")
-
-
 def test_a_size_is_known_by_the_head_alone_and_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -125,16 +117,6 @@ def test_a_jpeg_of_very_many_scans_is_refused() -> None:
     assert decode(plain, "image").size == (8, 6)
     with pytest.raises(InvalidRequest):
         decode(head + (b"\xff\xda" + scan[:-2]) * 100 + b"\xff\xd9", "image")
-
-
-def test_base64_of_any_length_is_decoded_and_checked_whole() -> None:
-    data = bytes(range(256)) * 20_000
-    text = base64.b64encode(data).decode()
-    assert from_base64(text, "image") == data
-    assert from_base64(" \n".join(text[n : n + 76] for n in range(0, len(text), 76)), "i") == data
-    for broken in (text[:-1], f"{text[:1000]}={text[1001:]}", f"{text[:1000]}é{text[1001:]}"):
-        with pytest.raises(InvalidRequest):
-            from_base64(broken, "image")
 
 
 def test_a_long_source_is_named_shortly() -> None:

@@ -7,7 +7,8 @@ import pytest
 from msgspec import Meta
 
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, OutOfRange
-from gateway.outside.values import convert, decode_json, value_at
+from gateway.outside.documents import decode_json
+from gateway.outside.values import convert, value_at
 
 
 class Inner(msgspec.Struct):
@@ -40,7 +41,7 @@ def test_lenient_where_the_meaning_is_plain(given: dict[str, Any], wanted: Body)
     ("given", "kind", "param", "code", "said"),
     [
         ({"prompt": 5}, InvalidType, "prompt", "invalid_type", "expected a string"),
-        ({"prompt": ""}, OutOfRange, "prompt", "string_below_min_length", "minimum length 1"),
+        ({"prompt": ""}, MissingParameter, "prompt", "missing_required_parameter", "required"),
         ({"prompt": "x" * 6}, OutOfRange, "prompt", "string_above_max_length", "with length 6"),
         ({"n": 11}, OutOfRange, "n", "integer_above_max_value", "a value <= 10, but got 11"),
         ({"n": "0"}, OutOfRange, "n", "integer_below_min_value", "a value >= 1, but got 0"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.outside.values import num_values
+from gateway.outside.documents import num_values
 from gateway.runs.batches.records import Fault, Line
 
 MAX_LINES = 50_000

@@ -6,6 +6,10 @@ from typing import Any
 
 import msgspec
 
+from gateway.errors import InvalidRequest
+from gateway.outside.documents import decode_json
+from gateway.outside.inline import source_of
+from gateway.outside.spelling import is_absent
 from gateway.runs.graph.imaging import gathered
 from gateway.runs.graph.literals import is_link
 from gateway.runs.graph.offers import UNUSED
@@ -27,6 +31,7 @@ FIELDS = {
 }
 """Where a request's value goes, for the classes where it is not `default_value`."""
 
+PICTURES = (f"{PREFIX}Image", f"{PREFIX}ImageAlpha", LIVE)
 DEFAULT_IDS = {
     f"{PREFIX}Number": "input_number",
     f"{PREFIX}NumberInt": "input_number",
@@ -65,8 +70,10 @@ def substitute(graph: dict[str, Any], inputs: Mapping[str, Any]) -> dict[str, An
     """
     filled = copy.deepcopy(graph)
     for id, input_id, node in external_nodes(graph):
-        if input_id in inputs:
-            field, value = FIELDS.get(node["class_type"], "default_value"), inputs[input_id]
+        kind = node["class_type"]
+        if input_id in inputs and not (kind in KINDS and is_absent(inputs[input_id])):
+            field, value = FIELDS.get(kind, "default_value"), inputs[input_id]
+            value = (source_of(value) or value) if kind in PICTURES else value
             value = {"__value__": value} if isinstance(value, list) else value
             filled[id].setdefault("inputs", {})[field] = value
     return filled
@@ -121,8 +128,10 @@ def slider(node: Node, scope: Scope) -> tuple[Any]:
 
 def seed(node: Node, scope: Scope) -> tuple[int]:
     """A seed between the graph's bounds; -1 is drawn."""
+    low, high = node["min_value"], node["max_value"]
+    if low > high:
+        raise node.refuse("min_value", f"it is above max_value, which is {high}")
     if node["default_value"] == -1:
-        low, high = node["min_value"], node["max_value"]
         return (low + scope.draw_seed(node.id) % (high - low + 1),)
     _check_bounds(node)
     return (node["default_value"],)
@@ -183,13 +192,14 @@ def _sources(node: Node) -> list[str]:
     given = node.get("images")
     if isinstance(given, str) and given.strip().startswith("["):
         try:
-            given = msgspec.json.decode(given)
-        except msgspec.DecodeError as error:
-            raise node.refuse("images", f"it is no JSON list: {error}") from None
+            given = decode_json(given.encode())
+        except InvalidRequest as error:
+            raise node.refuse("images", f"it is no JSON list: {error.message}") from None
     listed = given if isinstance(given, list) else [given]
-    if not all(isinstance(source, str | None) for source in listed):
+    sources = [source_of(entry) for entry in listed if not is_absent(entry)]
+    if None in sources:
         raise node.refuse("images", "a list of URLs, data URLs or uploaded files is wanted")
-    return [source.strip() for source in listed if source and source.strip()]
+    return [source for source in sources if source]
 
 
 def _check_bounds(node: Node) -> None:
@@ -204,8 +214,8 @@ def _options(given: Mapping[str, Any]) -> list[str]:
     """The options an Enum node carries as JSON text."""
     text = given.get("options") or "[]"
     try:
-        found = msgspec.json.decode(text) if isinstance(text, str) else text
-    except msgspec.DecodeError:
+        found = decode_json(text.encode()) if isinstance(text, str) else text
+    except InvalidRequest:
         return []
     return [str(option) for option in found] if isinstance(found, list) else []
 

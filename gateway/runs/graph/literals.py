@@ -1,11 +1,10 @@
 """Values written into a graph: brought to their type, held to their range."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from gateway.outside.documents import WHOLE_NUMBERS
+from gateway.outside.spelling import decimal, truth, whole
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.refusal import NodeFault, input_fault, not_in_list, out_of_range
 
@@ -52,26 +51,18 @@ def _check_range(name: str, given: Input, value: Any) -> None:
 
 def _integer(value: Any) -> int:
     """Old SDKs send every number as a float, some as text."""
-    if isinstance(value, str):
-        value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-    if isinstance(value, float) and not value.is_integer():
-        raise ValueError(f"{value} is not a whole number")
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    found = float(value)
-    if not math.isfinite(found):
-        raise ValueError(f"{value} is not finite")
+    found = int(value) if isinstance(value, bool) else whole(value)
+    if found not in WHOLE_NUMBERS:
+        raise ValueError(f"{value} is beyond 64 bits")
     return found
 
 
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, bool) else decimal(value)
+
+
 def _boolean(value: Any) -> bool:
-    if isinstance(value, str):
-        return msgspec.convert(value.strip().lower(), bool, strict=False)
-    if isinstance(value, bool | int | float):
-        return bool(value)
-    raise TypeError(f"{type(value).__name__} is no truth value")
+    return bool(value) if isinstance(value, int | float) else truth(value)
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from gateway.outside.documents import WHOLE_NUMBERS
+from gateway.outside.spelling import is_absent, whole
 from gateway.runs.graph.literals import is_link
 
 SEED_INPUTS = {
@@ -57,7 +59,7 @@ def _settled(node: dict[str, Any], value: Any, draw: Callable[[], int], offset: 
     low, high = 0, 2**64 - 1
     if node["class_type"] == "ComfyUIDeployExternalSeed":
         low, high = _integer(given.get("min_value"), 1), _integer(given.get("max_value"), 2**32 - 1)
-    if value is None or _integer(value, 0) == -1:
+    if is_absent(value) or _integer(value, 0) == -1:
         return int(low + draw() % (max(high, low) - low + 1))
     seed = _integer(value, None)
     if seed is None or not low <= seed <= high:
@@ -68,6 +70,7 @@ def _settled(node: dict[str, Any], value: Any, draw: Callable[[], int], offset: 
 
 def _integer(value: Any, otherwise: Any) -> Any:
     try:
-        return int(float(value)) if isinstance(value, str | float) else int(value)
-    except (TypeError, ValueError, OverflowError):
+        found = whole(value)
+    except ValueError:
         return otherwise
+    return found if found in WHOLE_NUMBERS else otherwise

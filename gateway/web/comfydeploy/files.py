@@ -1,7 +1,7 @@
 """Routes of files: uploads in both generations' ways, and the URLs that pictures are read at."""
 
 import mimetypes
-import re
+from contextlib import suppress
 from typing import Any
 
 from litestar import Request, Response, get, post, put
@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
 from gateway.errors import Forbidden, InvalidRequest, MissingParameter, NotFound, TooLarge
+from gateway.outside.spelling import whole
 from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import MAX_UPLOAD_BYTES
@@ -59,7 +60,9 @@ async def upload_url(
     """
     if not type:
         raise MissingParameter("type")
-    size = int(file_size) if re.fullmatch(r"[0-9]{1,12}", file_size) else 0
+    size = 0
+    with suppress(ValueError):
+        size = max(0, whole(file_size))
     if size > MAX_UPLOAD_BYTES:
         raise TooLarge(f"Files may have up to {MAX_UPLOAD_BYTES} bytes.")
     extension = file_extension.lstrip(".") or (mimetypes.guess_extension(type) or ".bin")[1:]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
+from msgspec import Meta
 
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidValue, NotFound
@@ -86,7 +87,7 @@ class DeploymentBody(msgspec.Struct, frozen=True, kw_only=True):
 
     workflow_version_id: str
     workflow_id: str
-    machine_id: str = LOCAL
+    machine_id: Annotated[str, Meta(max_length=128)] = LOCAL
     environment: str = "production"
 
 
@@ -256,7 +257,7 @@ async def list_machines(request: AnyRequest, runs: House, asker: Asking) -> Any:
             pools(runs.settings) or {LOCAL: list(runs.catalog.endpoints)}
         ).items()
     ]
-    if request.url.path.endswith("/v1/machines"):
+    if request.scope["path"].endswith("/v1/machines"):
         return {"machines": machines, "total": len(machines)}
     return machines
 

@@ -44,14 +44,14 @@ NOT_OFFERED = {
 )
 async def not_offered(request: AnyRequest, asker: Asking) -> None:
     """Say why a route of the hosted service is not here."""
-    name = request.url.path.partition("/api/")[2].partition("/")[0]
+    name = request.scope["path"].partition("/api/")[2].partition("/")[0]
     raise NotOffered(NOT_OFFERED[name])
 
 
 @route(["/", "/{rest:path}"], http_method=ANY_METHOD, include_in_schema=False)
 async def unknown(request: AnyRequest, asker: Asking) -> None:
     """Answer for every other path in the dialect's own words."""
-    raise NotFound(f"No route {request.method} {request.url.path}")
+    raise NotFound(f"No route {request.method} {request.scope['path']}")
 
 
 def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:

@@ -1,6 +1,7 @@
 """Routes of runs: created in every mode, read, cancelled, a batch at once."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -9,7 +10,7 @@ from litestar.response import Stream
 
 from gateway.errors import Conflict, DeadlineExceeded, GenerationFailed, InvalidRequest, NotFound
 from gateway.outages import patiently
-from gateway.runs.records import Run
+from gateway.runs.records import Run, RunOutput
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
@@ -173,9 +174,9 @@ async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, An
     """
     new = await accepted(runs, body, asker)
     ended = await asyncio.gather(*(runs.wait(run.id, asker.owner) for run in new))
-    for run in ended:
-        check_success(run)
     made = await patiently(lambda: runs.outputs(*(run.id for run in ended)), "database")
+    for run in ended:
+        check_success(run, made)
     return [
         output_object(output, asker.base_url, runs.files)
         for run in ended
@@ -193,8 +194,9 @@ async def streamed(runs: Runs, body: RunBody, asker: Asker) -> Stream:
 async def _first_picture(runs: Runs, body: RunBody, asker: Asker) -> Response[bytes]:
     """The bytes of the first picture."""
     (new,) = await accepted(runs, body, asker, "sync_first_result answers one run")
-    check_success(await runs.wait(new.id, asker.owner))
+    run = await runs.wait(new.id, asker.owner)
     made = await patiently(lambda: runs.outputs(new.id), "database")
+    check_success(run, made)
     items = [item for output in made for item in output.items]
     data = await patiently(lambda: runs.files.get(items[0].key), "store") if items else None
     if data is None:
@@ -203,15 +205,19 @@ async def _first_picture(runs: Runs, body: RunBody, asker: Asker) -> Response[by
     return Response(data, media_type=kind, headers={"X-Run-Id": new.id})
 
 
-def check_success(run: Run) -> None:
-    """Refuse to answer for a run that did not end well.
+def check_success(run: Run, made: Iterable[RunOutput]) -> None:
+    """Refuse to answer for a run that did not end well; `made` has the outputs of several.
 
     Raises:
         GatewayError: by how it ended.
     """
+    message = f"Run {run.id} ended as {run.status}: {run.error or run.status}"
+    for output in made:
+        if output.run_id == run.id and output.refusal:
+            raise InvalidRequest(message, code=output.refusal)
     faults = {"failed": GenerationFailed, "timeout": DeadlineExceeded, "cancelled": Conflict}
     if run.status in faults:
-        raise faults[run.status](f"Run {run.id} ended as {run.status}: {run.error or run.status}")
+        raise faults[run.status](message)
 
 
 async def existing(runs: Runs, run_id: str, asker: Asker) -> Run:

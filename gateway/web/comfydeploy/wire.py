@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar.di import NamedDependency
+from msgspec import Meta
 
 from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidType
+from gateway.intake import MAX_SECONDS
 from gateway.outside.values import convert
 from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
 
 ExecutionMode = Literal["async", "sync", "sync_first_result", "stream"]
+MAX_LIMIT = 2**31 - 1
 Origin = Literal["manual", "api", "public-share", "public-template", "workspace", "workspace-v2"]
 
 
@@ -61,8 +64,8 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True):
     machine_id: str | None = None
     gpu: str | None = None
     private_volume_name: str | None = None
-    concurrency_limit: int | None = None
-    timeout: float | None = None
+    concurrency_limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] | None = None
+    timeout: Annotated[float, Meta(gt=0)] | None = None
     run_origin: Origin | None = None
     origin: Origin | None = None
     webhook: str | None = None
@@ -89,7 +92,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True):
                 webhook=self.webhook or None,
                 webhook_intermediate_status=bool(self.webhook_intermediate_status),
                 base_url=base_url,
-                timeout_seconds=self.timeout,
+                timeout_seconds=min(self.timeout, MAX_SECONDS) if self.timeout else None,
                 concurrency_limit=self.concurrency_limit,
             ),
             workflow_version_id=self.workflow_version_id,

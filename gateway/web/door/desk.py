@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import math
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -10,7 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import FormMultiDict
+from litestar.datastructures import FormMultiDict, UploadFile
 from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
@@ -26,7 +25,8 @@ from gateway.images.darkroom import Darkroom
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
-from gateway.outside.values import decode_json
+from gateway.outside.documents import check_text, decode_json
+from gateway.outside.spelling import decimal, is_absent
 from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
@@ -210,7 +210,7 @@ async def read_form(request: Asked) -> FormMultiDict:
     """The parts of a form.
 
     Raises:
-        InvalidRequest: a name or a text in it is not UTF-8.
+        InvalidRequest: as for `read_files`.
     """
     # Read whole first: the framework keeps the bytes, and others look at them again.
     await request.body()
@@ -221,12 +221,18 @@ async def read_files(request: Asked) -> FormMultiDict:
     """The parts of a form whose files are too large to be in memory: they lie on the disk.
 
     Raises:
-        InvalidRequest: a name or a text in it is not UTF-8.
+        InvalidRequest: a name or a text in it is not UTF-8, nor what its part says it is.
     """
     try:
-        return await request.form()
+        form = await request.form()
+        for name, value in form.multi_items():
+            named = value.filename if isinstance(value, UploadFile) else str(value)
+            check_text(f"{name}{named}")
     except UnicodeDecodeError:
         raise InvalidRequest("The form has text that is not UTF-8.") from None
+    except (ValueError, LookupError) as error:
+        raise InvalidRequest(f"The form could not be read: {error}.") from None
+    return form
 
 
 def announced_bytes(request: Asked) -> int | None:
@@ -238,13 +244,13 @@ def announced_bytes(request: Asked) -> int | None:
 def _timeout_seconds(request: Asked) -> float | None:
     """How long the client says it waits, in `X-Request-Timeout`."""
     text = request.headers.get(TIMEOUT_HEADER)
-    if text is None:
+    if is_absent(text):
         return None
     try:
-        seconds = float(text)
+        seconds = decimal(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < math.inf:
+    if seconds <= 0:
         raise InvalidValue(TIMEOUT_HEADER, text, "seconds above 0")
     return seconds
 
@@ -285,7 +291,7 @@ async def _flight_key(request: Asked, caller: Caller) -> str:
         body = body.replace(boundary.encode(), b"")
     digest = (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
     return "\n".join(
-        (caller.id, request.url.path, request.headers.get("accept", ""), named, digest)
+        (caller.id, request.scope["path"], request.headers.get("accept", ""), named, digest)
     )
 
 
@@ -300,7 +306,7 @@ async def _names_its_seed(request: Asked) -> bool:
         given = msgspec.json.decode(await request.body(), type=_Seeded)
     except msgspec.DecodeError:
         return False  # a form: its seed is not looked for
-    return given.seed not in (None, -1)
+    return not is_absent(given.seed) and str(given.seed) != "-1"
 
 
 class _Seeded(msgspec.Struct):

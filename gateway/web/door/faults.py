@@ -72,23 +72,25 @@ def answer_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 def answer_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Answer a fault of ours without telling its cause; the log has it."""
+    path = request.scope["path"]
     if is_outage(error):
-        log.warning("request met an outage", path=request.url.path, fault=str(error))
+        log.warning("request met an outage", path=path, fault=str(error))
         return _answer(request, DatabaseUnavailable())
-    log.error("request failed", path=request.url.path, exc_info=error)
+    log.error("request failed", path=path, exc_info=error)
     fault = GatewayError("The server had an error while processing your request.")
     return _answer(request, fault)
 
 
 def _translated(request: Request[Any, Any, Any], error: HTTPException) -> GatewayError:
+    path = request.scope["path"]
     match error:
         case InternalServerException(detail="client disconnected prematurely"):
             return Cancelled("The client closed the connection.")
         case NotFoundException():
-            return NotFound(f"Invalid URL ({request.method} {request.url.path})")
+            return NotFound(f"Invalid URL ({request.method} {request.scope['path']})")
         case MethodNotAllowedException():
             return MethodNotAllowed(
-                f"Not allowed to {request.method} on {request.url.path} "
+                f"Not allowed to {request.method} on {request.scope['path']} "
                 "(HINT: perhaps you meant to use a different HTTP method?)"
             )
         case HTTPException(status_code=413):
@@ -96,7 +98,7 @@ def _translated(request: Request[Any, Any, Any], error: HTTPException) -> Gatewa
         case ClientException():
             return InvalidRequest(error.detail or "The request could not be read.")
         case _:
-            log.error("request failed", path=request.url.path, exc_info=error)
+            log.error("request failed", path=path, exc_info=error)
             return GatewayError("The server had an error while processing your request.")
 
 
@@ -111,7 +113,7 @@ def _answer(
     request: Request[Any, Any, Any], error: GatewayError, headers: dict[str, str] | None = None
 ) -> Response[Any]:
     """In the dialect of the path, which may be one where no route stands."""
-    is_comfy = comfydeploy_faults.is_spoken_at(request.url.path)
+    is_comfy = comfydeploy_faults.is_spoken_at(request.scope["path"])
     return Response(
         comfydeploy_faults.fault_body(error) if is_comfy else envelope(error),
         status_code=error.status,

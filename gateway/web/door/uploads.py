@@ -17,26 +17,32 @@ from gateway.errors import (
     UnsupportedValue,
 )
 from gateway.images.darkroom import Darkroom
-from gateway.images.decode import as_mask, decode, from_base64, on_white, to_pixels
+from gateway.images.decode import as_mask, decode, on_white, to_pixels
 from gateway.images.scale import within
 from gateway.intake import Inputs
 from gateway.job import Pixels
-from gateway.outside.values import decode_json
+from gateway.outside.documents import check_text, decode_json
+from gateway.outside.inline import inline_bytes, source_of
+from gateway.outside.spelling import is_absent
 from gateway.web.door.desk import Asked, read_form, read_json
 
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 50 * 2**20
-_PICTURES = {"image": "image", "images": "image", "mask": "mask"}
-_INDEX = re.compile(r"\[(\d{1,4})\]$")
-_LORA_KEY = re.compile(r"loras?\[(?P<index>\d*)\]\[(?P<key>\w+)\]")
+_PICTURES = {"image": "image", "images": "image", "image_url": "image", "mask": "mask"}
+_INDEX = re.compile(r"\[([0-9]{1,4})\]$")
+_LORA_KEY = re.compile(r"loras?\[(?P<index>[0-9]*)\]\[(?P<key>\w+)\]")
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where pictures come from that a request only names: by URL, or by a file's id."""
+    """Where pictures come from that a request only names: by URL, or by a file's id.
+
+    `read_signed` knows the URLs that this gateway gave out, and is silent of all others.
+    """
 
     fetch: Callable[[str, int], Awaitable[bytes]] | None
     darkroom: Darkroom
     read_file: Callable[[str], Awaitable[bytes]]
+    read_signed: Callable[[str], Awaitable[bytes | None]]
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -102,13 +108,15 @@ async def _read_multipart(request: Asked, sources: Sources) -> Upload:
     pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
     loras: list[tuple[str, str, str]] = []
     for name, value in (await read_form(request)).multi_items():
+        if is_absent(value):
+            continue
         if role := _PICTURES.get(name.partition("[")[0]):
             index = _INDEX.search(name)
             place = int(index[1]) if index else len(pictures[role])
             pictures[role].append((place, await _bytes(name, value, sources)))
         elif lora := _LORA_KEY.fullmatch(name):
             loras.append((lora["index"], lora["key"], str(value)))
-        elif text := await _text(name, value):  # a field left empty is one left out
+        elif text := await _text(name, value):
             fields[name] = text
     if "loras" in fields or "lora" in fields:
         name = "loras" if "loras" in fields else "lora"
@@ -129,8 +137,10 @@ async def _text(name: str, value: Any) -> str | None:
     if not value.content_type.startswith(("text/", "application/json")):
         return None
     try:
-        return (await value.read()).decode()
-    except UnicodeDecodeError:
+        text = (await value.read()).decode()
+        check_text(text)
+        return text
+    except ValueError:
         raise InvalidRequest(f"'{name}' is not UTF-8 text.", param=name) from None
 
 
@@ -190,20 +200,21 @@ def _regrouped(parts: list[tuple[str, str, str]]) -> list[dict[str, str]]:
 
 async def _read_json(request: Asked, sources: Sources) -> Upload:
     fields = await read_json(request)
-    given = fields.pop("images", None) or fields.pop("image", None) or []
+    listed = [fields.pop(name, None) for name, role in _PICTURES.items() if role == "image"]
+    given: Any = next((pictures for pictures in listed if not is_absent(pictures)), [])
     entries = given if isinstance(given, list) else [given]
     images = [
         await _named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries[: MAX_IMAGES + 1])
     ]
     mask = fields.pop("mask", None)
-    if mask is None:
+    if is_absent(mask):
         return Upload(fields, images)
     return Upload(fields, images, await _named_picture(mask, "mask", sources))
 
 
 async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
-    """The picture of `{image_url}`, `{file_id}`, `{image}`, `{b64_json}` or a bare string."""
+    """The picture of `{file_id}`, or of any other form that `source_of` knows."""
     try:
         data = await _found_picture(entry, param, sources)
     except GatewayError as error:
@@ -214,16 +225,15 @@ async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
 
 
 async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
-    if isinstance(entry, dict):
-        if isinstance(file_id := entry.get("file_id"), str):
-            return await sources.read_file(file_id)
-        entry = entry.get("image_url") or entry.get("image") or entry.get("b64_json")
-        if isinstance(entry, dict):
-            entry = entry.get("url")
-    if not isinstance(entry, str) or not entry:
+    if isinstance(entry, dict) and isinstance(file_id := entry.get("file_id"), str):
+        return await sources.read_file(file_id)
+    source = source_of(entry)
+    if source is None:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
-    if not entry[:8].lower().startswith(("http://", "https://")):
-        return await sources.darkroom.do(from_base64, entry, param)
+    if (own := await sources.read_signed(source)) is not None:
+        return own
+    if not source[:8].lower().startswith(("http://", "https://")):
+        return await sources.darkroom.do(inline_bytes, source, param)
     if sources.fetch is None:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
-    return await sources.fetch(entry, MAX_IMAGE_BYTES)
+    return await sources.fetch(source, MAX_IMAGE_BYTES)

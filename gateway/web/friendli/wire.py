@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.images.receipt import Receipt
+from gateway.outside.spelling import Words
 from gateway.remarks import Remark
 
 
@@ -17,7 +18,7 @@ class DedicatedImageGenerationBody(msgspec.Struct, frozen=True):
     """
 
     model: Annotated[str, Meta(description="`endpoint` or `endpoint:adapter`")]
-    prompt: Annotated[str, Meta(min_length=1)]
+    prompt: Annotated[Words, Meta(min_length=1)]
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
@@ -27,7 +28,7 @@ class DedicatedImageGenerationBody(msgspec.Struct, frozen=True):
 class ContainerImageGenerationBody(msgspec.Struct, frozen=True):
     """The container's body; `model` is a bare adapter route, or absent."""
 
-    prompt: Annotated[str, Meta(min_length=1)]
+    prompt: Annotated[Words, Meta(min_length=1)]
     model: str | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None

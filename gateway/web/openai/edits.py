@@ -12,6 +12,7 @@ from gateway.images.scale import at_own_size
 from gateway.intake import GenerationRequest, Terms, fold, read_request, to_job
 from gateway.job import Job
 from gateway.outside.outbound import Outbound
+from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented
@@ -56,7 +57,8 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
             return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
 
         fetches = fetch if desk.settings.fetch_urls else None
-        return await read_upload(request, Sources(fetches, desk.darkroom, read_file))
+        signed = runs_of(request).signed
+        return await read_upload(request, Sources(fetches, desk.darkroom, read_file, signed.read))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
@@ -82,7 +84,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         """Draw a picture again, a little differently."""
         caller = desk.admit(request)
         upload = await read(request, caller)
-        given = {name: value for name, value in upload.fields.items() if value is not None}
+        given = {name: value for name, value in upload.fields.items() if not is_absent(value)}
         fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **given}
         varied = msgspec.structs.replace(upload, fields=fields)
         return await _answer_openai(desk, request, caller, varied, needs_prompt=False)
@@ -132,13 +134,17 @@ async def _answer_openai(
     body = convert(folded_body(upload.fields), ImageGenerationBody)
     wanted = Wanted.of(body, request.headers.get("accept", ""))
     asked = read_request(upload.fields, needs_prompt=needs_prompt)
-    if asked.strength is None and upload.fields.get("input_fidelity") == "high":
+    if asked.strength is None and _is_high(upload.fields.get("input_fidelity")):
         asked = msgspec.structs.replace(asked, strength=FAITHFUL_STRENGTH)
     model = desk.resolve(asked.model, caller)
     job = await _job(desk, asked, model, upload, desk.terms(request, caller))
     if body.stream:
         return await stream_images(desk, request, caller, job, wanted, "image_edit")
     return await answer_images(desk, request, caller, job, wanted)
+
+
+def _is_high(fidelity: Any) -> bool:
+    return isinstance(fidelity, str) and fidelity.strip().lower() == "high"
 
 
 async def _answer_container(

@@ -13,6 +13,7 @@ from litestar.response import Stream
 from msgspec import UNSET, UnsetType
 
 from gateway.errors import InvalidType, InvalidValue, MissingParameter, OutOfRange, TooLarge
+from gateway.outside.spelling import is_absent, whole
 from gateway.runs.batches.records import KeptFile
 from gateway.runs.quota import Room
 from gateway.runs.runs import Runs
@@ -111,7 +112,7 @@ def routes(desk: Desk) -> list[Any]:
             purpose=purpose,
             after=after,
             limit=page_size(limit, MAX_PAGE),
-            newest_first=order != "asc",
+            newest_first=order.lower() != "asc",
         )
         data = [FileObject.of(file) for file in found]
         first, last = ends(file.id for file in found)
@@ -160,12 +161,13 @@ async def _kept(request: AnyRequest, room: Room) -> KeptFile:
     """The file of a form, kept."""
     form = await read_files(request)
     part, purpose = form.get("file"), form.get("purpose")
-    if part is None:
+    if is_absent(part):
         raise MissingParameter("file")
     if not isinstance(part, UploadFile):
         raise InvalidType("file", "a file", type(part).__name__)
-    if purpose is None:
+    if is_absent(purpose):
         raise MissingParameter("purpose")
+    purpose = str(purpose).strip().lower()
     if purpose not in PURPOSES:
         supported = ", ".join(f"'{name}'" for name in PURPOSES)
         raise InvalidValue("purpose", purpose, supported)
@@ -174,7 +176,7 @@ async def _kept(request: AnyRequest, room: Room) -> KeptFile:
     expires_at = _expiry(form.get("expires_after[seconds]"))
     name = part.filename or "file"
     batches = runs_of(request).batches
-    return await batches.keep_file(room, name, str(purpose), part.file, expires_at)
+    return await batches.keep_file(room, name, purpose, part.file, expires_at)
 
 
 def runs_of(request: AnyRequest) -> Runs:
@@ -203,13 +205,16 @@ def page_size(limit: int, maximum: int) -> int:
 
 def _expiry(seconds: Any) -> float | None:
     """When a file goes, as `expires_after[seconds]` of its form says."""
-    if seconds is None:
+    if is_absent(seconds):
         return None
-    if not str(seconds).isdigit():
-        raise InvalidType("expires_after[seconds]", "an integer", type(seconds).__name__)
+    try:
+        after = whole(seconds)
+    except ValueError:
+        param = "expires_after[seconds]"
+        raise InvalidType(param, "an integer", type(seconds).__name__) from None
     low, high = EXPIRY_SECONDS
-    if not low <= int(seconds) <= high:
-        above = int(seconds) > high
+    if not low <= after <= high:
+        above = after > high
         bound = high if above else low
-        raise OutOfRange("expires_after[seconds]", "integer", bound, int(seconds), above=above)
-    return time.time() + int(seconds)
+        raise OutOfRange("expires_after[seconds]", "integer", bound, after, above=above)
+    return time.time() + after

@@ -10,12 +10,20 @@ from gateway.errors import InvalidValue, UnsupportedValue
 from gateway.images.receipt import Receipt
 from gateway.intake import fold
 from gateway.job import Job
+from gateway.outside.spelling import Words
 from gateway.remarks import Remark
 from gateway.studio import Format, Rendering
+from gateway.web.door.accepting import preferred
 
-Quality = Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"]
+QUALITIES = ("low", "medium", "high", "xhigh", "max")
+"""What an answer's quality is called; any other asks for nothing that is here, and is `high`."""
+
 ENCODINGS: dict[str, Format] = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "webp": "webp"}
 RESPONSE_FORMATS = ("url", "b64_json", "raw", "png", "jpeg", "jpg", "webp")
+IN_JSON = ("application/json", "text/event-stream")
+"""Content types whose answers carry pictures in base64."""
+
+SPELLINGS = {"base64": "b64_json"}
 
 
 class ImageGenerationBody(msgspec.Struct, frozen=True):
@@ -24,11 +32,11 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     What the card of the endpoint bounds (size, steps, guidance) is checked against it.
     """
 
-    prompt: Annotated[str, Meta(description="what to draw")]
+    prompt: Annotated[Words, Meta(description="what to draw")]
     model: Annotated[str | None, Meta(description="`endpoint` or `endpoint:adapter`")] = None
     n: Annotated[int, Meta(ge=1, le=10, description="pictures")] = 1
     size: Annotated[str | None, Meta(description="`auto` or `WIDTHxHEIGHT` in pixels")] = None
-    quality: Quality | None = None
+    quality: Annotated[Any, Meta(description="echoed; without effect")] = None
     background: Literal["transparent", "opaque", "auto"] | None = None
     output_format: Annotated[str | None, Meta(description="png, jpeg or webp")] = None
     output_compression: Annotated[
@@ -39,14 +47,14 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     ] = None
     stream: bool = False
     partial_images: Annotated[int, Meta(ge=0, le=3, description="previews while streaming")] = 0
-    moderation: str | None = None
-    style: str | None = None
-    user: str | None = None
+    moderation: Annotated[Any, Meta(description="without effect")] = None
+    style: Annotated[Any, Meta(description="without effect")] = None
+    user: Annotated[Any, Meta(description="without effect")] = None
     seed: Annotated[int | None, Meta(description="null or -1: random")] = None
     num_inference_steps: Annotated[int | None, Meta(description="denoising steps")] = None
     guidance_scale: float | None = None
     true_cfg_scale: float | None = None
-    negative_prompt: str | None = None
+    negative_prompt: Words | None = None
     loras: Annotated[Any, Meta(description="adapters by route: `[{name, scale}]`")] = None
     timeout: Annotated[float | None, Meta(description="seconds the client will wait")] = None
 
@@ -115,10 +123,10 @@ class Wanted(msgspec.Struct, frozen=True):
             UnsupportedValue: one of OpenAI's that this gateway does not make.
         """
         as_bytes = _accepted(accept) if body.n == 1 and not body.stream else None
-        form = body.response_format
+        form = _folded(body.response_format)
         if form is not None and form not in RESPONSE_FORMATS:
             raise InvalidValue("response_format", form, _quoted(RESPONSE_FORMATS))
-        encoding = as_bytes or _encoding(body.output_format)
+        encoding = as_bytes or _encoding(_folded(body.output_format))
         if form in ENCODINGS:
             encoding = ENCODINGS[form]
         if form == "raw" and not as_bytes:
@@ -128,10 +136,10 @@ class Wanted(msgspec.Struct, frozen=True):
                 "JPEG knows no transparency; a transparent background needs png or webp.",
                 param="background",
             )
-        quality = "high" if body.quality in (None, "auto", "standard", "hd") else body.quality
-        assert quality is not None
+        quality = str(body.quality).strip().lower()
         rendering = Rendering(encoding, body.output_compression)
-        return cls(rendering, form, quality, as_bytes is not None)
+        shown = quality if quality in QUALITIES else "high"
+        return cls(rendering, form, shown, as_bytes is not None)
 
 
 def folded_body(given: dict[str, Any]) -> dict[str, Any]:
@@ -156,17 +164,16 @@ def _encoding(name: str | None) -> Format:
     return ENCODINGS[name]
 
 
+def _folded(name: str | None) -> str | None:
+    """A format's name as it is known here: `PNG` and `image/png` are png."""
+    folded = (name or "").strip().lower().removeprefix("image/")
+    return SPELLINGS.get(folded, folded) or None
+
+
 def _accepted(accept: str) -> Format | None:
-    """The picture type a client accepts before JSON, if any."""
-    for entry in accept.lower().split(","):
-        kind = entry.split(";")[0].strip()
-        if kind in ("application/json", "*/*", "text/event-stream"):
-            return None
-        if kind == "image/*":
-            return "png"
-        if kind.startswith("image/") and kind[6:] in ENCODINGS:
-            return ENCODINGS[kind[6:]]
-    return None
+    """The picture type that a client prefers to JSON, if any."""
+    kind = preferred(accept, (*IN_JSON, *(f"image/{name}" for name in ENCODINGS)))
+    return None if kind is None or kind in IN_JSON else ENCODINGS[kind.removeprefix("image/")]
 
 
 def _quoted(names: tuple[str, ...]) -> str:

@@ -151,7 +151,6 @@ def test_the_png_carries_the_receipt_of_the_answer(client: Client) -> None:
         ({"stream": True, "partial_images": 4}, "integer_above_max_value", "partial_images"),
         ({"loras": [{"name": "style", "scale": 9}]}, "decimal_above_max_value", "loras[0].scale"),
         ({"loras": [{"scale": 1}]}, "missing_required_parameter", "loras[0].name"),
-        ({"quality": "superb"}, "invalid_value", "quality"),
         ({"n": 1, "num_images": 2}, "invalid_value", "num_images"),
     ],
 )

@@ -1,0 +1,127 @@
+"""Requests taken out of what they come wrapped in: packing, sub-paths, blanks, broken uploads."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from litestar.testing import TestClient
+
+from gateway.app import create_app
+from gateway.settings import Settings
+from tests.runs.drawing import TestEngine, small_catalog
+from tests.web.openai.asking import PATH, Client, refused
+
+BODY = msgspec.json.encode({"prompt": "a cat", "size": "64x64", "response_format": "url"})
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    settings = Settings(
+        endpoints=("tiny",),
+        data=tmp_path_factory.mktemp("data"),
+        max_body_mib=0.5,
+        public_url="https://images.example/gw",
+    )
+    with TestClient(create_app(settings, TestEngine(), small_catalog())) as client:
+        yield client
+
+
+def bare(data: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def sent(client: Client, encoding: str, content: bytes) -> Any:
+    return client.post(PATH, content=content, headers={**JSON, "content-encoding": encoding})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("GZIP", gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])),
+        ("x-gzip", gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", bare(BODY)),
+        ("identity", BODY),
+        ("identity, gzip", gzip.compress(BODY)),
+        ("", BODY),
+    ],
+)
+def test_packed_bodies_are_unpacked(client: Client, encoding: str, content: bytes) -> None:
+    answer = sent(client, encoding, content)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip, br", "compress"])
+def test_other_packings_are_refused_by_name(client: Client, encoding: str) -> None:
+    said = refused(sent(client, encoding, BODY), 415, "unsupported_content_type", None)
+    assert "gzip or deflate" in said
+
+
+@pytest.mark.parametrize("content", [BODY, gzip.compress(BODY)[:-9], gzip.compress(BODY) + b"x"])
+def test_what_is_not_packed_as_it_says(client: Client, content: bytes) -> None:
+    refused(sent(client, "gzip", content), 400, "invalid_value", None)
+
+
+def test_a_bomb_is_unpacked_no_further_than_the_bound(client: Client) -> None:
+    bomb = gzip.compress(b" " * 2**26)
+    assert len(bomb) < 2**17
+    refused(sent(client, "gzip", bomb), 413, "request_too_large", None)
+
+
+def test_a_sub_path_is_answered_as_the_root_is(client: Client) -> None:
+    given = client.post(f"/gw{PATH}", content=BODY, headers=JSON).json()["data"][0]["url"]
+    assert given.startswith("https://images.example/gw/files/")
+    for base in ("", "/gw"):
+        picture = client.get(base + given.removeprefix("https://images.example/gw"))
+        assert picture.headers["content-type"] == "image/png"
+    assert client.get("/gw/api/nowhere").json()["detail"]
+    assert client.get("/gw/").headers["content-type"].startswith("text/html")
+
+
+def test_a_server_may_mount_it(tmp_path: Path) -> None:
+    app = create_app(Settings(data=tmp_path), TestEngine(), small_catalog())
+    with TestClient(app, root_path="/under") as client:
+        answer = client.post(f"/under{PATH}", content=BODY, headers=JSON)
+        assert answer.json()["data"][0]["url"].startswith("http://testserver.local/under/files/")
+
+
+@pytest.mark.parametrize("value", ["", "null", "undefined", "%20", "None"])
+def test_absent_values_of_a_query(client: Client, value: str) -> None:
+    for name in ("limit", "after", "purpose", "order"):
+        answer = client.get(f"/v1/files?{name}={value}")
+        assert answer.status_code == 200, answer.text
+    assert client.get("/v1/files?limit=%204%20&order=ASC").status_code == 200
+    assert client.get("/v1/files?limit=%D9%A3").status_code == 400
+
+
+async def test_an_upload_that_is_broken_off_is_no_fault(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    status = []
+    messages = [
+        {"type": "http.request", "body": BODY[:9], "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return messages.pop(0) if len(messages) > 1 else messages[0]
+
+    async def send(message: Any) -> None:
+        status.append(message.get("status"))
+
+    scope: Any = {
+        "type": "http", "method": "POST", "path": PATH, "raw_path": PATH.encode(), "scheme": "http",
+        "query_string": b"", "root_path": "", "headers": [(b"content-type", b"application/json")],
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "http_version": "1.1",
+        "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    await client.app(scope, receive, send)
+    assert status[0] == 499
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
