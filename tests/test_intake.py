@@ -9,8 +9,9 @@ import pytest
 from gateway.catalog.cards import AdapterCard, EndpointCard, Guidance, Sizes, Steps
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import GatewayError, InvalidRequest, ModelNotFound, OutOfRange
-from gateway.intake import MAX_SEED, Terms, fit_size, fold, read_request, read_size, seeds, to_job
+from gateway.intake import Terms, fit_size, seeds, to_job
 from gateway.job import AdapterUse, Job
+from gateway.outside.parameters import MAX_SEED, fold, read_request, read_size
 from gateway.settings import Settings
 
 CARD = EndpointCard(

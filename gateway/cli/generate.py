@@ -17,8 +17,9 @@ from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.images.encode import largest_difference, read_text
 from gateway.images.receipt import Receipt, differences, job_of, read_receipt
 from gateway.images.store import SUFFIXES
-from gateway.intake import fold, read_request, to_job
+from gateway.intake import to_job
 from gateway.job import Job
+from gateway.outside.parameters import fold, read_request
 from gateway.settings import Settings, read_settings
 from gateway.studio import Picture, Rendering, Studio
 

@@ -11,10 +11,10 @@ import msgspec
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
 from gateway.images.darkroom import Darkroom
-from gateway.intake import MAX_SEED
 from gateway.outside.documents import decode_json
 from gateway.outside.guard import Guard
 from gateway.outside.inline import inline_bytes, is_inline
+from gateway.outside.parameters import MAX_SEED
 from gateway.outside.spelling import is_absent, whole
 from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, MAX_NODES, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph

@@ -11,9 +11,10 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, OutOfRange
 from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
-from gateway.intake import fit_size, read_request, size_within, to_job
+from gateway.intake import fit_size, size_within, to_job
 from gateway.job import Job, Pixels
 from gateway.outside.inline import source_of
+from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
 from gateway.remarks import Remark
 from gateway.runs.album import Album

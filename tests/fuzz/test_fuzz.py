@@ -4,9 +4,9 @@ from pathlib import Path
 
 from litestar.routes import HTTPRoute
 
-from tests.fuzz.hostile import SEGMENTS, TEXTS
 from tests.fuzz.hunt import hunt, nth, wrong
 from tests.fuzz.seeds import PNG, Things, form_request, is_reached, is_right, json_request, things
+from tests.fuzz.values import SEGMENTS, TEXTS
 from tests.fuzz.wire import Sent, inside
 from tests.fuzz.world import gateway, valid_requests
 from tests.runs.postgres import Server

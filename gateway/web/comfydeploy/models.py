@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.catalog import Catalog, Model
-from gateway.intake import MAX_SEED, NAMED_SIZES
+from gateway.outside.parameters import MAX_SEED, NAMED_SIZES
 from gateway.runs.graph.externals import PREFIX, InputDefinition
 
 

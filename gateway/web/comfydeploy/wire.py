@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidType
-from gateway.intake import MAX_SECONDS
+from gateway.outside.parameters import MAX_SECONDS
 from gateway.outside.values import convert
 from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
 from gateway.runs.records import Order

@@ -10,8 +10,9 @@ from msgspec import UNSET
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
 from gateway.errors import ModelNotFound
-from gateway.intake import GenerationRequest, fold, read_request, to_job
+from gateway.intake import to_job
 from gateway.job import Job
+from gateway.outside.parameters import GenerationRequest, fold, read_request
 from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
 from gateway.web.door.desk import Asked, Desk, read_json, warnings_of

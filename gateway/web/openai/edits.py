@@ -9,9 +9,10 @@ from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
 from gateway.errors import UnsupportedValue
 from gateway.images.scale import at_own_size
-from gateway.intake import GenerationRequest, Terms, fold, read_request, to_job
+from gateway.intake import Terms, to_job
 from gateway.job import Job
 from gateway.outside.outbound import Outbound
+from gateway.outside.parameters import GenerationRequest, fold, read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk

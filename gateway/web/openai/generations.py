@@ -8,8 +8,9 @@ from litestar import Request, Response, post
 from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
-from gateway.intake import read_request, to_job
+from gateway.intake import to_job
 from gateway.job import Job
+from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
 from gateway.web.door.desk import Asked, Desk, read_json, warnings_of

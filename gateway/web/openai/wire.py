@@ -8,8 +8,8 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gateway.errors import InvalidValue, UnsupportedValue
 from gateway.images.receipt import Receipt
-from gateway.intake import fold
 from gateway.job import Job
+from gateway.outside.parameters import fold
 from gateway.outside.spelling import Words
 from gateway.remarks import Remark
 from gateway.studio import Format, Rendering
