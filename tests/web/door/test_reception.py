@@ -3,15 +3,17 @@
 import gzip
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from litestar import Request
 from litestar.testing import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
+from gateway.web.door.addresses import public_base
+from gateway.web.door.reception import Reception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.web.openai.asking import PATH, Client, refused
 
@@ -85,11 +87,23 @@ def test_a_sub_path_is_answered_as_the_root_is(client: Client) -> None:
     assert client.get("/gw/").headers["content-type"].startswith("text/html")
 
 
-def test_a_server_may_mount_it(tmp_path: Path) -> None:
-    app = create_app(Settings(data=tmp_path), TestEngine(), small_catalog())
-    with TestClient(app, root_path="/under") as client:
-        answer = client.post(f"/under{PATH}", content=BODY, headers=JSON)
-        assert answer.json()["data"][0]["url"].startswith("http://testserver.local/under/files/")
+async def test_a_server_may_mount_it() -> None:
+    bases = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bases.append((scope["path"], public_base(Request(scope), Settings())))
+
+    scope: Any = {
+        "type": "http", "method": "GET", "path": "/under/v1/models", "root_path": "/under",
+        "headers": [(b"host", b"a.example")], "query_string": b"", "scheme": "https",
+    }  # fmt: skip
+    await Reception(app, None, ())(scope, nothing, nothing)
+    await Reception(app, None, ())(scope | {"path": "/v1/models"}, nothing, nothing)
+    assert bases == [("/v1/models", "https://a.example/under")] * 2
+
+
+async def nothing(*_: Any) -> Any:
+    raise AssertionError("nothing is read or sent")
 
 
 @pytest.mark.parametrize("value", ["", "null", "undefined", "%20", "None"])
