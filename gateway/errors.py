@@ -22,6 +22,7 @@
     ├── DeadlineExceeded        408  the request's own deadline passed
     ├── TooSlow                 408  the request itself did not come in time
     ├── Cancelled               499  the client went away or asked to stop
+    ├── ModelUnusable           422  its files or card cannot be used; not worth a retry
     ├── GenerationFailed        500
     │   ├── OutOfMemory
     │   └── NotFinite
@@ -259,6 +260,17 @@ class Cancelled(GatewayError):
     code = "cancelled"
 
 
+class ModelUnusable(GatewayError):
+    """An endpoint or adapter whose files or card cannot be used: the operator's to mend.
+
+    The message names it and says why. No SDK asks again by itself for this status.
+    """
+
+    status = 422
+    type = "invalid_request_error"
+    code = "model_unusable"
+
+
 class GenerationFailed(GatewayError):
     """The pipeline raised; the cause is in the log under the request's id."""
 
@@ -333,6 +345,7 @@ FAILURES: dict[str, type[GatewayError]] = {
         UnsupportedValue,
         DeadlineExceeded,
         Cancelled,
+        ModelUnusable,
         GenerationFailed,
         OutOfMemory,
         NotFinite,

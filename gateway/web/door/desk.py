@@ -40,6 +40,7 @@ Asked = Request[Any, Any, Any]
 Respond = Callable[[list[Picture]], Awaitable[bytes]]
 TIMEOUT_HEADER = "X-Request-Timeout"
 WARNINGS_HEADER = "x-warnings"
+LONG_BODY_BYTES = 2**20
 LINGER_SECONDS = 2.0
 """How long work outlives a client that is known to try again: the SDKs' first backoff."""
 
@@ -289,7 +290,10 @@ async def _flight_key(request: Asked, caller: Caller) -> str:
     body = await request.body()
     if boundary := request.content_type[1].get("boundary"):
         body = body.replace(boundary.encode(), b"")
-    digest = (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
+    # A thread is worth its while for long bodies alone.
+    is_long = len(body) > LONG_BODY_BYTES
+    hashed = await asyncio.to_thread(hashlib.sha256, body) if is_long else hashlib.sha256(body)
+    digest = hashed.hexdigest()
     return "\n".join(
         (caller.id, request.scope["path"], request.headers.get("accept", ""), named, digest)
     )

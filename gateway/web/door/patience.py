@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import msgspec
 import structlog
 from litestar import Request
 from litestar.response import Response
@@ -17,6 +18,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 
 from gateway.errors import Cancelled, GatewayError
+from gateway.web.door.faults import envelope
 
 log = structlog.get_logger()
 
@@ -42,8 +44,9 @@ async def wait_for(
 class HeartbeatResponse(Response[Any]):
     """A 200 whose JSON comes later; `held` is closed when nobody waits any more.
 
-    Should the work fail after all, the connection is dropped without its last chunk: the
-    status is committed, and a client must not take half an answer for a whole one.
+    Should the work fail after all, the status is committed: the body is then the error that
+    would have been answered. OpenAI's SDKs hand it on as an answer without `data`, others as
+    one they cannot read; none of them asks for the same again, and the reason is there.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class HeartbeatResponse(Response[Any]):
 
 
 class HeartbeatASGIResponse(ASGIStreamingResponse):
-    """Streams heartbeats and the body; leaves the response unfinished if the work failed."""
+    """Streams heartbeats and the body, and then lets go of what it held."""
 
     __slots__ = ("held",)
 
@@ -82,19 +85,17 @@ class HeartbeatASGIResponse(ASGIStreamingResponse):
         async with self.held:
             await super().__call__(scope, receive, send)
 
-    async def send_body(self, send: Send, receive: Receive) -> None:
-        try:
-            await super().send_body(send, receive)
-        except* GatewayError as group:
-            log.warning("request failed after its status was sent", fault=str(group.exceptions[0]))
-
 
 async def heartbeats(body: "asyncio.Task[bytes]", seconds: float) -> AsyncIterator[bytes]:
-    """A space every so many seconds, then the body."""
+    """A space every so many seconds, then the body, or the error there is instead."""
     while not body.done():
         yield b" "
         await asyncio.wait({body}, timeout=seconds)
-    yield body.result()
+    try:
+        yield body.result()
+    except GatewayError as error:
+        log.warning("request failed after its status was sent", fault=error.message)
+        yield msgspec.json.encode(envelope(error))
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -29,6 +29,7 @@ REFUSALS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     421: "Addressed to a name that is not this gateway's.",
+    422: "The model's files cannot be used; the message says why.",
     429: "Too many requests, or the engine is busy; see Retry-After.",
     500: "The pipeline failed.",
     503: "The server is shutting down; see Retry-After.",
