@@ -61,7 +61,7 @@ class Work(Protocol):
         """Whether every earlier event of the same run is delivered or given up."""
         ...
 
-    async def deliver(self, event_id: str) -> float | None:
+    async def deliver(self, event_id: str, *, waited: bool) -> float | None:
         """Deliver an event if its time has come; seconds until it may be, None for no more."""
         ...
 
@@ -101,8 +101,10 @@ async def _delivered(work: Work, event_id: str) -> None:
     """
     while not await work.is_next(event_id):
         await asyncio.sleep(ORDER_POLL_SECONDS)
-    while (seconds := await work.deliver(event_id)) is not None:
+    seconds = await work.deliver(event_id, waited=False)
+    while seconds is not None:
         await asyncio.sleep(seconds)
+        seconds = await work.deliver(event_id, waited=True)
 
 
 class Durable:

@@ -284,13 +284,17 @@ class Runs:
         event = await self.ground.patiently(self.store.event, event_id)
         return event is None or await self.ground.patiently(self.store.is_next, event)
 
-    async def deliver(self, event_id: str) -> float | None:
-        """Deliver an event if its time has come, for the durable workflow."""
+    async def deliver(self, event_id: str, *, waited: bool) -> float | None:
+        """Deliver an event if its time has come, for the durable workflow.
+
+        It has when its wait is over: by what was written down of the last try, at a time that
+        a clock may have had wrong, or because the caller has `waited`.
+        """
         found = await self.ground.patiently(self.store.undelivered, event_id)
         if found is None:
             return None
         event, num_tried, tried_at = found
-        if num_tried:
+        if num_tried and not waited:
             seconds = self.calendar.seconds_left(tried_at, wait_seconds(num_tried))
             if seconds > 0:
                 return seconds

@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.accounts.keys import KeyStore
 from gateway.runs import webhooks
 from gateway.runs.runs import Runs
+from gateway.runs.schema import webhook_attempts
 from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status
 from tests.outside.hostile import Hostile, hostile
 from tests.runs.drawing import TestEngine
@@ -121,6 +123,37 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path, database: str | None) ->
     run_id = asyncio.run(before())
     with receiving(secret(tmp_path), port=port) as receiver:
         asyncio.run(after(run_id))
+        assert receiver.statuses == TOLD
+
+
+def test_a_try_that_a_wrong_clock_noted_is_not_waited_for(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/hook"
+
+    async def weeks_ahead() -> str:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            (run,) = await draw(runs, order(webhook=url))
+
+            async def has_tried() -> bool:
+                return bool(await runs.attempts(run.id))
+
+            await until(has_tried)
+
+            def note() -> None:
+                with runs.engine.begin() as connection:
+                    later = webhook_attempts.c.at + 40 * 86_400
+                    connection.execute(sa.update(webhook_attempts).values(at=later))
+
+            await runs.ground.in_thread(note)
+            return run.id
+
+    async def right_again(run_id: str) -> None:
+        async with opened(tmp_path, None, url_allow=ALLOWED) as runs:
+            assert await settled(runs, run_id) == "success"
+
+    run_id = asyncio.run(weeks_ahead())
+    with receiving(secret(tmp_path), port=port) as receiver:
+        asyncio.run(right_again(run_id))
         assert receiver.statuses == TOLD
 
 
