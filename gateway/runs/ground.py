@@ -44,7 +44,7 @@ class Ground:
             raise DatabaseUnavailable("The gateway's database does not answer.") from None
 
     async def patiently(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """The same, for as long as it takes the database to come back."""
+        """The same, for as long as it takes the database, or what else is missing, to come back."""
         return await patiently(lambda: self.in_thread(work, *arguments, **named), "database")
 
     def beside_others(self, num_crashes: int) -> AbstractAsyncContextManager[None]:

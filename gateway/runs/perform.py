@@ -242,7 +242,7 @@ class Performer:
                             pixels = await do(cut_out, pixels)
                         if job.output_size:
                             pixels = await do(resample, pixels, job.output_size)
-                        text = await self.in_thread(self.equipment.describe, job, event)
+                        text = await self.ground.patiently(self.equipment.describe, job, event)
                         shots[sample] = Shot(pixels, job.seeds[sample], text, event.remarks)
                     case Failed():
                         raise event.error()

@@ -1,23 +1,27 @@
 """Faults that pass: what was accepted finishes once they have, without a restart, and once."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from litestar.testing import TestClient
 
 from gateway.app import create_app
+from gateway.job import Finished, Job
 from gateway.runs.runs import Runs
 from gateway.runs.schema import claims, outputs, places
 from gateway.runs.webhooks import gateway_secret
 from gateway.settings import Settings
 from tests.runs import postgres
 from tests.runs.drawing import TestEngine, small_catalog
-from tests.runs.house import OWNER, opened, order, until
+from tests.runs.house import OWNER, draw, opened, order, until
 from tests.runs.receiver import receiving
 from tests.runs.test_batch_work import begun, content, ended
 from tests.runs.test_batch_work import opened as opened_for_batches
@@ -118,6 +122,24 @@ def test_runs_in_flight_outlive_it(tmp_path: Path, fault: tuple[str | None, Faul
     for event in receiver.events:
         told.setdefault(event["run_id"], []).append(event["status"])
     assert list(told.values()) == [["queued", "started", "running", "success"]] * 4
+
+
+def test_a_receipt_without_descriptors_is_written_later(tmp_path: Path) -> None:
+    lacking = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))] * 3
+
+    def describe(_job: Job, _finished: Finished) -> dict[str, str]:
+        if lacking:
+            raise lacking.pop()
+        return {}
+
+    async def test() -> None:
+        async with opened(tmp_path, None) as runs:
+            performer = runs.performer
+            performer.equipment = msgspec.structs.replace(performer.equipment, describe=describe)
+            (run,) = await draw(runs, order())
+            assert (run.status, lacking) == ("success", [])
+
+    asyncio.run(test())
 
 
 async def left(runs: Runs, table: sa.Table) -> int:
