@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
+from tests.resilience.clocks import clocks
 from tests.resilience.crowd import crowd
+from tests.resilience.descriptors import descriptors
+from tests.resilience.disk import full_disk
 from tests.resilience.kills import kills
+from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
 from tests.resilience.row import Row
 from tests.resilience.soak import soak
 
 SMALL_ENGINE = ""
 SHORT: dict[str, Callable[[Path], Coroutine[Any, Any, Row]]] = {
+    "a full disk": lambda folder: full_disk(folder, times=1, seconds=3),
+    "no descriptors": lambda folder: descriptors(folder, limit=128, num_connections=160, seconds=3),
+    "a database that restarts": lambda folder: outages(folder, (2, 1)),
+    "a clock that jumps": lambda folder: clocks(folder, None, rounds=1, seconds=1, restarts=True),
     "slow clients": lambda folder: crowd(folder, 200, head_seconds=2, stall_seconds=3),
     "hostile receivers": lambda folder: hostile_receivers(folder, num_runs=1, seconds=3),
     "many pictures": lambda folder: soak(folder, 400, SMALL_ENGINE),
