@@ -58,7 +58,7 @@ def create_app(
     """Build the application; without an engine, one in this process."""
     catalog = catalog or served_catalog(settings)
     engine = engine or _local_engine(catalog, settings)
-    catalog = msgspec.structs.replace(catalog, tried=engine.runs_scheduler)
+    catalog = msgspec.structs.replace(catalog, tried=engine.runs_scheduler, heard=engine.abilities)
     configure_logs()
     objects = Objects(settings)
     store = PictureStore(settings, objects)

@@ -7,12 +7,14 @@ the endpoint's card supplies defaults and refuses what is out of its range.
 import math
 import random
 import time
+from collections.abc import Collection, Iterator
 from uuid import uuid4
 
 import msgspec
 
 from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.samplers import Choice
 from gateway.errors import (
     InvalidValue,
     ModelNotFound,
@@ -20,6 +22,7 @@ from gateway.errors import (
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
 from gateway.outside.parameters import MAX_SECONDS, MAX_SEED, GenerationRequest
+from gateway.remarks import Remark, no_effect, of_syntax
 from gateway.settings import Settings
 
 
@@ -28,13 +31,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     `owner` is the key it is accounted to; `clamp_steps` lowers a step count above the
     card's maximum to it instead of refusing; `timeout_seconds` holds for requests that
-    name no time themselves.
+    name no time themselves. `remarks` are what is to be said of the request's fields.
     """
 
     owner: str = ""
     priority: Priority = "interactive"
     clamp_steps: bool = False
     timeout_seconds: float | None = None
+    remarks: tuple[Remark, ...] = ()
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -71,7 +75,7 @@ def to_job(
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
         arguments["true_cfg_scale"] = request.true_cfg_scale
-    return Job(
+    job = Job(
         id=uuid4().hex,
         endpoint=card.id,
         prompt=request.prompt,
@@ -95,6 +99,40 @@ def to_job(
         owner=terms.owner,
         arguments=arguments,
     )
+    ignores = catalog.abilities(card.id).ignores
+    remarks = _remarks(request, job, size, scheduler, ignores)
+    return msgspec.structs.replace(job, remarks=(*terms.remarks, *remarks))
+
+
+def _remarks(
+    request: GenerationRequest,
+    job: Job,
+    size: tuple[int, int] | None,
+    scheduler: Choice,
+    ignores: Collection[str],
+) -> Iterator[Remark]:
+    """What a job does otherwise than asked; `size` is the one wanted, `ignores` what is unheard."""
+    yield from of_syntax("prompt", request.prompt)
+    yield from of_syntax("negative_prompt", request.negative_prompt)
+    asked, steps, drawn = (
+        request.num_inference_steps,
+        job.num_inference_steps,
+        (job.width, job.height),
+    )
+    if asked not in (None, steps):
+        told = f"{asked} steps were lowered to {steps}, the most that {job.endpoint} takes."
+        yield Remark("steps_lowered", "num_inference_steps", told)
+    if size and size != drawn:
+        becomes = "and resampled" if job.output_size else "the nearest that the endpoint draws"
+        told = f"{_shown(size)} was drawn at {_shown(drawn)}, {becomes}."
+        yield Remark("size_changed", "size" if request.size else "image", told)
+    if request.background == "transparent" and job.matting is None:
+        told = f"background: the model {job.endpoint} draws opaque pictures only"
+        yield Remark("background_opaque", "background", told)
+    if request.guidance_scale is not None and "guidance_scale" in ignores:
+        yield no_effect("guidance_scale", "the endpoint's pipeline takes none")
+    if scheduler.note:
+        yield Remark("scheduler_replaced", "scheduler", f"scheduler: {scheduler.note}")
 
 
 def seeds(seed: int | None, n: int) -> tuple[int, ...]:

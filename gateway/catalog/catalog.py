@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CARD, AdapterCard, CardError, EndpointCard, read_card
 from gateway.catalog.samplers import (
     SAMPLERS,
@@ -43,13 +44,15 @@ class Catalog(msgspec.Struct, frozen=True):
     """The endpoints and adapters that can be asked for.
 
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
-    (`dall-e-3`) to one of ours. `tried` is what an engine found out of their models.
+    (`dall-e-3`) to one of ours. `tried` and `heard` are what an engine found out of
+    their models.
     """
 
     endpoints: dict[str, EndpointCard]
     adapters: dict[tuple[str, str], AdapterCard]
     aliases: dict[str, str] = msgspec.field(default_factory=dict)
     tried: RunsScheduler | None = None
+    heard: Callable[[str], Abilities | None] | None = None
 
     @property
     def default(self) -> EndpointCard:
@@ -63,6 +66,10 @@ class Catalog(msgspec.Struct, frozen=True):
         """
         known = self.tried(endpoint, name, config) if self.tried else None
         return is_likely(self.endpoints[endpoint], name, config) if known is None else known
+
+    def abilities(self, endpoint: str) -> Abilities:
+        """What an endpoint's pipeline can hear of a request, as far as that is known."""
+        return (self.heard(endpoint) if self.heard else None) or Abilities({}, ())
 
     def scheduler(self, endpoint: str, name: str | None) -> Choice:
         """A sampler by the field's name, or a scheduler class; None is the model's own.
@@ -162,6 +169,7 @@ class Catalog(msgspec.Struct, frozen=True):
             {key: card for key, card in self.adapters.items() if key[0] in ids},
             aliases,
             self.tried,
+            self.heard,
         )
         for alias, target in aliases.items():
             try:

@@ -80,15 +80,23 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
 
 def unused(pipeline: Any, job: Job) -> list[Remark]:
     """What a job says that its pipeline's call has no argument for."""
-    known, name = known_arguments(pipeline), type(pipeline).__name__
+    name = type(pipeline).__name__
     said = dict(job.arguments)
     if job.images:
         said["strength"] = job.strength
     return [
         no_effect(argument, f"the pipeline of this endpoint, {name}, takes none")
         for argument, value in said.items()
-        if value is not None and not _takes(known, argument)
+        if value is not None and not hears(type(pipeline), argument)
     ]
+
+
+def hears(kind: Any, argument: str) -> bool:
+    """Whether a pipeline's call does something with an argument.
+
+    Many swallow any, for the sake of old names that they look for themselves.
+    """
+    return argument in _parameters(kind) or argument in _code(kind).co_consts
 
 
 def known_arguments(pipeline: Any) -> Parameters:
@@ -166,8 +174,13 @@ def _mask(mask: Pixels, job: Job) -> Image.Image:
 
 def _cuts_steps(pipeline: Any) -> bool:
     """Whether a strength shortens the steps; latent consistency spaces as many over less."""
-    call = inspect.unwrap(type(pipeline).__call__)
-    return "get_timesteps" in call.__code__.co_names
+    return "get_timesteps" in _code(type(pipeline)).co_names
+
+
+def _code(kind: Any) -> types.CodeType:
+    """A pipeline's call, compiled."""
+    code: types.CodeType = inspect.unwrap(kind.__call__).__code__
+    return code
 
 
 def _extra(known: Parameters, job: Job) -> dict[str, Any]:

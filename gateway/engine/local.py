@@ -13,7 +13,9 @@ from uuid import uuid4
 import torch
 
 from gateway.accounts.admission import Asker, Door
+from gateway.catalog.abilities import Abilities
 from gateway.catalog.catalog import Catalog
+from gateway.engine.abilities import abilities_of
 from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of
@@ -39,6 +41,7 @@ class LocalEngine:
         self._catalog = catalog
         self._settings = settings
         self._schedulers = Schedulers(catalog.endpoints)
+        self._abilities: dict[str, Abilities] = {}
         self._arrivals = itertools.count()
         self._open: set[Sample] = set()
         self._is_started = False
@@ -114,6 +117,15 @@ class LocalEngine:
     ) -> bool | None:
         """Whether a model takes a scheduler; see `protocol.Engine`."""
         return self._schedulers.runs(endpoint, name, config)
+
+    def abilities(self, endpoint: str) -> Abilities | None:
+        """What an endpoint's pipeline can hear of a request; see `protocol.Engine`."""
+        if endpoint not in self._abilities:
+            found = abilities_of(self._catalog.endpoints[endpoint])
+            if found is None:
+                return None
+            self._abilities[endpoint] = found
+        return self._abilities[endpoint]
 
     async def start(self) -> None:
         """Start the device threads; with `preload`, load and warm every endpoint.

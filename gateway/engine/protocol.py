@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from gateway.catalog.abilities import Abilities
 from gateway.job import Event, Job
 
 
@@ -62,6 +63,10 @@ class Engine(Protocol):
 
         None while its files are not here; the first call for each takes some milliseconds.
         """
+        ...
+
+    def abilities(self, endpoint: str) -> Abilities | None:
+        """What an endpoint's pipeline can hear of a request; None while its files are not here."""
         ...
 
     async def start(self) -> None:

@@ -11,12 +11,12 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, OutOfRange
 from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
-from gateway.intake import fit_size, size_within, to_job
+from gateway.intake import Terms, fit_size, size_within, to_job
 from gateway.job import Job, Pixels
 from gateway.outside.inline import source_of
 from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
-from gateway.remarks import Remark
+from gateway.outside.unread import unread
 from gateway.runs.album import Album
 from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
@@ -42,14 +42,14 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
     request = read_request(order.inputs)
-    job = to_job(request, model, catalog, settings)
+    remarks = unread(order.inputs, *PICTURE_INPUTS, *MASK_INPUTS, "output_format", edits=True)
+    job = to_job(request, model, catalog, settings, Terms(remarks=remarks))
     file_type = _file_type(order.inputs)
     if job.matting and file_type in ("jpg", "jpeg"):
         raise InvalidRequest(
             "JPEG knows no transparency; a transparent background needs png or webp.",
             param="inputs.output_format",
         )
-    is_opaque = request.background == "transparent" and job.matting is None
     output = Output(
         node_id=model.id,
         class_type="SaveImage",
@@ -57,11 +57,7 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         file_type=file_type,
         output_id="output_images",
     )
-    notes = job.remarks
-    if is_opaque:
-        told = f"background: the model {model.id} draws opaque pictures only"
-        notes += (Remark("background_opaque", "background", told),)
-    return Plan((_model_draft(order, model, job),), (output,), notes)
+    return Plan((_model_draft(order, model, job),), (output,), job.remarks)
 
 
 async def jobs_of(draft: Draft, card: EndpointCard, album: Album) -> list[Job]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes, Steps
 from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import EngineStatus
@@ -60,6 +61,9 @@ class TestEngine:
 
     def status(self) -> EngineStatus:
         return EngineStatus(ready=True, num_running=self.num_running, num_waiting=0)
+
+    def abilities(self, endpoint: str) -> Abilities | None:
+        return None
 
     def runs_scheduler(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
         return name is None or name in ("EulerDiscreteScheduler", "DDIMScheduler")

@@ -83,8 +83,15 @@ class Desk:
         caller.check_may_use(model)
         return model
 
-    def terms(self, request: Asked, caller: Caller, *, clamp_steps: bool = False) -> Terms:
-        """On what terms a caller's request is taken.
+    def terms(
+        self,
+        request: Asked,
+        caller: Caller,
+        remarks: tuple[Remark, ...] = (),
+        *,
+        clamp_steps: bool = False,
+    ) -> Terms:
+        """On what terms a caller's request is taken; `remarks` are those on its fields.
 
         Raises:
             InvalidValue: `X-Request-Timeout` is not a number of seconds.
@@ -94,6 +101,7 @@ class Desk:
             priority=caller.priority,
             clamp_steps=clamp_steps,
             timeout_seconds=_timeout_seconds(request),
+            remarks=remarks,
         )
 
     async def answer(

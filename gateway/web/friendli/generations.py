@@ -10,9 +10,10 @@ from msgspec import UNSET
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
 from gateway.errors import ModelNotFound
-from gateway.intake import to_job
+from gateway.intake import Terms, to_job
 from gateway.job import Job
 from gateway.outside.parameters import GenerationRequest, fold, read_request
+from gateway.outside.unread import unread
 from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
 from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
@@ -51,7 +52,8 @@ def routes(desk: Desk) -> list[Any]:
         given = await read_json(request)
         body = convert(fold(given), DedicatedImageGenerationBody)
         asked = read_request(given)
-        job = _job(desk, request, asked, desk.resolve(body.model, caller), caller)
+        model = desk.resolve(body.model, caller)
+        job = to_job(asked, model, desk.catalog, desk.settings, terms(desk, request, caller, given))
         return await answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -102,7 +104,8 @@ async def answer_container(
     """Draw from a prompt and answer as the container does."""
     body = convert(fold(given), ContainerImageGenerationBody)
     asked = read_request(given)
-    job = _job(desk, request, asked, container_model(desk, body.model, caller), caller)
+    model = container_model(desk, body.model, caller)
+    job = to_job(asked, model, desk.catalog, desk.settings, terms(desk, request, caller, given))
     return await answer_container_job(desk, request, caller, job, asked, body)
 
 
@@ -143,9 +146,12 @@ def container_model(desk: Desk, name: str | None, caller: Caller) -> Model:
         return desk.resolve(f"{desk.catalog.default.id}:{name}", caller)
 
 
-def _job(desk: Desk, request: Asked, asked: GenerationRequest, model: Model, caller: Caller) -> Job:
-    terms = desk.terms(request, caller, clamp_steps=True)
-    return to_job(asked, model, desk.catalog, desk.settings, terms)
+def terms(
+    desk: Desk, request: Asked, caller: Caller, given: dict[str, Any], *, edits: bool = False
+) -> Terms:
+    """On what terms a request of this dialect is taken, with what is to be said of its fields."""
+    remarks = unread(given, "response_format", edits=edits)
+    return desk.terms(request, caller, remarks, clamp_steps=True)
 
 
 def _headers(job: Job, asked: GenerationRequest) -> dict[str, str]:

@@ -105,7 +105,8 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         body = convert(fold(upload.fields), friendli_wire.DedicatedImageGenerationBody)
         asked = read_request(upload.fields)
         model = desk.resolve(body.model, caller)
-        job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
+        terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
+        job = await _job(desk, asked, model, upload, terms)
         return await friendli.answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -135,10 +136,13 @@ async def _answer_openai(
     body = convert(folded_body(upload.fields), ImageGenerationBody)
     wanted = Wanted.of(body, request.headers.get("accept", ""))
     asked = read_request(upload.fields, needs_prompt=needs_prompt)
+    fields = dict(upload.fields)
     if asked.strength is None and _is_high(upload.fields.get("input_fidelity")):
         asked = msgspec.structs.replace(asked, strength=FAITHFUL_STRENGTH)
+        del fields["input_fidelity"]
     model = desk.resolve(asked.model, caller)
-    job = await _job(desk, asked, model, upload, desk.terms(request, caller))
+    remarks = wanted.remarks(fields, body, edits=True)
+    job = await _job(desk, asked, model, upload, desk.terms(request, caller, remarks))
     if body.stream:
         return await stream_images(desk, request, caller, job, wanted, "image_edit")
     return await answer_images(desk, request, caller, job, wanted)
@@ -157,7 +161,8 @@ async def _answer_container(
     body = convert(fold(upload.fields), friendli_wire.ContainerImageGenerationBody)
     asked = read_request(upload.fields)
     model = friendli.container_model(desk, body.model, caller)
-    job = await _job(desk, asked, model, upload, desk.terms(request, caller, clamp_steps=True))
+    terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
+    job = await _job(desk, asked, model, upload, terms)
     return await friendli.answer_container_job(desk, request, caller, job, asked, body)
 
 

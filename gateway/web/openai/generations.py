@@ -48,7 +48,8 @@ def routes(desk: Desk) -> list[Any]:
         wanted = Wanted.of(body, request.headers.get("accept", ""))
         asked = read_request(given)
         model = desk.resolve(asked.model, caller)
-        job = to_job(asked, model, desk.catalog, desk.settings, desk.terms(request, caller))
+        terms = desk.terms(request, caller, wanted.remarks(given, body))
+        job = to_job(asked, model, desk.catalog, desk.settings, terms)
         if body.stream:
             return await stream_images(desk, request, caller, job, wanted, "image_generation")
         return await answer_images(desk, request, caller, job, wanted)
@@ -69,7 +70,6 @@ async def answer_images(
                 created=int(time.time()),
                 data=items,
                 output_format=wanted.rendering.format,
-                quality=wanted.quality,
                 size=f"{pictures[0].width}x{pictures[0].height}",
                 background=background_of(job),
                 warnings=warnings_of(pictures),

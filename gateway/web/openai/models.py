@@ -11,13 +11,18 @@ from gateway.accounts.limits import Caller
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import Forbidden
+from gateway.outside.unread import IDLE
 from gateway.web.door.desk import Desk
 from gateway.web.door.faults import ErrorBody
 from gateway.web.door.schema import refusals
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
-    """One id. Beyond OpenAI's four keys: what the endpoint's card says."""
+    """One id. Beyond OpenAI's four keys: what the endpoint's card says.
+
+    `max_tokens` are the most that each of its tokenizers reads, marks of beginning and end
+    among them; `ignores` are fields without effect.
+    """
 
     id: str
     object: str = "model"
@@ -33,6 +38,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     native_size: str
     sizes: dict[str, Any]
     schedulers: list[str]
+    max_tokens: dict[str, int]
+    ignores: list[str]
     edits: bool = True
 
 
@@ -96,6 +103,7 @@ def model_card(model: Model, catalog: Catalog) -> ModelCard:
     endpoint: EndpointCard = model.endpoint
     shown = model.adapter or endpoint
     width, height = endpoint.sizes.native
+    abilities = catalog.abilities(endpoint.id)
     return ModelCard(
         id=model.id,
         endpoint=endpoint.id,
@@ -107,5 +115,7 @@ def model_card(model: Model, catalog: Catalog) -> ModelCard:
         native_size=f"{width}x{height}",
         sizes=msgspec.to_builtins(endpoint.sizes),
         schedulers=catalog.schedulers(endpoint.id),
+        max_tokens=abilities.tokens,
+        ignores=[*abilities.ignores, *IDLE],
         edits=endpoint.edits,
     )

@@ -17,7 +17,14 @@ from gateway.remarks import Remark
 from gateway.studio import Picture, PreviewPicture, Rendering
 from gateway.web.door.desk import Asked, Desk
 from gateway.web.door.faults import envelope
-from gateway.web.openai.wire import Usage, Wanted, background_of, base64_text, resample_headers
+from gateway.web.openai.wire import (
+    QUALITY,
+    Usage,
+    Wanted,
+    background_of,
+    base64_text,
+    resample_headers,
+)
 
 PING = b": ping\n\n"
 
@@ -112,7 +119,7 @@ async def _frames(
     facts: dict[str, Any] = {
         "created_at": int(time.time()),
         "size": f"{width}x{height}",
-        "quality": wanted.quality,
+        "quality": QUALITY,
         "background": background_of(job),
         "output_format": wanted.rendering.format,
     }

@@ -11,15 +11,17 @@ from gateway.images.receipt import Receipt
 from gateway.job import Job
 from gateway.outside.parameters import fold
 from gateway.outside.spelling import Words
-from gateway.remarks import Remark
+from gateway.outside.unread import unread
+from gateway.remarks import Remark, no_effect
 from gateway.studio import Format, Rendering
 from gateway.web.door.accepting import preferred
 
-QUALITIES = ("low", "medium", "high", "xhigh", "max")
-"""What an answer's quality is called; any other asks for nothing that is here, and is `high`."""
+QUALITY = "high"
+"""What every answer's quality is called, whatever was asked for: there is but one."""
 
 ENCODINGS: dict[str, Format] = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "webp": "webp"}
 RESPONSE_FORMATS = ("url", "b64_json", "raw", "png", "jpeg", "jpg", "webp")
+MAX_COMPRESSION = 100
 IN_JSON = ("application/json", "text/event-stream")
 """Content types whose answers carry pictures in base64."""
 
@@ -36,12 +38,12 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     model: Annotated[str | None, Meta(description="`endpoint` or `endpoint:adapter`")] = None
     n: Annotated[int, Meta(ge=1, le=10, description="pictures")] = 1
     size: Annotated[str | None, Meta(description="`auto` or `WIDTHxHEIGHT` in pixels")] = None
-    quality: Annotated[Any, Meta(description="echoed; without effect")] = None
+    quality: Annotated[Any, Meta(description="without effect")] = None
     background: Literal["transparent", "opaque", "auto"] | None = None
     output_format: Annotated[str | None, Meta(description="png, jpeg or webp")] = None
     output_compression: Annotated[
         int, Meta(ge=0, le=100, description="quality of jpeg and webp, in percent")
-    ] = 100
+    ] = MAX_COMPRESSION
     response_format: Annotated[
         str | None, Meta(description="url, b64_json, raw, png, jpeg; absent: url and b64_json")
     ] = None
@@ -99,7 +101,7 @@ class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ImageItem]
     background: str = "opaque"
     output_format: str = "png"
-    quality: str = "high"
+    quality: str = QUALITY
     size: str = "auto"
     rendered_size: str | UnsetType = UNSET
     usage: Usage = Usage()
@@ -111,7 +113,6 @@ class Wanted(msgspec.Struct, frozen=True):
 
     rendering: Rendering
     response_format: str | None
-    quality: str
     as_bytes: bool = False
 
     @classmethod
@@ -136,10 +137,20 @@ class Wanted(msgspec.Struct, frozen=True):
                 "JPEG knows no transparency; a transparent background needs png or webp.",
                 param="background",
             )
-        quality = str(body.quality).strip().lower()
         rendering = Rendering(encoding, body.output_compression)
-        shown = quality if quality in QUALITIES else "high"
-        return cls(rendering, form, shown, as_bytes is not None)
+        return cls(rendering, form, as_bytes is not None)
+
+    def remarks(
+        self, given: dict[str, Any], body: ImageGenerationBody, *, edits: bool = False
+    ) -> tuple[Remark, ...]:
+        """What is to be said of a body's fields."""
+        found = unread(given, *body.__struct_fields__, edits=edits)
+        if body.partial_images and not body.stream:
+            found += (no_effect("partial_images", "the answer is not streamed"),)
+        if self.rendering.format in ("png", "raw") and body.output_compression < MAX_COMPRESSION:
+            why = f"{self.rendering.format} loses nothing"
+            found += (no_effect("output_compression", why),)
+        return found
 
 
 def folded_body(given: dict[str, Any]) -> dict[str, Any]:
