@@ -28,6 +28,11 @@ def test_a_picture_sharpens_step_by_step(page: Page) -> None:
     expect(page.locator("#receipt")).to_contain_text("scheduler")
 
 
+def test_what_was_not_done_as_asked_stands_under_the_picture(page: Page) -> None:
+    generate(page, "a (red:1.3) apple")
+    expect(page.locator("#receipt")).to_contain_text("'(red:1.3)' was read as words")
+
+
 def test_an_adapter_changes_the_picture_and_again_repeats_it(page: Page) -> None:
     lock_seed(page, 7)
     generate(page, "a red apple")

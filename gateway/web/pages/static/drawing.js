@@ -44,8 +44,8 @@ function take({ comment, data }, pictures) {
   if (data.type.endsWith('.partial_image')) {
     picture.show(blobOf(data), { state: 'drawing' });
   } else if (data.type.endsWith('.completed')) {
-    const { seed = picture.seed, size = picture.size, receipt = {} } = data;
-    picture.show(blobOf(data), { state: 'done', seed, size, receipt, step: picture.numSteps });
+    const { seed = picture.seed, size = picture.size, receipt = {}, warnings = [] } = data;
+    picture.show(blobOf(data), { state: 'done', seed, size, receipt, warnings, step: picture.numSteps });
   }
 }
 

@@ -11,6 +11,7 @@ export class Picture extends EventTarget {
   blob = null;
   fault = null;
   receipt = {};
+  warnings = [];
 
   /** `request` made it, as picture number `index`; `cancel` ends the whole request. */
   constructor(request, index, cancel) {

@@ -10,9 +10,10 @@ export function receiptRows(picture) {
     .flatMap(([name, fact]) => [element('dt', name), element('dd', String(fact))]);
 }
 
-function factsOf({ request: { fields }, receipt, seed, size }) {
+function factsOf({ request: { fields }, receipt, warnings, seed, size }) {
   const rendered = receipt.width ? `${receipt.width}x${receipt.height}` : size;
   return {
+    'not as asked': warnings.map(({ message }) => message).join(' '),
     model: fields.model,
     size: rendered === size ? size : `${size}, rendered at ${rendered}`,
     steps: fields.num_inference_steps,
