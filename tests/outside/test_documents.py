@@ -1,10 +1,16 @@
 """JSON in any Unicode encoding; what it decodes to can be written again."""
 
+import time
+from contextlib import suppress
+
 import msgspec
 import pytest
 
-from gateway.errors import InvalidRequest
-from gateway.outside.documents import MAX_DEPTH, MAX_VALUES, decode_json
+from gateway.errors import InvalidRequest, TooLarge
+from gateway.outside.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES, decode_json
+
+DECODE_SECONDS = 0.05
+"""That the event loop may be held; the tests allow ten times that."""
 
 DEEPEST = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
 
@@ -44,3 +50,33 @@ def test_numbers_beyond_64_bits_are_decimals() -> None:
     found = decode_json(b'{"a": 18446744073709551616, "b": [-9223372036854775809, 5]}')
     assert found == {"a": 2.0**64, "b": [-(2.0**63) - 1, 5]}
     assert msgspec.json.decode(msgspec.json.encode(found)) == found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"1e308," * 70_000 + b"1]",
+        b"[" + (b"9" * 600 + b",") * 25_000 + b"1]",
+        b"[" + b"[]," * 200_000 + b"1]",
+        b"{" + b",".join(b'"%d":0' % number for number in range(200_000)) + b"}",
+    ],
+    ids=["exponents", "digits", "lists", "keys"],
+)
+def test_what_costs_more_than_its_bytes_is_read_or_refused_soon(body: bytes) -> None:
+    before = time.thread_time()
+    with suppress(InvalidRequest):
+        decode_json(body)
+    assert time.thread_time() - before < 10 * DECODE_SECONDS
+
+
+def test_a_document_has_a_bound_and_the_refusal_says_what_to_do() -> None:
+    fits = b'"' + b"a" * (MAX_JSON_BYTES - 2) + b'"'
+    assert len(decode_json(fits)) == MAX_JSON_BYTES - 2
+    with pytest.raises(TooLarge) as refused:
+        decode_json(fits + b" ")
+    assert "multipart/form-data" in refused.value.message
+
+
+def test_decimals_are_read_to_the_last_bit() -> None:
+    texts = ["0.1", "1e23", "-1.7976931348623157e308", "5e-324", "123456789.123456789e-30"]
+    assert decode_json(f"[{','.join(texts)}]".encode()) == [float(text) for text in texts]

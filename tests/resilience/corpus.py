@@ -155,6 +155,9 @@ def _edits(model: str) -> Iterator[Hostile]:
     ):
         body = {"model": model, "prompt": "a", "images": [{"image_url": data_url(picture)}]}
         yield _posted(f"edit of {name}", path, body)
+    for mib in (15, 17):
+        inline = "data:image/png;base64," + "A" * (mib * MIB)
+        yield _posted(f"edit of {mib} MiB of base64", path, {"prompt": "a", "image": inline})
     spaced = "data:image/png;base64," + "A \n" * LARGE
     yield _posted("edit of spaced base64", path, {"prompt": "a", "image": spaced})
     yield _posted("edit of 100,000 pictures", path, {"prompt": "a", "images": ["x"] * 100_000})
@@ -168,6 +171,8 @@ def _bodies() -> Iterator[Hostile]:
             ("objects", b'{"prompt":[' + b'{"a":{}},' * (LARGE // 9) + b"[]]}"),
             ("keys", b"{" + b",".join(b'"%d":0' % n for n in range(300_000)) + b"}"),
             ("brackets", b"[" * LARGE),
+            ("decimals of large exponents", b'{"prompt":[' + b"1e308," * 70_000 + b"1]}"),
+            ("numbers of many digits", b'{"prompt":[' + (b"9" * 600 + b",") * 3_000 + b"1]}"),
             ("escapes", b'{"prompt":"' + b"\\u0041" * (LARGE // 6) + b'"}'),
         ):
             yield Hostile(f"{name} at {path}", "POST", path, body, JSON)

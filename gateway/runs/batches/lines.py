@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.outside.documents import num_values
+from gateway.outside.documents import MAX_JSON_BYTES, MIB, finite, means_too_much, num_values
 from gateway.runs.batches.records import Fault, Line
 
 MAX_LINES = 50_000
@@ -14,9 +14,12 @@ MAX_ALL_VALUES = 5_000_000
 
 MAX_FAULTS = 100
 MAX_ID_CHARACTERS = 512
-_LINE = re.compile(rb"[^\r\n]+")
+_MARK = b"\xef\xbb\xbf"
+_RUN = re.compile(rb"[\r\n]{1,%d}|[^\r\n]{1,%d}" % (MIB, MAX_JSON_BYTES + 1))
+"""Of line ends, or of a line; bounded, since nobody else runs while one is looked for."""
+
 _MISSING = re.compile(r"Object missing required field `(?P<name>[^`]+)`")
-_decoder = msgspec.json.Decoder(Line)
+_decoder = msgspec.json.Decoder(Line, float_hook=finite)
 
 
 def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
@@ -24,10 +27,12 @@ def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
     lines: list[Line] = []
     faults: list[Fault] = []
     seen: set[str] = set()
-    if num_values(data) > MAX_ALL_VALUES:
-        message = f"The input file's JSON has over {MAX_ALL_VALUES} values."
-        return [], [Fault("file_too_large", message)]
+    values = 0
     for number, text in _texts(data):
+        values += num_values(text)
+        if values > MAX_ALL_VALUES:
+            message = f"The input file's JSON has over {MAX_ALL_VALUES} values."
+            return [], [Fault("file_too_large", message)]
         line = _read(text, number, endpoint, seen)
         if len(lines) == MAX_LINES:
             message = f"The input file has over {MAX_LINES} requests, more than a batch may have."
@@ -43,16 +48,22 @@ def read_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[Fault]]:
 
 
 def _texts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    number, end = 1, 0
-    for found in _LINE.finditer(data):
-        number += data.count(b"\n", end, found.start())
-        end = found.start()
-        if found[0].strip():
-            yield number, found[0]
+    """The lines with their numbers; of those that are too long no more than tells it."""
+    number, is_new = 1, True
+    for found in _RUN.finditer(data, len(_MARK) if data.startswith(_MARK) else 0):
+        if data[found.start()] in b"\r\n":
+            number += data.count(b"\n", *found.span())
+            is_new = True
+        elif is_new:
+            is_new = False
+            if not found[0].isspace():
+                yield number, found[0]
 
 
 def _read(text: bytes, number: int, endpoint: str, seen: set[str]) -> Line | Fault:
+    if len(text) > MAX_JSON_BYTES or means_too_much(text):
+        message = f"This line has over {MAX_JSON_BYTES // MIB} MiB, or too many values."
+        return Fault("invalid_json_line", message, number)
     try:
         line = _decoder.decode(text)
     except msgspec.ValidationError as error:

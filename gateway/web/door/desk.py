@@ -25,7 +25,7 @@ from gateway.images.darkroom import Darkroom
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
-from gateway.outside.documents import check_text, decode_json
+from gateway.outside.documents import check_size, check_text, decode_json
 from gateway.outside.spelling import decimal, is_absent
 from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
@@ -40,6 +40,9 @@ Asked = Request[Any, Any, Any]
 Respond = Callable[[list[Picture]], Awaitable[bytes]]
 TIMEOUT_HEADER = "X-Request-Timeout"
 WARNINGS_HEADER = "x-warnings"
+MAX_FIELDS = 1000
+"""Of a body, ten times those of any dialect: they are looked through name by name."""
+
 LONG_BODY_BYTES = 2**20
 LINGER_SECONDS = 2.0
 """How long work outlives a client that is known to try again: the SDKs' first backoff."""
@@ -209,9 +212,12 @@ async def read_json(request: Asked) -> dict[str, Any]:
             f"Unsupported content type: '{kind}'. This API method only accepts "
             "'application/json' requests."
         )
+    check_size(announced_bytes(request) or 0)
     body = decode_json(await request.body())
     if not isinstance(body, dict):
         raise InvalidType("body", "an object", type(body).__name__)
+    if len(body) > MAX_FIELDS:
+        raise InvalidRequest(f"The body has over {MAX_FIELDS} fields.", code="invalid_json")
     return body
 
 
