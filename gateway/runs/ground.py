@@ -31,21 +31,25 @@ class Ground:
         self.threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="runs-database")
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run what blocks on the database outside the event loop.
+        """Run what blocks outside the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, partial(work, *arguments, **named))
+
+    async def ask(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Run what blocks on the database.
 
         Raises:
             DatabaseUnavailable: the database has said nothing for long.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(SILENCE_SECONDS):
-                return await loop.run_in_executor(self.threads, partial(work, *arguments, **named))
+                return await self.in_thread(work, *arguments, **named)
         except TimeoutError:
             raise DatabaseUnavailable("The gateway's database does not answer.") from None
 
     async def patiently(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """The same, for as long as it takes the database, or what else is missing, to come back."""
-        return await patiently(lambda: self.in_thread(work, *arguments, **named), "database")
+        """The same, for as long as it takes the database to come back."""
+        return await patiently(lambda: self.ask(work, *arguments, **named), "database")
 
     def beside_others(self, num_crashes: int) -> AbstractAsyncContextManager[None]:
         """Where work is done that was in flight at crashes: no two suspects at a time."""

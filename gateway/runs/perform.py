@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
 import structlog
@@ -15,6 +16,7 @@ from gateway.images.encode import resample
 from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
 from gateway.job import Failed, Finished, Job, StepDone
+from gateway.outages import patiently
 from gateway.remarks import Remark, codes, once
 from gateway.runs.album import Album, Shot, drafts_needed
 from gateway.runs.claims import CRASHED, Claim
@@ -106,6 +108,9 @@ class Performer:
             self.live.begin(run_id)
             try:
                 await self._draw_claimed(run, claim)
+            except Exception as error:
+                log.error("run failed", run_id=run.id, exc_info=error)
+                await self._fail(run, "failed", "The gateway had an error while drawing this run.")
             finally:
                 self.live.end(run_id)
                 del self.held[run_id]
@@ -135,9 +140,6 @@ class Performer:
             # What the client could have asked otherwise keeps its name.
             code = error.code or error.type if error.status < 500 else ""
             await self._fail(run, "failed", error.message, code)
-        except Exception as error:
-            log.error("run failed", run_id=run.id, exc_info=error)
-            await self._fail(run, "failed", "The gateway had an error while drawing this run.")
         else:
             for code in codes(notes):
                 metrics.WARNINGS.labels(code).inc()
@@ -242,11 +244,16 @@ class Performer:
                             pixels = await do(cut_out, pixels)
                         if job.output_size:
                             pixels = await do(resample, pixels, job.output_size)
-                        text = await self.ground.patiently(self.equipment.describe, job, event)
+                        text = await self._described(job, event)
                         shots[sample] = Shot(pixels, job.seeds[sample], text, event.remarks)
                     case Failed():
                         raise event.error()
         return [shots[sample] for sample in range(len(job.seeds))]
+
+    async def _described(self, job: Job, event: Finished) -> dict[str, str]:
+        """A picture's text; reading a model's digests takes files, and may take minutes."""
+        describe = partial(self.in_thread, self.equipment.describe, job, event)
+        return await patiently(describe, "receipt")
 
     async def _change(self, run: Run, change: Change) -> bool:
         """Change a run while this process draws it; False where it has ended or others do."""

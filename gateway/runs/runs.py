@@ -116,7 +116,7 @@ class Runs:
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""
         await self.durable.launch(self, self.slot.name)
-        await self.ground.in_thread(partial(self.mender.begin_anew, at_once=True))
+        await self.ground.ask(partial(self.mender.begin_anew, at_once=True))
         self._tasks = [
             asyncio.create_task(_again(SWEEP_SECONDS, self._sweep)),
             asyncio.create_task(_again(LOOK_SECONDS, self._mend)),
@@ -137,19 +137,19 @@ class Runs:
 
     async def check(self) -> None:
         """See that the database answers; what it raises otherwise is its own."""
-        await self.ground.in_thread(self.store.check)
+        await self.ground.ask(self.store.check)
 
     async def _put_down(self) -> None:
         """Give back what was being done, so that it counts as no crash of this process."""
         try:
-            await self.ground.in_thread(self.ground.claims.release_all)
-            await self.ground.in_thread(self.calendar.keep)
+            await self.ground.ask(self.ground.claims.release_all)
+            await self.ground.ask(self.calendar.keep)
         except sa.exc.SQLAlchemyError as error:
             log.warning("unfinished work could not be given back", fault=str(error))
 
     async def _keep_slot(self) -> None:
         """Hold the slot, or begin anew under another name where another process has it."""
-        if await self.ground.in_thread(self.slot.keep):
+        if await self.ground.ask(self.slot.keep):
             return
         log.error("another process goes by this one's name now", slot=self.slot.name)
         self.slot.release()
@@ -159,36 +159,35 @@ class Runs:
 
     async def _settle(self) -> None:
         await self.durable.shut_down()
-        self.slot = await self.ground.in_thread(self.slots.take)
+        self.slot = await self.ground.ask(self.slots.take)
         await self.durable.launch(self, self.slot.name)
 
     async def _mend(self) -> None:
         """Begin what goes nowhere, stop what is done elsewhere."""
-        in_thread = self.ground.in_thread
-        for run_id in await in_thread(self.mender.lost, dict(self.performer.held)):
+        for run_id in await self.ground.ask(self.mender.lost, dict(self.performer.held)):
             self.performer.stop(run_id)
-        await in_thread(self.mender.begin_anew)
-        await self.mender.resume(await in_thread(self.mender.abandoned))
+        await self.ground.ask(self.mender.begin_anew)
+        await self.mender.resume(await self.ground.ask(self.mender.abandoned))
 
     async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
         """Write runs down, all of them or none, and see to it that they are drawn."""
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
         begins = await self._begins(orders[0], owner, batch_id)
         new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
-        await self.ground.in_thread(
+        await self.ground.ask(
             self.store.accept, new, self.durable.enqueue_run, self.settings.max_open_runs
         )
         if begins == "now":
             await self.durable.start_run(new[0].id)
         elif begins == "turn":
-            await self.usher.give_places()
+            self.usher.wake()
         return new
 
     async def _begins(
         self, order: Order, owner: str, batch_id: str | None
     ) -> Literal["now", "queue", "turn"]:
         """What the runs of a request wait for; all of them draw the same."""
-        if await self.ground.in_thread(self.places.must_wait, owner, order):
+        if await self.ground.ask(self.places.must_wait, owner, order):
             return "turn"
         return "now" if batch_id is None and self._room() > 0 else "queue"
 
@@ -198,7 +197,7 @@ class Runs:
 
     async def get(self, run_id: str, owner: str) -> Run | None:
         """A run as it stands this moment."""
-        return self._fresh(await self.ground.in_thread(self.store.get, run_id, owner))
+        return self._fresh(await self.ground.ask(self.store.get, run_id, owner))
 
     async def _found(self, run_id: str, owner: str) -> Run | None:
         """The same, for who waits: for as long as it takes the database to come back."""
@@ -209,33 +208,33 @@ class Runs:
 
     async def outputs(self, *run_ids: str) -> list[RunOutput]:
         """What runs have made."""
-        return await self.ground.in_thread(self.store.outputs_of, run_ids)
+        return await self.ground.ask(self.store.outputs_of, run_ids)
 
     async def batch(self, batch_id: str, owner: str) -> list[Run]:
         """The runs of a batch, in order."""
-        found = await self.ground.in_thread(self.store.batch, batch_id, owner)
+        found = await self.ground.ask(self.store.batch, batch_id, owner)
         return [self.performer.live.fresh(run) for run in found]
 
     async def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
         """The runs of a workflow that ended well, newest first."""
-        return await self.ground.in_thread(self.store.of_workflow, workflow_id, owner)
+        return await self.ground.ask(self.store.of_workflow, workflow_id, owner)
 
     async def num_ahead(self, run: Run) -> int:
         """How many runs wait before this one."""
-        return await self.ground.in_thread(self.store.num_ahead, run)
+        return await self.ground.ask(self.store.num_ahead, run)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Every try to deliver a run's webhooks."""
-        return await self.ground.in_thread(self.store.attempts, run_id)
+        return await self.ground.ask(self.store.attempts, run_id)
 
     async def webhook_states(self, run_id: str) -> list[str]:
         """Where the webhook events of a run stand."""
-        return await self.ground.in_thread(self.store.webhook_states, run_id)
+        return await self.ground.ask(self.store.webhook_states, run_id)
 
     async def cancel(self, run_id: str) -> bool:
         """End a run as cancelled; False where it had ended."""
         change = Change(status="cancelled", live_status="Cancelled")
-        if not await self.ground.in_thread(self.store.change, run_id, change):
+        if not await self.ground.ask(self.store.change, run_id, change):
             return False
         self.performer.stop(run_id)
         self.usher.wake()
@@ -306,7 +305,7 @@ class Runs:
 
     async def _sweep(self) -> None:
         """Forget what is old, by the calendar: a clock that jumps must not delete anything."""
-        await self.ground.in_thread(self.calendar.keep)
+        await self.ground.ask(self.calendar.keep)
         before = self.calendar.now() - self.settings.run_days * 86400
         for sweep in (self.sweep, self.uploads.sweep, self.batches.sweep):
             for _ in range(SWEEPS_AT_ONCE):
@@ -315,14 +314,14 @@ class Runs:
 
     async def sweep(self, before: float) -> int:
         """Forget some runs that ended before a time, with their pictures; how many."""
-        old = await self.ground.in_thread(self.store.ended_before, before, SWEEP_RUNS)
+        old = await self.ground.ask(self.store.ended_before, before, SWEEP_RUNS)
         if not old:
             return 0
         for run_id in old:
             await self.files.delete(f"runs/{run_id}/")
-        events = await self.ground.in_thread(self.store.event_ids, old)
+        events = await self.ground.ask(self.store.event_ids, old)
         await self.durable.forget([*old, *events])
-        await self.ground.in_thread(self.store.delete, old)
+        await self.ground.ask(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
         return len(old)
 

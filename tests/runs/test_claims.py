@@ -42,9 +42,7 @@ async def test_a_lost_lock_is_taken_again(tmp_path: Path, database: str | None) 
         lose(runs, tmp_path)
 
         async def is_held() -> bool:
-            return not await runs.ground.in_thread(
-                Slots(runs.engine, tmp_path).is_dead, "gateway-0"
-            )
+            return not await runs.ground.ask(Slots(runs.engine, tmp_path).is_dead, "gateway-0")
 
         await until(is_held)
         assert runs.slot.name == "gateway-0"
@@ -61,7 +59,7 @@ async def test_a_name_that_another_has_taken_is_given_up(
         (new,) = await runs.accept([order(SLOW)], OWNER)
         await until(lambda: asyncio.sleep(0, bool(engine.jobs)))
         lose(runs, tmp_path)
-        other = await runs.ground.in_thread(Slots(runs.engine, tmp_path).take)
+        other = await runs.ground.ask(Slots(runs.engine, tmp_path).take)
         assert other.name == "gateway-0"
         await until(lambda: asyncio.sleep(0, runs.slot.name == "gateway-1"))
         assert not runs.performer.held
@@ -78,9 +76,9 @@ async def test_only_who_holds_the_claim_ends_a_run(tmp_path: Path, database: str
         (new,) = await runs.accept([order(SLOW)], OWNER)
         await until(lambda: asyncio.sleep(0, new.id in runs.performer.held))
         mine = runs.performer.held[new.id]
-        await runs.ground.in_thread(Claims(runs.engine).take, new.id)
+        await runs.ground.ask(Claims(runs.engine).take, new.id)
         done = Change(status="success", live_status="by the first")
-        assert not await runs.ground.in_thread(runs.store.change, new.id, done, mine)
+        assert not await runs.ground.ask(runs.store.change, new.id, done, mine)
         await until(lambda: asyncio.sleep(0, not runs.performer.held))
         run = await runs.get(new.id, OWNER)
         assert run is not None

@@ -30,6 +30,7 @@ class Batches:
     ) -> None:
         self.store = store
         self.work = work
+        self.ground = work.ground
         self.files = files
         self.quota = work.quota
         self._announce = announce
@@ -54,7 +55,7 @@ class Batches:
         )
         await room.take(file.key, file.size_bytes)
         await self.files.put_file(file.key, source)
-        await self.work.in_thread(self.store.add_file, file)
+        await self.ground.ask(self.store.add_file, file)
         await room.settle()
         return file
 
@@ -64,7 +65,7 @@ class Batches:
         Raises:
             NotFound: the owner has no such file.
         """
-        file = await self.work.in_thread(self.store.file, file_id, owner)
+        file = await self.ground.ask(self.store.file, file_id, owner)
         if file is None:
             raise NotFound(f"No such File object: {file_id}", param="id")
         return file
@@ -79,7 +80,7 @@ class Batches:
         newest_first: bool,
     ) -> tuple[list[KeptFile], bool]:
         """A page of an owner's files, and whether there are more."""
-        return await self.work.in_thread(
+        return await self.ground.ask(
             self.store.files,
             owner,
             purpose=purpose,
@@ -103,11 +104,11 @@ class Batches:
         """Forget a file."""
         await self.files.delete_one(file.key)
         await self.quota.release(file.key)
-        await self.work.in_thread(self.store.remove_file, file.id)
+        await self.ground.ask(self.store.remove_file, file.id)
 
     async def begin(self, batch: Batch) -> None:
         """Write a batch down, to be worked through from now on."""
-        await self.work.in_thread(self.store.add, batch, self._announce)
+        await self.ground.ask(self.store.add, batch, self._announce)
 
     async def get(self, batch_id: str, owner: str) -> Batch:
         """A batch as it stands.
@@ -115,14 +116,14 @@ class Batches:
         Raises:
             NotFound: the owner has no such batch.
         """
-        batch = await self.work.in_thread(self.store.get, batch_id, owner)
+        batch = await self.ground.ask(self.store.get, batch_id, owner)
         if batch is None:
             raise NotFound(f"No batch found with id '{batch_id}'.", param="batch_id")
         return batch
 
     async def page(self, owner: str, *, after: str | None, limit: int) -> tuple[list[Batch], bool]:
         """A page of an owner's batches, newest first, and whether there are more."""
-        return await self.work.in_thread(self.store.page, owner, after=after, limit=limit)
+        return await self.ground.ask(self.store.page, owner, after=after, limit=limit)
 
     async def cancel(self, batch_id: str, owner: str) -> Batch:
         """Have a batch stop; what is answered by then stays.
@@ -132,7 +133,7 @@ class Batches:
             Conflict: it has ended already.
         """
         batch = await self.get(batch_id, owner)
-        await self.work.in_thread(
+        await self.ground.ask(
             self.store.change,
             batch_id,
             unless=(*NOT_CANCELLABLE, "cancelling", "cancelled"),
@@ -150,11 +151,11 @@ class Batches:
 
         Whether a file has expired the calendar says, as its bytes do not come back.
         """
-        old = await self.work.in_thread(self.store.ended_before, before, SWEPT_AT_ONCE)
+        old = await self.ground.ask(self.store.ended_before, before, SWEPT_AT_ONCE)
         for batch in old:
-            await self.work.in_thread(self.store.forget, batch.id)
-        now = self.work.ground.calendar.now()
-        files = await self.work.in_thread(self.store.files_to_forget, before, now, SWEPT_AT_ONCE)
+            await self.ground.ask(self.store.forget, batch.id)
+        now = self.ground.calendar.now()
+        files = await self.ground.ask(self.store.files_to_forget, before, now, SWEPT_AT_ONCE)
         for file in files:
             await self.delete_file(file)
         if old or files:

@@ -55,7 +55,6 @@ class BatchWork:
         self.files = files
         self.quota = quota
         self.ground = ground
-        self.in_thread = ground.in_thread
         self._ask = ask
         self._to_claim: set[str] = set()
         self._claiming = asyncio.Lock()
@@ -63,26 +62,32 @@ class BatchWork:
         self._cancelled: dict[str, asyncio.Event] = {}
 
     async def work_through(self, batch_id: str) -> None:
-        """Bring a batch to its end; returns when it is there."""
+        """Bring a batch to its end; returns when it is there, or others work on it."""
         batch = await self.ground.patiently(self.store.get, batch_id)
-        if batch is None or batch.has_ended:
+        if batch is None:
             return
-        claim = await self.ground.patiently(self.ground.claims.take, batch_id)
+        if not batch.has_ended and not await self._bring_to_its_end(batch):
+            return
+        await patiently(lambda: self.files.delete(batch.folder), "store")
+        await self.ground.patiently(self.ground.claims.forget, batch.id)
+
+    async def _bring_to_its_end(self, batch: Batch) -> bool:
+        """Work through a batch; False where another process does."""
+        claim = await self.ground.patiently(self.ground.claims.take, batch.id)
         try:
             await self._work_through(batch, claim)
         except Superseded:
-            return
+            return False
         except Exception as error:
-            log.error("batch failed", batch_id=batch_id, exc_info=error)
+            log.error("batch failed", batch_id=batch.id, exc_info=error)
             fault = Fault("internal_error", "The gateway had an error with this batch.")
             await self._change(batch, status="failed", failed_at=time.time(), faults=(fault,))
-        await patiently(lambda: self.files.delete(batch.folder), "store")
-        await self.ground.patiently(self.ground.claims.forget, batch.id)
+        return True
 
     async def _work_through(self, batch: Batch, claim: Claim) -> None:
         lines, faults = await self._lines(batch)
         if batch.status == "validating" and not faults:
-            faults = await self.in_thread(self.store.crowding, batch, len(lines))
+            faults = await self.ground.patiently(self.store.crowding, batch, len(lines))
         if faults:
             await self._change(batch, status="failed", failed_at=time.time(), faults=tuple(faults))
             return
@@ -109,14 +114,14 @@ class BatchWork:
         data = await patiently(lambda: self._input(batch), "store")
         if data is None:
             return [], [Fault("input_file_gone", "The input file has been deleted.")]
-        return await self.in_thread(read_lines, data, batch.endpoint)
+        return await self.ground.in_thread(read_lines, data, batch.endpoint)
 
     async def _input(self, batch: Batch) -> bytes | None:
         """The input file, copied to where deleting it leaves it."""
         data = await self.files.get(batch.input_key)
         if data is not None:
             return data
-        file = await self.in_thread(self.store.file, batch.input_file_id, batch.owner)
+        file = await self.ground.ask(self.store.file, batch.input_file_id, batch.owner)
         data = await self.files.get(file.key) if file else None
         if data is not None:
             await self.files.put(batch.input_key, data)
