@@ -32,12 +32,13 @@ from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
 from gateway.web.door.addresses import public_base
 from gateway.web.door.auth import Doorkeeper
+from gateway.web.door.content import Content
 from gateway.web.door.flights import Flights
 from gateway.web.door.ledger import note
 from gateway.web.door.patience import HeartbeatResponse, wait_for
 
 Asked = Request[Any, Any, Any]
-Respond = Callable[[list[Picture]], Awaitable[bytes]]
+Respond = Callable[[list[Picture]], Awaitable[Content]]
 TIMEOUT_HEADER = "X-Request-Timeout"
 WARNINGS_HEADER = "x-warnings"
 MAX_FIELDS = 1000
@@ -139,7 +140,7 @@ class Desk:
             body = asyncio.create_task(_body(request, work, respond))
             held.callback(body.cancel)
             if await wait_for(request, body, patience):
-                return _answered(body.result(), headers | warning_headers(work.result()))
+                return body.result().response(headers | warning_headers(work.result()))
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
 
     async def keep(self, request: Asked, picture: Picture) -> str:
@@ -270,12 +271,7 @@ def _timeout_seconds(request: Asked) -> float | None:
     return seconds
 
 
-def _answered(content: bytes, headers: dict[str, str]) -> Response[bytes]:
-    media_type = headers.pop("content-type", "application/json")
-    return Response(content, status_code=200, headers=headers, media_type=media_type)
-
-
-async def _body(request: Asked, work: "asyncio.Task[list[Picture]]", respond: Respond) -> bytes:
+async def _body(request: Asked, work: "asyncio.Task[list[Picture]]", respond: Respond) -> Content:
     pictures = await asyncio.shield(work)
     note_warnings(request, pictures)
     return await respond(pictures)

@@ -18,6 +18,7 @@ from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Receive, Scope, Send
 
 from gateway.errors import Cancelled, GatewayError
+from gateway.web.door.content import Content
 from gateway.web.door.faults import envelope
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class HeartbeatResponse(Response[Any]):
 
     def __init__(
         self,
-        body: "asyncio.Task[bytes]",
+        body: "asyncio.Task[Content]",
         held: AsyncExitStack,
         seconds: float,
         headers: dict[str, str],
@@ -86,13 +87,14 @@ class HeartbeatASGIResponse(ASGIStreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def heartbeats(body: "asyncio.Task[bytes]", seconds: float) -> AsyncIterator[bytes]:
+async def heartbeats(body: "asyncio.Task[Content]", seconds: float) -> AsyncIterator[bytes]:
     """A space every so many seconds, then the body, or the error there is instead."""
     while not body.done():
         yield b" "
         await asyncio.wait({body}, timeout=seconds)
     try:
-        yield body.result()
+        async for piece in body.result().sent():
+            yield piece
     except GatewayError as error:
         log.warning("request failed after its status was sent", fault=error.message)
         yield msgspec.json.encode(envelope(error))

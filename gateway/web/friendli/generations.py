@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, post
 from msgspec import UNSET
 
@@ -16,6 +15,7 @@ from gateway.outside.parameters import GenerationRequest, fold, read_request
 from gateway.outside.unread import unread
 from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
+from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.wire import (
@@ -25,7 +25,6 @@ from gateway.web.friendli.wire import (
     DedicatedImages,
     DedicatedItem,
 )
-from gateway.web.openai.wire import base64_text
 
 FORMATS: dict[str, Format] = {
     "url": "png",
@@ -90,9 +89,10 @@ async def answer_dedicated(
     """Draw a job and answer as the dedicated endpoints do."""
     form = body.response_format or "url"
 
-    async def respond(pictures: list[Picture]) -> bytes:
+    async def respond(pictures: list[Picture]) -> Content:
         items = [await _item(desk, request, picture, form) for picture in pictures]
-        return msgspec.json.encode(DedicatedImages(int(time.time()), items, warnings_of(pictures)))
+        answer = DedicatedImages(int(time.time()), items, warnings_of(pictures))
+        return Content.of(answer, [picture.data for picture in pictures if form != "url"])
 
     headers = _headers(job, asked)
     return await desk.answer(request, caller, job, Rendering(FORMATS[form]), respond, headers)
@@ -120,19 +120,18 @@ async def answer_container_job(
     """Draw a job and answer as the container does."""
     form = body.response_format or "jpeg"
 
-    async def respond(pictures: list[Picture]) -> bytes:
+    async def respond(pictures: list[Picture]) -> Content:
         first = pictures[0]
-        return msgspec.json.encode(
-            ContainerImage(
-                image=base64_text(first.data),
-                seed=first.seed,
-                response_format=form,
-                width=first.width,
-                height=first.height,
-                channels=first.channels,
-                warnings=warnings_of(pictures),
-            )
+        answer = ContainerImage(
+            image=GAP,
+            seed=first.seed,
+            response_format=form,
+            width=first.width,
+            height=first.height,
+            channels=first.channels,
+            warnings=warnings_of(pictures),
         )
+        return Content.of(answer, [first.data])
 
     headers = _headers(job, asked)
     return await desk.answer(request, caller, job, Rendering(FORMATS[form]), respond, headers)
@@ -166,7 +165,7 @@ def _headers(job: Job, asked: GenerationRequest) -> dict[str, str]:
 
 async def _item(desk: Desk, request: Asked, picture: Picture, form: str) -> DedicatedItem:
     raw = picture.format == "raw"
-    data = base64_text(picture.data) if form != "url" else UNSET
+    data = GAP if form != "url" else UNSET
     return DedicatedItem(
         seed=picture.seed,
         response_format=form,

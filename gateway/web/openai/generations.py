@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, post
 from msgspec import UNSET, UnsetType
 
@@ -13,6 +12,7 @@ from gateway.job import Job
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
+from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.generations import answer_container, is_container_client
@@ -23,7 +23,6 @@ from gateway.web.openai.wire import (
     ImagesResponse,
     Wanted,
     background_of,
-    base64_text,
     folded_body,
     resample_headers,
 )
@@ -63,22 +62,21 @@ async def answer_images(
     """The whole answer at once: JSON, or the picture's bytes."""
     headers = resample_headers(job)
 
-    async def respond_json(pictures: list[Picture]) -> bytes:
-        items = [await _item(desk, request, picture, wanted) for picture in pictures]
-        return msgspec.json.encode(
-            ImagesResponse(
-                created=int(time.time()),
-                data=items,
-                output_format=wanted.rendering.format,
-                size=f"{pictures[0].width}x{pictures[0].height}",
-                background=background_of(job),
-                warnings=warnings_of(pictures),
-                rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
-            )
+    async def respond_json(pictures: list[Picture]) -> Content:
+        answer = ImagesResponse(
+            created=int(time.time()),
+            data=[await _item(desk, request, picture, wanted) for picture in pictures],
+            output_format=wanted.rendering.format,
+            size=f"{pictures[0].width}x{pictures[0].height}",
+            background=background_of(job),
+            warnings=warnings_of(pictures),
+            rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
         )
+        inline = [picture.data for picture in pictures if wanted.response_format != "url"]
+        return Content.of(answer, inline)
 
-    async def respond_bytes(pictures: list[Picture]) -> bytes:
-        return pictures[0].data
+    async def respond_bytes(pictures: list[Picture]) -> Content:
+        return Content((pictures[0].data,))
 
     if not wanted.as_bytes:
         return await desk.answer(request, caller, job, wanted.rendering, respond_json, headers)
@@ -103,7 +101,7 @@ async def _item(desk: Desk, request: Asked, picture: Picture, wanted: Wanted) ->
         response_format="url" if form == "url" else picture.format,
         receipt=picture.receipt,
         url=url,
-        b64_json=base64_text(picture.data) if form != "url" else UNSET,
+        b64_json=GAP if form != "url" else UNSET,
         width=picture.width if raw else UNSET,
         height=picture.height if raw else UNSET,
         channels=picture.channels if raw else UNSET,
