@@ -3,8 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.runs import postgres
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_tracebacks() -> None:
+    """As the gateway logs them; printing a model as a local of each frame takes seconds."""
+    *others, _renderer = structlog.get_config()["processors"]
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*others, plain])
 
 
 @pytest.fixture(scope="session")

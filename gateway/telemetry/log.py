@@ -50,6 +50,7 @@ def configure_logs() -> None:
 
 def _renderer() -> Any:
     if sys.stderr is not None and sys.stderr.isatty():
-        return structlog.dev.ConsoleRenderer()
+        # Without the values of locals: to print a model's takes seconds, on the thread that draws.
+        return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     exceptions, as_json = structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
     return lambda logger, name, event: as_json(logger, name, exceptions(logger, name, event))

@@ -124,7 +124,7 @@ def test_after_the_last_adapter_goes_the_layers_are_as_they_were(folder: Path) -
 
 
 def test_the_least_recently_used_adapter_goes_first(folder: Path) -> None:
-    cards = tuple(tiny_loras.save("sd", folder / "sd", f"lru{n}") for n in range(3))
+    cards = tuple(tiny_loras.save("sd", folder / "sd", f"lru{n}", text=False) for n in range(3))
     pipeline = built("sd")
     one = size_bytes(read_adapter(cards[0], pipeline, CPU))
     bench = Workbench({"sd": pipeline}, cards, adapter_gib=2.5 * one / 2**30)

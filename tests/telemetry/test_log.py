@@ -1,6 +1,8 @@
 """The log is JSON, a line a record, whoever writes it."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from typing import Any
@@ -36,6 +38,17 @@ def test_a_log_that_cannot_be_written_ends_nothing(closed: str) -> None:
     command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, LOGGING + "print(7)"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.stdout == "7\n"
+
+
+def test_on_a_terminal_a_traceback_shows_no_locals() -> None:
+    ours, theirs = pty.openpty()
+    program = LOGGING.replace("1 / 0", "secret = 'of a local'; 1 / 0")
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True)
+    os.close(theirs)
+    seen = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert "ZeroDivisionError" in seen
+    assert "of a local" not in seen
 
 
 def test_every_record_is_one_object_with_the_requests_id() -> None:
