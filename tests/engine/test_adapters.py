@@ -38,18 +38,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("adapters")
 
 
-def plain(family: str, wanted: Job, cards: dict[str, AdapterCard]) -> torch.Tensor:
-    """The picture through diffusers' and PEFT's own adapters, alone."""
-    pipeline = tiny.build(family)
-    for use in wanted.adapters:
-        file = cards[use.route].file
-        assert file
-        name = use.route.replace(".", "_")
-        pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name)
-    if wanted.adapters:
-        names = [use.route.replace(".", "_") for use in wanted.adapters]
-        pipeline.set_adapters(names, [use.scale for use in wanted.adapters])
-    return alone(pipeline, wanted)
+class Plain:
+    """A family's pictures through diffusers' and PEFT's own adapters, alone."""
+
+    def __init__(self, family: str, cards: dict[str, AdapterCard]) -> None:
+        self._bare = built(family)
+        self._pipeline = tiny.build(family)
+        for route, card in cards.items():
+            assert card.file
+            self._pipeline.load_lora_weights(
+                str(card.file.parent), weight_name=card.file.name, adapter_name=_name(route)
+            )
+
+    def picture(self, wanted: Job) -> torch.Tensor:
+        """What a job should draw."""
+        if not wanted.adapters:
+            return alone(self._bare, wanted)
+        names = [_name(use.route) for use in wanted.adapters]
+        self._pipeline.set_adapters(names, [use.scale for use in wanted.adapters])
+        return alone(self._pipeline, wanted)
+
+
+def _name(route: str) -> str:
+    return route.replace(".", "_")
 
 
 def uses(*pairs: tuple[str, float]) -> tuple[AdapterUse, ...]:
@@ -70,7 +81,8 @@ def test_mixed_adapters_scales_and_stacks_equal_alone(family: str, folder: Path)
         job(family, "a fox", 3, 2, adapters=uses(("v1.5", 1.3))),
         job(family, "a fox", 3, 2, adapters=uses(("ink", 0.7), ("v1.5", -0.5))),
     ]
-    wanted = [plain(family, one, cards) for one in jobs]
+    plain = Plain(family, cards)
+    wanted = [plain.picture(one) for one in jobs]
     assert difference(wanted[0], wanted[1]) > 10 * TOLERANCE
 
     bench = Workbench({family: built(family)}, tuple(cards.values()))
@@ -97,7 +109,8 @@ def test_layers_that_see_all_rows_at_once_keep_unlike_adapters_apart(folder: Pat
         job("z_image", "b", 2, 2, adapters=uses(("patch", 1.0))),
         job("z_image", "c", 3, 2),
     ]
-    wanted = [plain("z_image", one, {"patch": card}) for one in jobs]
+    plain = Plain("z_image", {"patch": card})
+    wanted = [plain.picture(one) for one in jobs]
     bench = Workbench({"z_image": built("z_image")}, (card,))
     bench.add(job("z_image", "loads it", 9, 1, adapters=uses(("patch", 1.0))))
     bench.run()
