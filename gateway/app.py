@@ -6,15 +6,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-import msgspec
 import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 
 from gateway.accounts.keys import KeyStore
-from gateway.catalog.bundle import served_catalog
+from gateway.catalog.bundle import served_collection
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.digests import Digests
+from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
 from gateway.images.objects import Objects
@@ -53,16 +52,18 @@ log = structlog.get_logger()
 
 
 def create_app(
-    settings: Settings, engine: Engine | None = None, catalog: Catalog | None = None
+    settings: Settings,
+    engine: Engine | None = None,
+    catalog: Catalog | Collection | None = None,
 ) -> Litestar:
     """Build the application; without an engine, one in this process."""
-    catalog = catalog or served_catalog(settings)
-    engine = engine or _local_engine(catalog, settings)
-    catalog = msgspec.structs.replace(catalog, tried=engine.runs_scheduler, heard=engine.abilities)
+    collection = Collection.of(catalog or served_collection(settings))
+    engine = engine or _local_engine(collection, settings)
+    collection.learn(engine.runs_scheduler, engine.abilities)
     configure_logs()
     objects = Objects(settings)
     store = PictureStore(settings, objects)
-    studio = Studio(engine, catalog, settings)
+    studio = Studio(engine, collection, settings)
     keys = KeyStore(settings.data)
     door = Doorkeeper(settings, keys)
     desk = Desk(studio, store, door, settings)
@@ -133,10 +134,10 @@ def create_app(
     return app
 
 
-def _local_engine(catalog: Catalog, settings: Settings) -> Engine:
+def _local_engine(collection: Collection, settings: Settings) -> Engine:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
-    return LocalEngine(catalog, settings)
+    return LocalEngine(collection, settings)
 
 
 def _engine_look(engine: Engine) -> Look:
@@ -156,16 +157,15 @@ def _keys_look(door: Doorkeeper) -> Look:
 
 def _equipment(studio: Studio, objects: Objects) -> Equipment:
     """What runs are drawn with; their pictures carry the same receipts as any other."""
-    digests = Digests(studio.settings.data)
 
     def describe(job: Job, finished: Finished) -> dict[str, str]:
         if not studio.settings.receipts:
             return {}
-        return receipt_text(receipt_of(job, finished, digests.of_job(job, studio.catalog)))
+        return receipt_text(receipt_of(job, finished))
 
     return Equipment(
         engine=studio.engine,
-        catalog=studio.catalog,
+        collection=studio.collection,
         settings=studio.settings,
         darkroom=studio.darkroom,
         describe=describe,

@@ -170,8 +170,10 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, param="model")
+    def __init__(
+        self, message: str, *, param: str | None = "model", code: str | None = None
+    ) -> None:
+        super().__init__(message, param=param, code=code)
 
 
 class MethodNotAllowed(GatewayError):
@@ -343,6 +345,7 @@ FAILURES: dict[str, type[GatewayError]] = {
     str(error.code): error
     for error in (
         UnsupportedValue,
+        ModelNotFound,
         DeadlineExceeded,
         Cancelled,
         ModelUnusable,

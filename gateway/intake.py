@@ -72,6 +72,7 @@ def to_job(
         size = size_within((first.width, first.height), card.sizes)
     (width, height), output_size = fit_size(size, card.sizes)
     scheduler = catalog.scheduler(card.id, request.scheduler)
+    adapters, pins = adapters_of(request, model, catalog)
     arguments = card.call_arguments(steps)
     if request.true_cfg_scale is not None:
         arguments["true_cfg_scale"] = request.true_cfg_scale
@@ -86,7 +87,8 @@ def to_job(
         height=height,
         output_size=output_size,
         seeds=seeds(request.seed, request.n),
-        adapters=adapters_of(request, model, catalog),
+        adapters=adapters,
+        pins=pins,
         images=inputs.images,
         mask=inputs.mask,
         strength=request.strength,
@@ -144,18 +146,24 @@ def seeds(seed: int | None, n: int) -> tuple[int, ...]:
 
 def adapters_of(
     request: GenerationRequest, model: Model, catalog: Catalog
-) -> tuple[AdapterUse, ...]:
+) -> tuple[tuple[AdapterUse, ...], dict[str, str]]:
     """The model id's adapter, then the request's LoRAs; a LoRA named again changes its scale.
+
+    Returns them, and the digests that were asked for with them, by model id.
 
     Raises:
         ModelNotFound: the endpoint has no such LoRA.
         OutOfRange: a scale is outside its card's range.
     """
     uses: dict[str, float] = {}
+    pins = dict(model.pins)
     if model.adapter:
         uses[model.adapter.route] = model.adapter.scale
     for index, choice in enumerate(request.loras):
-        card = _find_adapter(catalog, model, choice.name, f"loras[{index}].name")
+        name, at, digest = choice.name.partition("@")
+        card = _find_adapter(catalog, model, name, f"loras[{index}].name")
+        if at:
+            pins[card.id] = digest.lower()
         scale = card.scale if choice.scale is None else choice.scale
         low, high = card.scale_range
         if not low <= scale <= high:
@@ -163,7 +171,7 @@ def adapters_of(
             param = f"loras[{index}].scale"
             raise OutOfRange(param, "decimal", bound, scale, above=scale > high)
         uses[card.route] = scale
-    return tuple(AdapterUse(route, scale) for route, scale in uses.items())
+    return tuple(AdapterUse(route, scale) for route, scale in uses.items()), pins
 
 
 def _find_adapter(catalog: Catalog, model: Model, name: str, param: str) -> AdapterCard:

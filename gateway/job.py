@@ -47,6 +47,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `scheduler` is a diffusers class that replaces the endpoint's own, `scheduler_config` what
     it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
     `matting` is the rule by which the background is made transparent, None for opaque.
+    `pins` are digests by model id: with other weights nothing is drawn.
     `deadline` is seconds since the epoch; `owner` is the key the job is accounted to; `claim`
     is the same when a refused client asks again, where its jobs' ids are not.
     `arguments` are extra keyword arguments of the pipeline's call.
@@ -61,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     height: int
     seeds: tuple[int, ...]
     adapters: tuple[AdapterUse, ...] = ()
+    pins: dict[str, str] = msgspec.field(default_factory=dict)
     negative_prompt: str | None = None
     guidance_scale: float | None = None
     output_size: tuple[int, int] | None = None
@@ -99,12 +101,14 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     """A sample's picture, with the scheduler class that made it.
 
     `remarks` are what only the pipeline could tell of what was not done as asked.
+    `digests` are of the weights that drew it, by model id; None where they are no files.
     """
 
     sample: int
     pixels: Pixels
     scheduler: str
     remarks: tuple[Remark, ...] = ()
+    digests: dict[str, str | None] = msgspec.field(default_factory=dict)
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -29,7 +29,10 @@ def _help(text: str, **bounds: Any) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of one process."""
 
-    endpoints: Annotated[tuple[str, ...], _help("ids of the endpoints to serve")] = ("emoji",)
+    endpoints: Annotated[
+        tuple[str, ...],
+        _help("ids of the endpoints to serve, or patterns; default: emoji and those of models"),
+    ] = ()
     host: Annotated[str, _help("address to bind")] = "127.0.0.1"
     port: Annotated[int, _help("port to bind; 0 takes a free one", ge=0, le=65535)] = 8000
     models: Annotated[Path | None, _help("folder of endpoint cards, beside the bundled ones")] = (

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.digests import Digests
+from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.images.darkroom import Darkroom
 from gateway.images.encode import encode, resample
@@ -58,13 +58,17 @@ class PreviewPicture(msgspec.Struct, frozen=True):
 class Studio:
     """Draws jobs; the one place where engine, encoder and receipts meet."""
 
-    def __init__(self, engine: Engine, catalog: Catalog, settings: Settings) -> None:
+    def __init__(self, engine: Engine, collection: Collection, settings: Settings) -> None:
         self.engine = engine
-        self.catalog = catalog
+        self.collection = collection
         self.settings = settings
-        self._digests = Digests(settings.data)
         self.darkroom = Darkroom(settings)
         self._encoders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="encode")
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for now."""
+        return self.collection.now()
 
     async def draw(
         self, job: Job, rendering: Rendering
@@ -99,8 +103,7 @@ class Studio:
         self._encoders.shutdown(wait=False, cancel_futures=True)
 
     async def _picture(self, job: Job, event: Finished, rendering: Rendering) -> Picture:
-        digests = await self._encoded(self._digests.of_job, job, self.catalog)
-        receipt = receipt_of(job, event, digests)
+        receipt = receipt_of(job, event)
         text = receipt_text(receipt) if self.settings.receipts else {}
         pixels, data = await self._encoded(_render, event.pixels, job, rendering, text)
         return Picture(

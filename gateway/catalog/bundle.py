@@ -1,10 +1,15 @@
 """Where the catalogue that comes with the gateway lies, and how it joins the user's own."""
 
+from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
+from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.collection import Collection, Folders
 from gateway.settings import Settings
 
+DEFAULT = "emoji"
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -14,22 +19,55 @@ def bundled(name: str) -> Path:
     return inside if inside.is_dir() else PACKAGE.parent / name
 
 
-def full_catalog(settings: Settings) -> Catalog:
-    """Every card there is, the user's folders after the bundled ones.
-
-    Raises:
-        CardError: a card is malformed.
-    """
-    return load_catalog(
+def folders(settings: Settings) -> Folders:
+    """Where cards lie: the bundled folders, then the user's."""
+    return Folders(
         tuple(path for path in (bundled("models"), settings.models) if path),
         tuple(path for path in (bundled("adapters"), settings.adapters) if path),
     )
 
 
-def served_catalog(settings: Settings) -> Catalog:
-    """The cards of the endpoints this process serves, under their aliases too.
+def full_catalog(settings: Settings, faults: list[CardError] | None = None) -> Catalog:
+    """Every card there is, the user's folders after the bundled ones.
 
     Raises:
-        CardError: a card is malformed, or an id to serve has none.
+        CardError: a card is malformed, and there is no list for it.
     """
-    return full_catalog(settings).served(settings.endpoints, settings.aliases)
+    found = folders(settings)
+    return load_catalog(found.models, found.adapters, faults)
+
+
+def served_ids(settings: Settings, catalog: Catalog) -> list[str]:
+    """The endpoints to serve: those named, or `emoji` and all of the user's folder."""
+    if settings.endpoints:
+        return list(dict.fromkeys(chain(*(_named(id, catalog) for id in settings.endpoints))))
+    own = settings.models
+    mine = [id for id, card in catalog.endpoints.items() if own and _lies_in(card, own)]
+    return list(dict.fromkeys([DEFAULT, *mine]))
+
+
+def served_collection(settings: Settings) -> Collection:
+    """What this process serves, under aliases too, as the folders are now.
+
+    Raises:
+        CardError: now a card is malformed, or an id to serve has none; later such are left out.
+    """
+    whole = full_catalog(settings)
+    whole.served(served_ids(settings, whole), settings.aliases)
+
+    def read(faults: list[CardError]) -> Catalog:
+        whole = full_catalog(settings, faults)
+        return whole.part(served_ids(settings, whole), settings.aliases)
+
+    return Collection(read, folders(settings))
+
+
+def _named(pattern: str, catalog: Catalog) -> list[str]:
+    """The ids a pattern such as `sd*` stands for; a plain id itself, be there a card or not."""
+    if not set(pattern) & set("*?["):
+        return [pattern]
+    return [id for id in catalog.endpoints if fnmatchcase(id, pattern)]
+
+
+def _lies_in(card: EndpointCard, folder: Path) -> bool:
+    return card.path is not None and card.path.is_relative_to(folder)

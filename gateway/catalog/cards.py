@@ -152,7 +152,7 @@ class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def file(self) -> Path | None:
         """The local safetensors file, or None where `source` is a hub id."""
         local = (self.path.parent if self.path else Path.cwd()) / self.source
-        return local.resolve() if local.exists() else None
+        return local.absolute() if local.exists() else None
 
 
 Card = TypeVar("Card", EndpointCard, AdapterCard)
@@ -166,6 +166,8 @@ def read_card(path: Path, kind: type[Card]) -> Card:
     """
     try:
         card = msgspec.toml.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise CardError(f"{path}: cannot be read: {error.strerror}") from None
     except msgspec.ValidationError as error:
         raise CardError(_explained(path, error)) from None
     except msgspec.DecodeError as error:

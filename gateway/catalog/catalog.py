@@ -5,7 +5,9 @@
 `<route>.safetensors` that needs no card.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,20 +26,39 @@ from gateway.catalog.samplers import (
 )
 from gateway.errors import InvalidValue, ModelNotFound
 
+Faults = list[CardError] | None
+
+PIN = re.compile(r"@([^@:]*)")
+"""The digest of weights that an id asks for; no card's id or route has such a sign."""
+
 RunsScheduler = Callable[[str, str | None, Mapping[str, Any]], bool | None]
 """Whether an endpoint's model takes a scheduler class; None while that cannot be known."""
 
+Heard = Callable[[str], Abilities | None]
+"""What an endpoint's pipeline can hear of a request; None while that cannot be known."""
+
 
 class Model(msgspec.Struct, frozen=True):
-    """What a model id means: an endpoint, and an adapter of it where the id names one."""
+    """What a model id means: an endpoint, and an adapter of it where the id names one.
+
+    `pins` are the digests of the weights it asks for, by canonical id.
+    """
 
     endpoint: EndpointCard
     adapter: AdapterCard | None = None
+    pins: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """The canonical id."""
         return self.adapter.id if self.adapter else self.endpoint.id
+
+    @property
+    def pinned_id(self) -> str:
+        """The id with the digests it asks for."""
+        parts = [self.endpoint.id] + ([self.adapter.id] if self.adapter else [])
+        named = [f"{id}@{self.pins[id]}" if id in self.pins else id for id in parts]
+        return ":".join([named[0], *(name.removeprefix(f"{parts[0]}:") for name in named[1:])])
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -45,19 +66,26 @@ class Catalog(msgspec.Struct, frozen=True):
 
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
     (`dall-e-3`) to one of ours. `tried` and `heard` are what an engine found out of
-    their models.
+    their models. What is not found here is looked for in the one that `renewed` gives.
     """
 
     endpoints: dict[str, EndpointCard]
     adapters: dict[tuple[str, str], AdapterCard]
     aliases: dict[str, str] = msgspec.field(default_factory=dict)
     tried: RunsScheduler | None = None
-    heard: Callable[[str], Abilities | None] | None = None
+    heard: Heard | None = None
+    renewed: "Callable[[], Catalog] | None" = None
 
     @property
     def default(self) -> EndpointCard:
-        """The endpoint that answers a request naming no model: the first one served."""
-        return next(iter(self.endpoints.values()))
+        """The endpoint that answers a request naming no model: the first one served.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        for card in self.endpoints.values():
+            return card
+        raise ModelNotFound("No model is served here.")
 
     def runs_scheduler(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
         """Whether a model takes a scheduler class, None for its own, with more config.
@@ -65,7 +93,7 @@ class Catalog(msgspec.Struct, frozen=True):
         As tried by an engine, or likely by its names while its files are not here.
         """
         known = self.tried(endpoint, name, config) if self.tried else None
-        return is_likely(self.endpoints[endpoint], name, config) if known is None else known
+        return is_likely(self.endpoint(endpoint), name, config) if known is None else known
 
     def abilities(self, endpoint: str) -> Abilities:
         """What an endpoint's pipeline can hear of a request, as far as that is known."""
@@ -96,20 +124,44 @@ class Catalog(msgspec.Struct, frozen=True):
     def resolve(self, model_id: str) -> Model:
         """Find what an id means: exact first, else the longest endpoint id before a colon.
 
+        `@digest` after an endpoint's or adapter's part asks for exactly those weights.
+
         Raises:
             ModelNotFound: the message names the endpoints, or the routes, that exist.
         """
         model_id = self.aliases.get(model_id, model_id)
+        if "@" in model_id:
+            return self._resolve_pinned(model_id)
         if model_id in self.endpoints:
             return Model(self.endpoints[model_id])
         prefixes = [id for id in self.endpoints if model_id.startswith(f"{id}:")]
-        if not prefixes:
-            raise ModelNotFound(
-                f"The model `{model_id}` does not exist. "
-                f"Models served here: {_listed(self.endpoints)}."
-            )
-        endpoint = self.endpoints[max(prefixes, key=len)]
+        if not prefixes and (newer := self._newer()) is not self:
+            return newer.resolve(model_id)
+        endpoint = self.endpoint(max(prefixes, key=len, default=model_id))
         return Model(endpoint, self.adapter(endpoint.id, model_id[len(endpoint.id) + 1 :]))
+
+    def _resolve_pinned(self, model_id: str) -> Model:
+        model = self.resolve(PIN.sub("", model_id))
+        pins: dict[str, str] = {}
+        for pin in PIN.finditer(model_id):
+            names_adapter = model.adapter and pin.end() == len(model_id)
+            pins[model.id if names_adapter else model.endpoint.id] = pin[1].lower()
+        return msgspec.structs.replace(model, pins=pins)
+
+    def endpoint(self, endpoint_id: str) -> EndpointCard:
+        """The endpoint of an id.
+
+        Raises:
+            ModelNotFound: the message names those that exist.
+        """
+        if endpoint_id in self.endpoints:
+            return self.endpoints[endpoint_id]
+        if (newer := self._newer()) is not self:
+            return newer.endpoint(endpoint_id)
+        raise ModelNotFound(
+            f"The model `{endpoint_id}` does not exist. "
+            f"Models served here: {_listed(self.endpoints)}."
+        )
 
     def adapter(self, endpoint_id: str, route: str) -> AdapterCard:
         """The adapter at a route of an endpoint.
@@ -117,14 +169,15 @@ class Catalog(msgspec.Struct, frozen=True):
         Raises:
             ModelNotFound: the message names the routes that exist.
         """
-        try:
+        if (endpoint_id, route) in self.adapters:
             return self.adapters[endpoint_id, route]
-        except KeyError:
-            routes = self.routes(endpoint_id)
-            raise ModelNotFound(
-                f"The endpoint `{endpoint_id}` has no adapter `{route}`. "
-                f"Its adapters: {_listed(routes) if routes else 'none'}."
-            ) from None
+        if (newer := self._newer()) is not self:
+            return newer.adapter(endpoint_id, route)
+        routes = self.routes(endpoint_id)
+        raise ModelNotFound(
+            f"The endpoint `{endpoint_id}` has no adapter `{route}`. "
+            f"Its adapters: {_listed(routes) if routes else 'none'}."
+        )
 
     def find_adapter(self, endpoint_id: str, name: str) -> AdapterCard:
         """The adapter a client means: by route, by model id, or by a file name on its card.
@@ -153,24 +206,19 @@ class Catalog(msgspec.Struct, frozen=True):
             ]
         return found
 
-    def served(self, ids: tuple[str, ...], aliases: dict[str, str]) -> "Catalog":
-        """The part of this catalogue that a server was asked to serve, in that order.
+    def _newer(self) -> "Catalog":
+        return self.renewed() if self.renewed else self
+
+    def served(self, ids: Sequence[str], aliases: dict[str, str]) -> "Catalog":
+        """The part of this catalogue that is served under some ids, in that order.
 
         Raises:
             CardError: an id, or an alias's target, is not in the catalogue.
         """
-        for endpoint_id in ids:
-            if endpoint_id not in self.endpoints:
-                raise CardError(
-                    f"no card for endpoint '{endpoint_id}'; cards: {_listed(self.endpoints)}"
-                )
-        part = Catalog(
-            {endpoint_id: self.endpoints[endpoint_id] for endpoint_id in ids},
-            {key: card for key, card in self.adapters.items() if key[0] in ids},
-            aliases,
-            self.tried,
-            self.heard,
-        )
+        for id in ids:
+            if id not in self.endpoints:
+                raise CardError(f"no card for endpoint '{id}'; cards: {_listed(self.endpoints)}")
+        part = self.part(ids, aliases)
         for alias, target in aliases.items():
             try:
                 part.resolve(target)
@@ -178,43 +226,53 @@ class Catalog(msgspec.Struct, frozen=True):
                 raise CardError(f"alias '{alias}': {error.message}") from None
         return part
 
+    def part(self, ids: Sequence[str], aliases: dict[str, str]) -> "Catalog":
+        """The same of those that there are."""
+        cards = {id: self.endpoints[id] for id in ids if id in self.endpoints}
+        adapters = {key: card for key, card in self.adapters.items() if key[0] in cards}
+        return Catalog(cards, adapters, aliases, self.tried, self.heard)
 
-def load_catalog(models: tuple[Path, ...], adapters: tuple[Path, ...]) -> Catalog:
+
+def load_catalog(
+    models: tuple[Path, ...], adapters: tuple[Path, ...], faults: Faults = None
+) -> Catalog:
     """Read every card under the given folders; a later folder's card wins over an earlier one's.
 
+    With a list for faults, cards that cannot be used are left out and told there.
+
     Raises:
-        CardError: a card is malformed, or a file is not where its card says.
+        CardError: a card is malformed.
     """
     endpoints: dict[str, EndpointCard] = {}
     for folder in models:
-        endpoints.update((card.id, card) for card in _endpoint_cards(folder))
+        endpoints.update((card.id, card) for card in _endpoint_cards(folder, faults))
     found: dict[tuple[str, str], AdapterCard] = {}
     for folder in adapters:
-        found.update(((card.endpoint, card.route), card) for card in _adapter_cards(folder))
+        found.update(((card.endpoint, card.route), card) for card in _adapter_cards(folder, faults))
     return Catalog(endpoints, found)
 
 
-def _endpoint_cards(folder: Path) -> list[EndpointCard]:
-    cards = [read_card(path, EndpointCard) for path in sorted(folder.glob("*.toml"))]
+def _endpoint_cards(folder: Path, faults: Faults) -> list[EndpointCard]:
+    cards = []
+    for path in sorted(folder.glob("*.toml")):
+        with _noting(faults):
+            cards.append(read_card(path, EndpointCard))
     for inner in sorted(path for path in folder.glob("*/") if path.is_dir()):
         if (inner / CARD).exists():
-            cards.append(read_card(inner / CARD, EndpointCard))
+            with _noting(faults):
+                cards.append(read_card(inner / CARD, EndpointCard))
         elif (inner / "model_index.json").exists():
             cards.append(EndpointCard(id=inner.name, path=inner / CARD))
     return cards
 
 
-def _adapter_cards(folder: Path) -> list[AdapterCard]:
+def _adapter_cards(folder: Path, faults: Faults) -> list[AdapterCard]:
     cards = []
     for path in sorted([*folder.glob("*/*.toml"), *folder.glob(f"*/*/{CARD}")]):
-        card = read_card(path, AdapterCard)
-        owner = path.relative_to(folder).parts[0]
-        if card.endpoint.replace("/", "--") != owner:
-            raise CardError(
-                f"{path}: key 'endpoint': '{card.endpoint}' lies in the folder of '{owner}'"
-            )
-        cards.append(card)
-    described = {card.file for card in cards} | {card.id for card in cards}
+        with _noting(faults):
+            cards.append(_adapter_card(path, path.relative_to(folder).parts[0]))
+    files = [card.file for card in cards if card.file]
+    described = {file.resolve() for file in files} | {card.id for card in cards}
     for path in sorted(folder.glob("*/*.safetensors")):
         endpoint = path.parent.name.replace("--", "/")
         if path.resolve() not in described and f"{endpoint}:{path.stem}" not in described:
@@ -222,6 +280,25 @@ def _adapter_cards(folder: Path) -> list[AdapterCard]:
                 AdapterCard(endpoint=endpoint, route=path.stem, source=path.name, path=path)
             )
     return cards
+
+
+def _adapter_card(path: Path, owner: str) -> AdapterCard:
+    card = read_card(path, AdapterCard)
+    if card.endpoint.replace("/", "--") != owner:
+        raise CardError(
+            f"{path}: key 'endpoint': '{card.endpoint}' lies in the folder of '{owner}'"
+        )
+    return card
+
+
+@contextmanager
+def _noting(faults: Faults) -> Iterator[None]:
+    try:
+        yield
+    except CardError as fault:
+        if faults is None:
+            raise
+        faults.append(fault)
 
 
 def _listed(ids: object) -> str:

@@ -1,6 +1,8 @@
 """Whether an endpoint's weights are on this disk, and what they are; imports no torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from httpx import HTTPError
@@ -15,6 +17,8 @@ from huggingface_hub.errors import (
 from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 
 INDEX = "model_index.json"
+WEIGHTS = ".safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def index_file(card: EndpointCard) -> Path | None:
@@ -40,15 +44,45 @@ def pipeline_class(card: EndpointCard) -> str | None:
 def is_on_disk(card: EndpointCard) -> bool:
     """Whether every component that `model_index.json` names has its folder here."""
     index = index_file(card)
+    parts = _parts(index) if index else []
+    return bool(parts) and all(any(part.glob("*")) for part in parts)
+
+
+def files_of(card: EndpointCard) -> list[Path]:
+    """Every file that an endpoint is loaded from, as far as they are here; sorted."""
+    index = index_file(card)
     if index is None:
-        return False
-    parts = msgspec.json.decode(index.read_bytes())
-    named = [
-        name
+        return []
+    found = [index]
+    for part in _parts(index):
+        files = sorted(path for path in part.glob("*") if path.is_file())
+        weights = [path for path in files if path.suffix == WEIGHTS]
+        varied = [path for path in weights if card.variant and f".{card.variant}." in path.name]
+        unused = set(weights) - set(varied or weights)
+        found += [path for path in files if path not in unused]
+    for lora in card.fused:
+        local = card.folder / lora.source
+        path = local / lora.weight_name if lora.weight_name and local.is_dir() else local
+        found += [path] if path.is_file() else []
+    return found
+
+
+def weights_of(files: Iterable[Path]) -> list[Path]:
+    """Those of some files that hold weights."""
+    return [path for path in files if path.suffix == WEIGHTS]
+
+
+def _parts(index: Path) -> list[Path]:
+    """The folders of the components that `model_index.json` names; none if it is malformed."""
+    try:
+        parts = msgspec.json.decode(index.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        return []
+    return [
+        index.parent / name
         for name, value in parts.items()
-        if not name.startswith("_") and isinstance(value, list) and value[0] is not None
+        if not name.startswith("_") and isinstance(value, list) and value and value[0] is not None
     ]
-    return all(any((index.parent / name).glob("*")) for name in named)
 
 
 def check_weights(card: EndpointCard) -> None:

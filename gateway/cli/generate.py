@@ -9,8 +9,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gateway.catalog.bundle import full_catalog
+from gateway.catalog.bundle import DEFAULT, full_catalog
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.collection import Collection
 from gateway.catalog.weights import check_weights
 from gateway.cli.options import setting_options
 from gateway.errors import InvalidRequest, ModelNotFound
@@ -83,7 +84,7 @@ def generate(
 def _asked_job(asked: dict[str, Any], settings: Settings) -> tuple[Job, Catalog]:
     request = read_request(fold(asked))
     whole = full_catalog(settings)
-    model = whole.resolve(request.model or settings.endpoints[0])
+    model = whole.resolve(request.model or DEFAULT)
     part = whole.served((model.endpoint.id,), {})
     return to_job(request, model, part, settings), part
 
@@ -140,7 +141,7 @@ async def _draw(job: Job, catalog: Catalog, settings: Settings, rendering: Rende
         from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
         engine = LocalEngine(catalog, settings)
-        studio = Studio(engine, catalog, settings)
+        studio = Studio(engine, Collection.of(catalog), settings)
         await engine.start()
         try:
             async for item in studio.draw(job, rendering):

@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
-from gateway.catalog.bundle import served_catalog
+from gateway.catalog.bundle import DEFAULT, served_collection
+from gateway.catalog.catalog import Catalog
 from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
 from gateway.runs.database import close_database, open_database
@@ -32,16 +33,13 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     check_door(settings)
     with bound_sockets(settings) as sockets:
         check_database(settings)
-        catalog = served_catalog(settings)
-        for card in catalog.endpoints.values():
-            check_weights(card)
-        for adapter in catalog.adapters.values():
-            check_adapter(adapter)
+        collection = served_collection(settings)
+        check_files(settings, collection.latest)
 
         from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
-        engine = LocalEngine(catalog, settings)
-        Server(create_app(settings, engine), engine, settings).run(sockets)
+        engine = LocalEngine(collection, settings)
+        Server(create_app(settings, engine, collection), engine, settings).run(sockets)
     end()
 
 
@@ -49,6 +47,18 @@ def end() -> NoReturn:
     """End the process although a thread may still be loading a model, which nothing can stop."""
     logging.shutdown()
     os._exit(0)
+
+
+def check_files(settings: Settings, catalog: Catalog) -> None:
+    """See that what was asked for by name is there; what merely lies in the folder may come yet.
+
+    Raises:
+        CardError: an endpoint's weights or an adapter's file are not, and why.
+    """
+    for id in {DEFAULT, *settings.endpoints} & catalog.endpoints.keys():
+        check_weights(catalog.endpoints[id])
+    for adapter in catalog.adapters.values():
+        check_adapter(adapter)
 
 
 def check_folder(settings: Settings) -> None:

@@ -12,14 +12,16 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.weights import PICKLES
 from gateway.engine.adapters import AdapterWeights, LayerWeights
+from gateway.engine.files import safe_open
+from gateway.errors import ModelNotFound
 
 NAME = "adapter"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 OTHER_KINDS = {
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
@@ -34,9 +36,10 @@ def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> Adap
     Call it where modules may be built; see `loading.CONSTRUCTION`.
 
     Raises:
+        ModelNotFound: its file is gone.
         CardError: no such file, not safetensors, or not a LoRA that fits this pipeline.
     """
-    path = _file(card)
+    path = adapter_file(card)
     _check(card, path)
     if not hasattr(pipeline, "load_lora_weights"):
         raise CardError(f"{card.path}: {type(pipeline).__name__} takes no LoRA")
@@ -61,9 +64,17 @@ def size_bytes(weights: AdapterWeights) -> int:
     )
 
 
-def _file(card: AdapterCard) -> Path:
+def adapter_file(card: AdapterCard) -> Path:
+    """The file of an adapter, fetched from the hub where it is not here.
+
+    Raises:
+        ModelNotFound: it was here.
+        CardError: it cannot be fetched, or is a pickle.
+    """
     name = card.weight_name or "pytorch_lora_weights.safetensors"
     local = card.file
+    if local is None and card.source.endswith(".safetensors"):
+        raise ModelNotFound(f"The file of the adapter `{card.id}` is no longer there.")
     if local is not None:
         path = local / name if local.is_dir() else local
     else:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.collection import Collection
+from gateway.catalog.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
 from gateway.engine import call
 from gateway.engine.hub import Hub
@@ -96,8 +98,9 @@ class _Check:
         self.catalog = catalog
         self.device = device_of(self.card, settings.device)
         shelf = Shelf(
-            catalog,
-            {self.card.id: self.device},
+            Collection.of(catalog),
+            self.device,
+            Digests(settings.data),
             endpoint_gib=0,
             adapter_gib=0,
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after

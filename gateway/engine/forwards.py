@@ -67,7 +67,7 @@ class Forwards:
             if key in learned.unmergeable:
                 key = (key, id(sample))
             if not learned.mixes_adapters:
-                key = (key, sample.job.adapters)
+                key = (key, sample.uses)
             key = (call.entry, key)
             groups.setdefault(key, []).append(sample)
         return [
@@ -123,7 +123,7 @@ class Forwards:
         if None in contents:
             return self._forward(group)
         remembered = self._learned[calls[0].entry].remembered
-        keys = [(sample.job.adapters, key) for sample, key in zip(group, contents, strict=True)]
+        keys = [(sample.uses, key) for sample, key in zip(group, contents, strict=True)]
         missing = {
             key: sample for key, sample in zip(keys, group, strict=True) if key not in remembered
         }
@@ -175,7 +175,7 @@ class Forwards:
         adapters = self._adapters_of(group[0].endpoint)
         adapters.use(
             [
-                sample.job.adapters
+                sample.uses
                 for sample, batch in zip(group, batches, strict=True)
                 for _ in range(batch.rows)
             ]

@@ -56,7 +56,7 @@ class Hub:
         self._threads = threads
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"engine-{device}", daemon=True)
-        shelf.watch(lambda: [sample.job for sample in self.running], self.forwards.forget)
+        shelf.watch(lambda: self.running, self.forwards.forget)
 
     @property
     def lives(self) -> bool:
@@ -70,6 +70,11 @@ class Hub:
     def tell(self, command: Command) -> None:
         """Have the thread do something between two turns; safe from any thread."""
         self._inbox.put(command)
+
+    def add(self, samples: list[Sample]) -> None:
+        """Let a job's samples wait; call it on the thread."""
+        self.shelf.look(samples[0].job)
+        self.waiting += samples
 
     def stop(self) -> None:
         """Fail what is unfinished and end the thread; safe from any thread."""
@@ -197,11 +202,11 @@ class Hub:
             self.waiting.remove(sample)
             self.running.append(sample)
             try:
-                pipeline = self.shelf.take(sample.job).pipeline_for(sample.job)
+                material = self.shelf.take(sample.job)
             except Exception as error:
                 sample.refuse(error)
                 continue
-            sample.start(pipeline, alone=self.shelf.runs_alone(sample.endpoint))
+            sample.start(material, alone=self.shelf.runs_alone(sample.endpoint))
             self._set_aside(sample)
 
     def _startable(self) -> list[Sample]:

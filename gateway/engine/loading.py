@@ -15,9 +15,11 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
-from gateway.catalog.weights import index_file
+from gateway.catalog.stamps import stamps_of
+from gateway.catalog.weights import files_of, weights_of
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
+from gateway.engine.files import Origin
 from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
@@ -43,12 +45,16 @@ SIBLINGS = {
 
 
 class LoadedPipeline:
-    """A pipeline in memory, its entry points parked, and its siblings for edits."""
+    """A pipeline in memory, its entry points parked, and its siblings for edits.
+
+    `origin` is what it was read from.
+    """
 
     def __init__(self, card: EndpointCard, pipeline: Any, device: torch.device) -> None:
         self.card = card
         self.base = pipeline
         self.device = device
+        self.origin = Origin()
         self.entries: list[Entry] = entries_of(pipeline.components)
         self.size_bytes = size_bytes(pipeline.components)
         self.adapters = Adapters(pipeline.components)
@@ -155,11 +161,7 @@ def dtype_of(card: EndpointCard, device: torch.device) -> torch.dtype:
 
 def bytes_on_disk(card: EndpointCard) -> int:
     """Bytes of an endpoint's weight files; 0 while they are not here."""
-    index = index_file(card)
-    if index is None:
-        return 0
-    ending = f"{card.variant}.safetensors" if card.variant else ".safetensors"
-    return sum(path.stat().st_size for path in index.parent.glob(f"*/*{ending}"))
+    return sum(stamp[1] for stamp in stamps_of(weights_of(files_of(card))).values() if stamp)
 
 
 def modules_of(components: dict[str, Any]) -> list[torch.nn.Module]:

@@ -10,22 +10,32 @@ from types import TracebackType
 from typing import Any, get_args
 from uuid import uuid4
 
+import msgspec
 import torch
 
 from gateway.accounts.admission import Asker, Door
 from gateway.catalog.abilities import Abilities
+from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.collection import Collection, Key
+from gateway.catalog.digests import Digests
 from gateway.engine.abilities import abilities_of
 from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.hub import Hub
-from gateway.engine.loading import device_of
+from gateway.engine.loading import LoadedPipeline, device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.engine.sample import Sample
 from gateway.engine.schedulers import Schedulers
-from gateway.engine.shelf import Shelf
+from gateway.engine.shelf import Held, Shelf
 from gateway.engine.turns import Pace
-from gateway.errors import GatewayError, GenerationFailed, Overloaded, ShuttingDown
-from gateway.job import Event, Failed, Finished, Job, Priority
+from gateway.errors import (
+    GatewayError,
+    GenerationFailed,
+    ModelNotFound,
+    Overloaded,
+    ShuttingDown,
+)
+from gateway.job import AdapterUse, Event, Failed, Finished, Job, Priority
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -37,29 +47,23 @@ FINAL_SECONDS = 10.0
 class LocalEngine:
     """Implements `protocol.Engine` with stock pipelines in this process."""
 
-    def __init__(self, catalog: Catalog, settings: Settings) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog | Collection, settings: Settings) -> None:
+        self._collection = Collection.of(catalog)
         self._settings = settings
-        self._schedulers = Schedulers(catalog.endpoints)
-        self._abilities: dict[str, Abilities] = {}
+        self._schedulers = Schedulers(lambda: self._collection.latest.endpoints)
+        self._abilities: dict[str, tuple[EndpointCard, Abilities]] = {}
+        self._digests = Digests(settings.data)
         self._arrivals = itertools.count()
         self._open: set[Sample] = set()
         self._is_started = False
         self._is_draining = False
         self._start_fault: str | None = None
         self._hubs: dict[torch.device, Hub] = {}
-        devices = {id: device_of(card, settings.device) for id, card in catalog.endpoints.items()}
-        for device in dict.fromkeys(devices.values()):
-            self._hubs[device] = self._new_hub(device, devices)
-        self._hub_of = {id: self._hubs[device] for id, device in devices.items()}
-        places = settings.max_waiting + settings.max_batch
-        # Those that run, and half as many to follow them.
-        num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2
-        self._doors = {
-            (hub, priority): Door(places, num_busy)
-            for hub in self._hubs.values()
-            for priority in get_args(Priority)
-        }
+        self._hub_of: dict[str, Hub] = {}
+        self._doors: dict[tuple[Hub, Priority], Door] = {}
+        self._runs_hubs = False
+        for card in self._collection.latest.endpoints.values():
+            self._settle(card)
 
     def submit(self, job: Job) -> AsyncGenerator[Event]:
         """Admit a job and return its events; see `protocol.Engine`."""
@@ -79,10 +83,10 @@ class LocalEngine:
         samples = [
             Sample(job, number, next(self._arrivals), emit) for number in range(len(job.seeds))
         ]
+        hub = self._hub(job.endpoint)
         self._check_door(job, samples)
         self._open.update(samples)
-        hub = self._hub_of[job.endpoint]
-        hub.tell(lambda: hub.waiting.extend(samples))
+        hub.tell(lambda: hub.add(samples))
         return JobEvents(hub, samples, events)
 
     def status(self) -> EngineStatus:
@@ -102,7 +106,8 @@ class LocalEngine:
                     pipeline=type(loaded.base).__name__,
                     device=str(loaded.device),
                     size_bytes=loaded.size_bytes,
-                    adapters=loaded.adapters.routes,
+                    adapters=tuple(route for (owner, route), _ in hub.shelf.held if owner == id),
+                    digests=_digests_of(id, loaded, hub.shelf.held),
                     warm=id in paces and paces[id].seconds_per_sample_step > 0,
                 )
                 for hub in hubs
@@ -120,12 +125,31 @@ class LocalEngine:
 
     def abilities(self, endpoint: str) -> Abilities | None:
         """What an endpoint's pipeline can hear of a request; see `protocol.Engine`."""
-        if endpoint not in self._abilities:
-            found = abilities_of(self._catalog.endpoints[endpoint])
-            if found is None:
-                return None
-            self._abilities[endpoint] = found
-        return self._abilities[endpoint]
+        card = self._collection.latest.endpoint(endpoint)
+        known, found = self._abilities.get(endpoint, (None, None))
+        if known != card and (found := abilities_of(card)) is not None:
+            self._abilities[endpoint] = (card, found)
+        return found
+
+    async def load_adapter(self, endpoint: str, route: str) -> None:
+        """Have an adapter in memory, beside running work; see `protocol.Engine`."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Exception | None] = loop.create_future()
+        hub, use = self._hub(endpoint), AdapterUse(route)
+        job = msgspec.structs.replace(self._smallest_job(endpoint), adapters=(use,))
+
+        def tell(error: Exception | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle_future, told, error)
+
+        hub.tell(lambda: hub.shelf.fetch(job, tell))
+        if (error := await told) is not None:
+            raise error
+
+    def notice(self) -> None:
+        """The catalogue has changed; see `protocol.Engine`."""
+        for hub in self._hubs.values():
+            hub.tell(hub.shelf.let_go)
 
     async def start(self) -> None:
         """Start the device threads; with `preload`, load and warm every endpoint.
@@ -133,14 +157,12 @@ class LocalEngine:
         Raises:
             GenerationFailed: an endpoint to preload could not be loaded or run.
         """
+        self._runs_hubs = True
         for device, hub in self._hubs.items():
-            hub.start()
-            if device.type == "cuda":
-                gauge = metrics.DEVICE_MEMORY.labels(str(device))
-                gauge.set_function(functools.partial(torch.cuda.memory_allocated, device))
+            _start(hub, device)
         if self._settings.preload:
             try:
-                for id in self._catalog.endpoints:
+                for id in self._collection.latest.endpoints:
                     await self._warm_up(id)
             except GatewayError as error:
                 self._start_fault = error.message
@@ -171,16 +193,43 @@ class LocalEngine:
                 return f"the thread of {device} has ended"
         return self._start_fault
 
-    def _new_hub(self, device: torch.device, devices: dict[str, torch.device]) -> Hub:
+    def _hub(self, endpoint: str) -> Hub:
+        """The hub of an endpoint's device, which is settled when it is first asked for.
+
+        Raises:
+            ModelNotFound: the endpoint is not served.
+        """
+        if endpoint not in self._hub_of:
+            card = self._collection.latest.endpoints.get(endpoint)
+            if card is None:
+                raise ModelNotFound(f"The model `{endpoint}` is no longer served.")
+            self._settle(card)
+        return self._hub_of[endpoint]
+
+    def _settle(self, card: EndpointCard) -> None:
+        device = device_of(card, self._settings.device)
+        if device not in self._hubs:
+            self._hubs[device] = self._new_hub(device)
+        self._hub_of[card.id] = self._hubs[device]
+
+    def _new_hub(self, device: torch.device) -> Hub:
         settings = self._settings
         shelf = Shelf(
-            self._catalog,
-            devices,
+            self._collection,
+            device,
+            self._digests,
             endpoint_gib=settings.endpoint_gib,
             adapter_gib=settings.adapter_gib,
             tell=lambda command: hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         hub = Hub(shelf, device, settings.max_batch, settings.threads)
+        places = settings.max_waiting + settings.max_batch
+        # Those that run, and half as many to follow them.
+        num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2
+        for priority in get_args(Priority):
+            self._doors[hub, priority] = Door(places, num_busy)
+        if self._runs_hubs:
+            _start(hub, device)
         return hub
 
     def _check_door(self, job: Job, samples: list[Sample]) -> None:
@@ -189,7 +238,7 @@ class LocalEngine:
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        hub, max_batch = self._hub_of[job.endpoint], self._settings.max_batch
+        hub, max_batch = self._hub(job.endpoint), self._settings.max_batch
         near = [sample for sample in self._open if self._hub_of[sample.endpoint] is hub]
         near.sort(key=lambda sample: sample.arrival)
         inside = [sample for sample in near if sample.job.priority == job.priority]
@@ -219,11 +268,17 @@ class LocalEngine:
         Raises:
             GenerationFailed: it could not be loaded or run.
         """
-        card = self._catalog.endpoints[id]
+        async for event in self.submit(self._smallest_job(id)):
+            if isinstance(event, Failed):
+                raise GenerationFailed(f"endpoint '{id}' cannot run: {event.message}")
+
+    def _smallest_job(self, endpoint: str) -> Job:
+        """One picture of an endpoint in the fewest steps."""
+        card = self._collection.latest.endpoints[endpoint]
         width, height = card.sizes.native
-        job = Job(
+        return Job(
             id=f"warm-up-{uuid4().hex}",
-            endpoint=id,
+            endpoint=endpoint,
             prompt="warm-up",
             num_inference_steps=card.steps.min,
             guidance_scale=card.guidance.default,
@@ -232,9 +287,6 @@ class LocalEngine:
             seeds=(0,),
             arguments=card.call_arguments(card.steps.min),
         )
-        async for event in self.submit(job):
-            if isinstance(event, Failed):
-                raise GenerationFailed(f"endpoint '{id}' cannot run: {event.message}")
 
 
 class JobEvents(AsyncGenerator[Event]):
@@ -283,6 +335,27 @@ class JobEvents(AsyncGenerator[Event]):
             sample.is_cancelled = True
         # A hub with nothing to do has to be woken to notice.
         self._hub.tell(_nothing)
+
+
+def _start(hub: Hub, device: torch.device) -> None:
+    hub.start()
+    if device.type == "cuda":
+        gauge = metrics.DEVICE_MEMORY.labels(str(device))
+        gauge.set_function(functools.partial(torch.cuda.memory_allocated, device))
+
+
+def _digests_of(
+    id: str, loaded: LoadedPipeline, held: list[tuple[Key, Held]]
+) -> dict[str, str | None]:
+    """The digests of an endpoint's weights in memory and of its adapters', by model id."""
+    return {id: loaded.origin.digest} | {
+        adapter.card.id: adapter.origin.digest for (owner, _), adapter in held if owner == id
+    }
+
+
+def _settle_future(future: "asyncio.Future[Exception | None]", error: Exception | None) -> None:
+    if not future.done():  # whoever asked may have left
+        future.set_result(error)
 
 
 def _nothing() -> None:

@@ -10,13 +10,17 @@ from gateway.job import Event, Job
 
 
 class LoadedEndpoint(msgspec.Struct, frozen=True):
-    """An endpoint in memory: its pipeline class, the bytes of its weights and its adapters."""
+    """An endpoint in memory: its pipeline class, the bytes of its weights and its adapters.
+
+    `digests` are of the weights in memory, by model id.
+    """
 
     id: str
     pipeline: str
     device: str
     size_bytes: int
     adapters: tuple[str, ...] = ()
+    digests: dict[str, str | None] = msgspec.field(default_factory=dict)
     warm: bool = False
 
 
@@ -67,6 +71,19 @@ class Engine(Protocol):
 
     def abilities(self, endpoint: str) -> Abilities | None:
         """What an endpoint's pipeline can hear of a request; None while its files are not here."""
+        ...
+
+    async def load_adapter(self, endpoint: str, route: str) -> None:
+        """Have an adapter of the catalogue in memory, beside running work.
+
+        Raises:
+            CardError: its file cannot be used, and why.
+            GatewayError: its endpoint cannot.
+        """
+        ...
+
+    def notice(self) -> None:
+        """Let go of what is no longer in the catalogue, when nothing runs with it."""
         ...
 
     async def start(self) -> None:

@@ -4,13 +4,14 @@ The engine's thread alone writes a sample, but for `is_cancelled`, which any thr
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import greenlet
 import structlog
 
 from gateway.engine import call
+from gateway.engine.adapters import Uses
 from gateway.engine.hearing import Hearing
 from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pixels import deliver, first_image
@@ -26,12 +27,24 @@ Emit = Callable[[Event], None]
 log = structlog.get_logger()
 
 
+class Material(NamedTuple):
+    """What a sample is drawn with, to its end: whatever happens to the files meanwhile.
+
+    `uses` names adapters as they are in memory; `digests` are of the weights, by model id.
+    """
+
+    pipeline: Any
+    uses: Uses = ()
+    digests: Mapping[str, str | None] = {}
+
+
 class Sample:
     """Sample number `number` of a job; `arrival` counts samples up over the engine's life.
 
     `must_be_alone` says that it has to begin again with nobody beside it.
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
-    `fault` what ended it instead. It waits for a `parked` call or for a `reading`.
+    `fault` what ended it instead; `uses` are its adapters. It waits for a `parked` call or
+    for a `reading`.
     """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
@@ -48,6 +61,7 @@ class Sample:
         self._num_steps_told = 0
         self.image: Any = None
         self.fault: Exception | None = None
+        self.uses: Uses = ()
         self._greenlet: SampleGreenlet | None = None
         self._answer: Any = None
         self._thrown: Exception | None = None
@@ -96,10 +110,11 @@ class Sample:
     def _is_late(self) -> bool:
         return self.job.deadline is not None and time.time() > self.job.deadline
 
-    def start(self, pipeline: Any, *, alone: bool = False) -> None:
-        """Begin on a pipeline that others share, unless it is `alone` there."""
+    def start(self, material: Material, *, alone: bool = False) -> None:
+        """Begin on a pipeline and adapters that others share, unless it is `alone` there."""
         self.must_be_alone, self.num_steps_done = False, 0
-        self._greenlet = SampleGreenlet(lambda: self._draw(pipeline))
+        self.uses = material.uses
+        self._greenlet = SampleGreenlet(lambda: self._draw(material))
         self._greenlet.is_alone = alone
         self._greenlet.hearing = Hearing(self.job)
         if self.job.num_previews:
@@ -155,7 +170,8 @@ class Sample:
         else:
             self._greenlet.take_back()
 
-    def _draw(self, pipeline: Any) -> None:
+    def _draw(self, material: Material) -> None:
+        pipeline = material.pipeline
         own = call.prepare(pipeline, self.job)
         previews = preview_steps(self.job.num_inference_steps, self.job.num_previews)
 
@@ -174,7 +190,7 @@ class Sample:
         assert self._greenlet is not None
         assert self._greenlet.hearing is not None
         remarks = (*call.unused(own, self.job), *self._greenlet.hearing.remarks())
-        self._finish(type(scheduler).__name__, remarks)
+        self._finish(type(scheduler).__name__, remarks, dict(material.digests))
 
     def _note_step(self, step: int) -> None:
         total = self.job.num_inference_steps
@@ -204,10 +220,12 @@ class Sample:
 
         deliver(first_image(result), told)
 
-    def _finish(self, scheduler: str, remarks: tuple[Remark, ...]) -> None:
+    def _finish(
+        self, scheduler: str, remarks: tuple[Remark, ...], digests: dict[str, str | None]
+    ) -> None:
         def told(pixels: Pixels | None) -> None:
             if pixels is not None:
-                self.emit(Finished(self.number, pixels, scheduler, remarks))
+                self.emit(Finished(self.number, pixels, scheduler, remarks, digests))
                 return
             log.error("picture not finite", job=self.job.id, endpoint=self.endpoint)
             self.emit(_failure(self.number, NotFinite(NOT_FINITE)))

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffusers
 import msgspec
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.samplers import classes_of, samplers_of
+from gateway.catalog.stamps import Stamp, stamp_of
 from gateway.catalog.weights import index_file, pipeline_class
 
 Oracle = Callable[[Tensor, Tensor], Tensor]
@@ -122,54 +123,72 @@ def made(own: Any, kind: Any, config: Mapping[str, Any]) -> Any:
     return kind.from_config(own.config, **({"clip_sample": False} | trained | dict(config)))
 
 
+class Tried(NamedTuple):
+    """A trial, and what it was made from."""
+
+    card: EndpointCard
+    config: Path
+    stamp: Stamp | None
+    trial: Trial
+
+
 class Schedulers:
     """What each endpoint's model can be stepped by, found out when first asked.
 
-    Nothing but the config files of its pipeline is read; safe from any thread.
+    Nothing but the config files of its pipeline is read, anew when they or the card have
+    changed; safe from any thread.
     """
 
-    def __init__(self, cards: Mapping[str, EndpointCard]) -> None:
+    def __init__(self, cards: Callable[[], Mapping[str, EndpointCard]]) -> None:
         self._cards = cards
-        self._trials: dict[str, Trial] = {}
+        self._tried: dict[str, Tried] = {}
         self._found: dict[tuple[str, str | None, bytes], bool] = {}
         self._lock = threading.Lock()
 
     def runs(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool | None:
         """Whether a scheduler runs; None while that cannot be known."""
-        if (trial := self._trial(endpoint)) is None:
+        if (tried := self._trial(endpoint)) is None:
             return None
         key = (endpoint, name, msgspec.json.encode(config, order="sorted"))
         if key not in self._found:
-            steps = self._cards[endpoint].steps
-            self._found[key] = trial.runs(name, config, {steps.min, steps.default, steps.max})
+            steps = tried.card.steps
+            numbers = {steps.min, steps.default, steps.max}
+            self._found[key] = tried.trial.runs(name, config, numbers)
         return self._found[key]
 
     def warm(self) -> None:
         """Find out what is offered, so that nobody has to wait for it."""
-        for endpoint in self._cards:
+        for endpoint in self._cards():
             runs = partial(self.runs, endpoint)
             samplers_of(runs)
             classes_of(runs)
 
-    def _trial(self, endpoint: str) -> Trial | None:
+    def _trial(self, endpoint: str) -> Tried | None:
         with self._lock:
-            if endpoint not in self._trials and (trial := _trial_of(self._cards[endpoint])):
-                self._trials[endpoint] = trial
-            return self._trials.get(endpoint)
+            card, tried = self._cards().get(endpoint), self._tried.get(endpoint)
+            if card is None:
+                return None
+            if tried is None or tried.card != card or tried.stamp != stamp_of(tried.config):
+                self._tried.pop(endpoint, None)
+                self._found = {key: runs for key, runs in self._found.items() if key[0] != endpoint}
+                if (new := _tried(card)) is not None:
+                    self._tried[endpoint] = new
+            return self._tried.get(endpoint)
 
 
-def _trial_of(card: EndpointCard) -> Trial | None:
+def _tried(card: EndpointCard) -> Tried | None:
     """A trial on what the files of an endpoint say; None where they do not say it."""
     index, name = index_file(card), pipeline_class(card)
     folder = index.parent / "scheduler" if index else Path()
     pipeline, file = getattr(diffusers, name or "", None), folder / "scheduler_config.json"
+    stamp = stamp_of(file)
     if pipeline is None or not file.is_file():
         return None
     config = json.loads(file.read_bytes())  # has infinities, which msgspec refuses
     if (kind := scheduler_class(str(config.get("_class_name")))) is None:
         return None
     own = kind.from_config(config)
-    return Trial(pipeline, card_scheduler(card, own))
+    return Tried(card, file, stamp, Trial(pipeline, card_scheduler(card, own)))
 
 
 def card_scheduler(card: EndpointCard, own: Any) -> Any:

@@ -1,35 +1,50 @@
 """What is in memory on one device: pipelines and their adapters, loaded and dropped as needed.
 
 Files are read in a loader thread, beside running work; what is in use changes on the
-engine's thread alone, between two turns, and takes no time there.
+engine's thread alone, between two turns, and takes no time there. When a job arrives the
+files it needs are looked at: what has changed is read anew, and what runs ends with what it
+began with.
 """
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
 
 import structlog
 import torch
 
-from gateway.catalog.cards import AdapterCard
+from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.engine.adapter_files import read_adapter, size_bytes
+from gateway.catalog.collection import Collection, Key
+from gateway.catalog.digests import Digests
+from gateway.catalog.weights import files_of
+from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
+from gateway.engine.files import Origin, read_unchanged
+from gateway.engine.loader import Command, Loader
 from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, load
 from gateway.engine.parking import Entry
-from gateway.errors import GenerationFailed
-from gateway.job import Job
+from gateway.engine.sample import Material, Sample
+from gateway.errors import GatewayError, GenerationFailed, ModelNotFound, ShuttingDown
+from gateway.job import AdapterUse, Job
 from gateway.telemetry import metrics
 
 GIB = 2**30
-FAULT_SECONDS = 5.0
-"""How long a failed load answers for itself before it is tried again."""
-
-Command = Callable[[], None]
-Key = tuple[str, str]
+Told = Callable[[Exception | None], None]
 
 log = structlog.get_logger()
+
+
+class Held(NamedTuple):
+    """The adapter that a route means now, and the name its weights have in memory.
+
+    The name says the digest: what runs keeps the weights it began with under another.
+    """
+
+    card: AdapterCard
+    name: str
+    origin: Origin
 
 
 class Shelf:
@@ -37,38 +52,41 @@ class Shelf:
 
     The least recently used goes first when a budget is passed, but nothing that runs. An
     endpoint that waits for room has the least recently used one finish what it runs, and
-    start nothing more, until it can go.
+    start nothing more, until it can go; one whose files have changed does so itself.
     """
 
     def __init__(
         self,
-        catalog: Catalog,
-        devices: dict[str, torch.device],
+        collection: Collection,
+        device: torch.device,
+        digests: Digests,
         *,
         endpoint_gib: float,
         adapter_gib: float,
         tell: Callable[[Command], None],
     ) -> None:
-        self._catalog = catalog
-        self._devices = devices
+        self._collection = collection
+        self._device = device
+        self._digests = digests
         self._endpoint_bytes = endpoint_gib * GIB or float("inf")
         self._adapter_bytes = adapter_gib * GIB or float("inf")
-        self._tell = tell
-        self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
-        self._pending: set[str] = set()
-        self._faults: dict[str, tuple[Exception, float]] = {}
+        self._loader = Loader(tell, self._tell_fetched)
         self._loaded: dict[str, LoadedPipeline] = {}
+        self._stale: set[str] = set()
+        self._known: Catalog | None = None
+        self._held: dict[Key, Held] = {}
         self._adapter_sizes: dict[Key, int] = {}
         self._last_use: dict[str | Key, int] = {}
         self._uses = itertools.count()
         self._leaving: str | None = None
-        self._in_use: Callable[[], list[Job]] = list
+        self._fetching: list[tuple[Job, Told]] = []
+        self._in_use: Callable[[], list[Sample]] = list
         self._forget: Callable[[Sequence[Entry]], None] = lambda _: None
 
     def watch(
-        self, in_use: Callable[[], list[Job]], forget: Callable[[Sequence[Entry]], None]
+        self, in_use: Callable[[], list[Sample]], forget: Callable[[Sequence[Entry]], None]
     ) -> None:
-        """Learn which jobs are running, whose needs are not dropped, and whom to tell of drops."""
+        """Learn which samples run, whose needs are not dropped, and whom to tell of drops."""
         self._in_use = in_use
         self._forget = forget
 
@@ -77,9 +95,38 @@ class Shelf:
         """Pipelines in memory by endpoint id."""
         return dict(self._loaded)
 
+    @property
+    def held(self) -> list[tuple[Key, Held]]:
+        """Adapters in memory, by endpoint id and route."""
+        return list(self._held.items())
+
     def adapters(self, endpoint: str) -> Adapters:
         """The adapters of a loaded endpoint."""
         return self._loaded[endpoint].adapters
+
+    def look(self, job: Job) -> None:
+        """Notice what has changed of the files a job needs; some microseconds a file."""
+        catalog, id = self._collection.latest, job.endpoint
+        if catalog is not self._known:
+            self.let_go()
+        loaded = self._loaded.get(id)
+        if loaded and not (loaded.card == catalog.endpoints.get(id) and loaded.origin.is_current):
+            self._stale.add(id)
+        for use in job.adapters:
+            held = self._held.get(key := (id, use.route))
+            if held and not (held.card == catalog.adapters.get(key) and held.origin.is_current):
+                del self._held[key]
+        self._loader.look(_names(job))
+
+    def let_go(self) -> None:
+        """Drop what is no longer in the catalogue, but for what runs."""
+        catalog = self._known = self._collection.latest
+        for id in self._loaded.keys() - catalog.endpoints.keys():
+            if not self._is_running(id):
+                self._drop(id)
+        for key in self._held.keys() - catalog.adapters.keys():
+            del self._held[key]
+        self._drop_replaced()
 
     def is_ready(self, job: Job) -> bool:
         """Whether a job can start now, or can be told why it never will.
@@ -88,28 +135,51 @@ class Shelf:
         """
         if self._fault(job) is not None:
             return True
-        if job.endpoint not in self._loaded:
-            self._ask_for_endpoint(job.endpoint)
+        if job.endpoint in self._stale and not self._is_running(job.endpoint):
+            self._drop(job.endpoint)
+        if job.endpoint in self._stale:
             return False
-        known = self._loaded[job.endpoint].adapters.routes
-        missing = [use.route for use in job.adapters if use.route not in known]
-        for route in missing:
-            self._ask_for_adapter(self._catalog.adapters[job.endpoint, route])
+        if job.endpoint not in self._loaded:
+            self._ask_for_endpoint(self._collection.latest.endpoints[job.endpoint])
+            return False
+        keys = [(job.endpoint, use.route) for use in job.adapters]
+        missing = [key for key in keys if key not in self._held]
+        for key in missing:
+            self._ask_for_adapter(self._collection.latest.adapters[key])
         return not missing and job.endpoint != self._leaving
 
-    def take(self, job: Job) -> LoadedPipeline:
-        """The pipeline of a job that is ready, marked as just used.
+    def take(self, job: Job) -> Material:
+        """What a job that is ready is drawn with, marked as just used.
 
         Raises:
+            ModelNotFound: it is gone, or has other weights than were asked for.
             GenerationFailed: its endpoint or adapter could not be loaded.
+            UnsupportedValue: the family has no pipeline for such an edit.
         """
-        if (fault := self._fault(job)) is not None:
+        fault = self._fault(job)
+        if isinstance(fault, GatewayError):
+            raise fault
+        if fault is not None:
             raise GenerationFailed("The model could not be loaded.") from fault
+        loaded = self._loaded[job.endpoint]
+        held = [self._held[job.endpoint, use.route] for use in job.adapters]
+        digests = {job.endpoint: loaded.origin.digest}
+        digests |= {one.card.id: one.origin.digest for one in held}
+        _check_digests(job, digests)
         self._last_use[job.endpoint] = next(self._uses)
-        for use in job.adapters:
-            self._last_use[job.endpoint, use.route] = next(self._uses)
-            metrics.ADAPTER_HITS.labels(f"{job.endpoint}:{use.route}").inc()
-        return self._loaded[job.endpoint]
+        for one in held:
+            self._last_use[job.endpoint, one.name] = next(self._uses)
+            metrics.ADAPTER_HITS.labels(one.card.id).inc()
+        uses = tuple(
+            AdapterUse(one.name, use.scale) for one, use in zip(held, job.adapters, strict=True)
+        )
+        return Material(loaded.pipeline_for(job), uses, digests)
+
+    def fetch(self, job: Job, told: Told) -> None:
+        """Have what a job needs in memory, and tell when it is there or why it cannot be."""
+        self.look(job)
+        self._fetching.append((job, told))
+        self._tell_fetched()
 
     def runs_alone(self, endpoint: str) -> bool:
         """Whether one sample at a time uses an endpoint."""
@@ -124,7 +194,9 @@ class Shelf:
     def rest(self, endpoint: str) -> None:
         """An endpoint runs nothing for now."""
         if endpoint in self._loaded:
+            self._drop_replaced()
             self._loaded[endpoint].rest()
+        self._tell_fetched()
 
     def put(self, id: str, loaded: LoadedPipeline) -> None:
         """Keep a pipeline, dropping others that do not run while it is too much."""
@@ -132,13 +204,17 @@ class Shelf:
         self._last_use[id] = next(self._uses)
         self._make_room(0, keep=id)
 
-    def put_adapter(self, card: AdapterCard, weights: AdapterWeights) -> None:
+    def put_adapter(self, card: AdapterCard, weights: AdapterWeights, origin: Origin) -> None:
         """Keep an adapter, dropping others that do not run while they are too many."""
-        key = (card.endpoint, card.route)
-        self._loaded[card.endpoint].adapters.add(card.route, weights)
-        self._adapter_sizes[key] = size_bytes(weights)
+        name = f"{card.route}@{origin.digest}"
+        key = (card.endpoint, name)
+        self._held[card.endpoint, card.route] = Held(card, name, origin)
         self._last_use[key] = next(self._uses)
-        running = {(job.endpoint, use.route) for job in self._in_use() for use in job.adapters}
+        if key not in self._adapter_sizes:
+            self._loaded[card.endpoint].adapters.add(name, weights)
+            self._adapter_sizes[key] = size_bytes(weights)
+        self._drop_replaced()
+        running = self._running_adapters()
         for other in sorted(self._adapter_sizes, key=self._last_use.__getitem__):
             if sum(self._adapter_sizes.values()) <= self._adapter_bytes:
                 break
@@ -146,65 +222,77 @@ class Shelf:
                 self._drop_adapter(other)
 
     def close(self) -> None:
-        """End the loader thread."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        """End the loader thread; whoever waits for it is told."""
+        for _, told in self._fetching:
+            told(ShuttingDown("The server is shutting down.", retry_after_seconds=5))
+        self._loader.close()
 
     def _fault(self, job: Job) -> Exception | None:
-        for id in (job.endpoint, *(f"{job.endpoint}:{use.route}" for use in job.adapters)):
-            error, until = self._faults.get(id, (None, 0.0))
-            if time.monotonic() < until:
-                return error
-        return None
+        catalog = self._collection.latest
+        if job.endpoint not in catalog.endpoints:
+            return ModelNotFound(f"The model `{job.endpoint}` is no longer served.")
+        for use in job.adapters:
+            if (job.endpoint, use.route) not in catalog.adapters:
+                return ModelNotFound(f"The model `{job.endpoint}:{use.route}` is no longer served.")
+        return self._loader.fault(_names(job))
 
-    def _ask_for_endpoint(self, id: str) -> None:
-        card = self._catalog.endpoints[id]
-        if id in self._pending or not self._make_room(bytes_on_disk(card), keep=id):
+    def _is_running(self, endpoint: str) -> bool:
+        return any(sample.endpoint == endpoint for sample in self._in_use())
+
+    def _running_adapters(self) -> set[Key]:
+        return {(sample.endpoint, use.route) for sample in self._in_use() for use in sample.uses}
+
+    def _ask_for_endpoint(self, card: EndpointCard) -> None:
+        if self._loader.is_reading(card.id):
             return
+        if not self._make_room(bytes_on_disk(card), keep=card.id):
+            return
+        files = partial(files_of, card)
+
+        def build() -> LoadedPipeline:
+            with CONSTRUCTION:
+                return load(card, self._device)
 
         def read() -> Command:
-            with metrics.LOAD_SECONDS.labels(id).time(), CONSTRUCTION:
-                loaded = load(card, self._devices[id])
-            return lambda: self.put(id, loaded)
+            with metrics.LOAD_SECONDS.labels(card.id).time():
+                loaded, origin = read_unchanged(files, build, self._digests)
+                loaded.origin = origin
+            return lambda: keep(loaded)
 
-        self._read(id, read)
+        def keep(loaded: LoadedPipeline) -> None:
+            if loaded.origin.is_current:
+                self.put(card.id, loaded)
+
+        self._loader.read(card.id, files, read)
 
     def _ask_for_adapter(self, card: AdapterCard) -> None:
         loaded = self._loaded[card.endpoint]
 
         def read() -> Command:
-            with CONSTRUCTION:
-                weights = read_adapter(card, loaded.base, loaded.device)
-            return lambda: keep(weights)
+            path = adapter_file(card)
 
-        def keep(weights: AdapterWeights) -> None:
-            if self._loaded.get(card.endpoint) is loaded:
-                self.put_adapter(card, weights)
+            def build() -> AdapterWeights:
+                with CONSTRUCTION:
+                    return read_adapter(card, loaded.base, loaded.device)
 
-        self._read(card.id, read)
+            weights, origin = read_unchanged(lambda: [path], build, self._digests)
+            return lambda: keep(weights, origin)
 
-    def _read(self, id: str, work: Callable[[], Command]) -> None:
-        """Work in the loader thread, then finish on the engine's thread."""
-        if id in self._pending:
-            return
-        self._pending.add(id)
-        future = self._loader.submit(work)
-        future.add_done_callback(lambda done: self._tell(lambda: self._finish(id, done)))
+        def keep(weights: AdapterWeights, origin: Origin) -> None:
+            if self._loaded.get(card.endpoint) is loaded and origin.is_current:
+                self.put_adapter(card, weights, origin)
 
-    def _finish(self, id: str, done: "Future[Command]") -> None:
-        self._pending.discard(id)
-        if done.cancelled():
-            return
-        try:
-            done.result()()
-        except Exception as error:
-            log.error("load failed", model=id, exc_info=error)
-            self._faults[id] = (error, time.monotonic() + FAULT_SECONDS)
-        else:
-            metrics.LOADS.labels(id).inc()
+        self._loader.read(card.id, lambda: [card.file] if card.file else [], read)
+
+    def _tell_fetched(self) -> None:
+        for job, told in self._fetching.copy():
+            if self.is_ready(job):
+                self._fetching.remove((job, told))
+                told(self._fault(job))
 
     def _make_room(self, wanted_bytes: int, keep: str) -> bool:
         """Drop what does not run until so much fits; false where something must end first."""
-        running = {job.endpoint for job in self._in_use()} | {keep}
+        running = {sample.endpoint for sample in self._in_use()} | {keep}
         for id in sorted(self._loaded, key=self._last_use.__getitem__):
             held = sum(loaded.size_bytes for loaded in self._loaded.values())
             if held + wanted_bytes <= self._endpoint_bytes:
@@ -222,12 +310,37 @@ class Shelf:
             self._drop_adapter(key)
         loaded = self._loaded.pop(id)
         loaded.close()
+        self._stale.discard(id)
         self._forget(loaded.entries)
         metrics.EVICTIONS.labels(id).inc()
 
+    def _drop_replaced(self) -> None:
+        """Let go of adapters' weights that no route means any more and nothing runs with."""
+        held = {(endpoint, one.name) for (endpoint, _), one in self._held.items()}
+        for key in self._adapter_sizes.keys() - held - self._running_adapters():
+            self._drop_adapter(key)
+
     def _drop_adapter(self, key: Key) -> None:
-        endpoint, route = key
-        self._loaded[endpoint].adapters.drop(route)
+        endpoint, name = key
+        route = name.partition("@")[0]
+        if (held := self._held.get((endpoint, route))) and held.name == name:
+            del self._held[endpoint, route]
+        self._loaded[endpoint].adapters.drop(name)
         del self._adapter_sizes[key]
         self._forget(self._loaded[endpoint].entries)
         metrics.EVICTIONS.labels(f"{endpoint}:{route}").inc()
+
+
+def _names(job: Job) -> list[str]:
+    return [job.endpoint, *(f"{job.endpoint}:{use.route}" for use in job.adapters)]
+
+
+def _check_digests(job: Job, digests: dict[str, str | None]) -> None:
+    """Refuse to draw with other weights than were asked for.
+
+    Raises:
+        ModelNotFound: saying which they are.
+    """
+    for id, wanted in job.pins.items():
+        if wanted != (found := digests.get(id)):
+            raise ModelNotFound(f"The model `{id}` has the weights `{found}`, not `{wanted}`.")

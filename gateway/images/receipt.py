@@ -18,9 +18,9 @@ LIBRARIES = ("image-gateway", "diffusers", "peft", "torch", "transformers")
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What made a picture. `width` and `height` are those it was rendered at.
 
-    `digests` names the weights of the endpoint and each adapter, None where they are not
-    plain files; `output_size` is set where the picture was resampled; `warnings` are the
-    remarks that the picture would look different without.
+    `digests` names the weights of the endpoint and each adapter that drew it, None where they
+    are not plain files; `output_size` is set where the picture was resampled; `warnings` are
+    the remarks that the picture would look different without.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warnings: tuple[Remark, ...] = ()
 
 
-def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> Receipt:
+def receipt_of(job: Job, finished: Finished) -> Receipt:
     """The receipt of one finished sample."""
     return Receipt(
         model=job.endpoint,
@@ -66,7 +66,7 @@ def receipt_of(job: Job, finished: Finished, digests: dict[str, str | None]) -> 
         matting=job.matting,
         arguments=job.arguments,
         warnings=of_picture(once((*job.remarks, *finished.remarks))),
-        digests=digests,
+        digests=finished.digests,
         versions=library_versions(),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.collection import Collection
 from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFound, OutOfRange
 from gateway.images.darkroom import Darkroom
 from gateway.outside.documents import decode_json
@@ -65,17 +66,22 @@ class Ordering:
     def __init__(
         self,
         settings: Settings,
-        catalog: Catalog,
+        collection: Collection,
         library: Library,
         uploads: Uploads,
         darkroom: Darkroom,
     ) -> None:
         self.settings = settings
-        self.catalog = catalog
+        self.collection = collection
         self.library = library
         self.uploads = uploads
         self.darkroom = darkroom
         self.guard = Guard(settings.url_allow)
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for now."""
+        return self.collection.now()
 
     async def orders(self, wanted: Wanted, owner: str, permit: Permit) -> list[Order]:
         """The orders of a request, each of them checked.
@@ -205,7 +211,7 @@ class Ordering:
 
     def _model(self, order: Order, model_id: str) -> Order:
         model = self.catalog.resolve(model_id)
-        return msgspec.structs.replace(order, model_id=model.id, workflow_id=model.id)
+        return msgspec.structs.replace(order, model_id=model.pinned_id, workflow_id=model.id)
 
     def _expanded(self, wanted: Wanted, target: Order, permit: Permit) -> list[Order]:
         """Every run of the batch. Repetitions differ in nothing but seeds: one is checked."""
@@ -228,10 +234,11 @@ class Ordering:
 
     def _check_plan(self, order: Order, permit: Permit) -> int:
         """The most samples that one of its jobs has; raises where it cannot be drawn."""
-        drafts = plan_of(order, self.catalog, self.settings).drafts
-        cards = [self.catalog.endpoints[draft.endpoint] for draft in drafts]
+        catalog = self.catalog
+        drafts = plan_of(order, catalog, self.settings).drafts
+        cards = [catalog.endpoints[draft.endpoint] for draft in drafts]
         for card, draft in zip(cards, drafts, strict=True):
-            adapters = [self.catalog.adapter(card.id, use.route) for use in draft.adapters]
+            adapters = [catalog.adapter(card.id, use.route) for use in draft.adapters]
             for model in [Model(card, adapter) for adapter in adapters] or [Model(card)]:
                 permit(model)
         check_pool(order, cards, self.settings)

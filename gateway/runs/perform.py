@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.darkroom import Darkroom
@@ -42,11 +43,16 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     """What runs are drawn with."""
 
     engine: Engine
-    catalog: Catalog
+    collection: Collection
     settings: Settings
     darkroom: Darkroom
     describe: Describe = lambda _job, _event: {}
     objects: Objects | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for now."""
+        return self.collection.now()
 
 
 class Performer:
@@ -189,7 +195,7 @@ class Performer:
 
     async def _jobs(self, run: Run, plan: Plan, index: int, album: Album) -> list[Job]:
         draft = plan.drafts[index]
-        card = self.equipment.catalog.endpoints[draft.endpoint]
+        card = self.equipment.catalog.endpoint(draft.endpoint)
         return [
             msgspec.structs.replace(
                 job,

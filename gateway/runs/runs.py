@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import structlog
 
 from gateway.accounts.keys import KeyStore
+from gateway.catalog.catalog import Catalog
 from gateway.images.store import PictureStore
 from gateway.outages import is_outage, patiently
 from gateway.outside.guard import Guard
@@ -61,7 +62,7 @@ class Runs:
     def __init__(self, equipment: Equipment, keys: KeyStore, ask: Ask) -> None:
         settings = equipment.settings
         self.settings = settings
-        self.catalog = equipment.catalog
+        self.collection = equipment.collection
         self.engine = open_database(settings)
         self.slots = Slots(self.engine, settings.data)
         self.slot: Slot = self.slots.take()
@@ -78,7 +79,7 @@ class Runs:
         self.quota = Quota(self.engine, self.threads, int(settings.kept_gib * 2**30))
         self.uploads = Uploads(self.files, self.library, self.quota)
         self.ordering = Ordering(
-            settings, self.catalog, self.library, self.uploads, equipment.darkroom
+            settings, self.collection, self.library, self.uploads, equipment.darkroom
         )
         self.signed = SignedUrls(PictureStore(settings, equipment.objects), self.files)
         self.sources = Sources(
@@ -112,6 +113,11 @@ class Runs:
             yield runs
         finally:
             await runs.stop()
+
+    @property
+    def catalog(self) -> Catalog:
+        """What can be asked for now."""
+        return self.collection.now()
 
     async def start(self) -> None:
         """Take up what was left unfinished, and begin to accept."""

@@ -77,7 +77,7 @@ def test_another_class_keeps_what_the_model_was_trained_with() -> None:
 
 
 def test_euler_on_the_bundled_model_is_its_solver_of_first_order() -> None:
-    runs = functools.partial(Schedulers({"emoji": EMOJI}).runs, "emoji")
+    runs = functools.partial(Schedulers(lambda: {"emoji": EMOJI}).runs, "emoji")
     choice = choose("euler", "normal", runs)
     assert choice is not None
     assert choice.note is None
@@ -86,7 +86,7 @@ def test_euler_on_the_bundled_model_is_its_solver_of_first_order() -> None:
 
 def test_what_is_not_on_this_disk_is_not_known() -> None:
     card = load_catalog((bundled("models"),), ()).endpoints["flux-schnell"]
-    assert Schedulers({"f": card}).runs("f", "EulerDiscreteScheduler", {}) is None
+    assert Schedulers(lambda: {"f": card}).runs("f", "EulerDiscreteScheduler", {}) is None
 
 
 @pytest.mark.parametrize("family", [*tiny.FAMILIES, "emoji"])

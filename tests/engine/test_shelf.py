@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.engine import loader
 from gateway.engine import shelf as shelf_module
 from gateway.engine.loading import bytes_on_disk
 from tests.engine import tiny
@@ -70,7 +71,7 @@ def test_what_runs_is_not_dropped_but_makes_room_when_it_ends(bench: Workbench) 
 def test_a_failed_load_is_told_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf_module, "FAULT_SECONDS", 0.05)
+    monkeypatch.setattr(loader, "FAULT_SECONDS", 0.05)
     folder = tiny.save("sd", tmp_path)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     content = weights.read_bytes()

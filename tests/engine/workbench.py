@@ -3,12 +3,16 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.collection import Collection
+from gateway.catalog.digests import Digests
 from gateway.engine import call
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline
@@ -50,8 +54,9 @@ class Workbench:
             cards |= catalog.endpoints
         routes = {(card.endpoint, card.route): card for card in adapters}
         catalog = catalog or Catalog(cards, routes)
+        self._data = TemporaryDirectory()
         self.shelf = Shelf(
-            catalog, dict.fromkeys(catalog.endpoints, CPU),
+            Collection.of(catalog), CPU, Digests(Path(self._data.name)),
             endpoint_gib=endpoint_gib, adapter_gib=adapter_gib,
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
@@ -69,7 +74,7 @@ class Workbench:
     def add(self, job: Job) -> list[Sample]:
         """Let a job's samples wait."""
         samples = [Sample(job, n, 0, self.events.append) for n in range(len(job.seeds))]
-        self.hub.waiting += samples
+        self.hub.add(samples)
         return samples
 
     @torch.inference_mode()
@@ -99,6 +104,7 @@ class Workbench:
                 entry.original = self._originals.get(entry, entry.original)
             loaded.close()
         self.shelf.close()
+        self._data.cleanup()
 
     def denoiser_rows(self) -> list[int]:
         """The rows of every denoiser forward so far."""

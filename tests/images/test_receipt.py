@@ -37,7 +37,7 @@ DIGESTS = {"tiny": "a" * 16, "tiny:style": None}
 
 
 def receipt(sample: int = 1) -> Receipt:
-    return receipt_of(JOB, Finished(sample, PIXELS, "EulerDiscreteScheduler"), DIGESTS)
+    return receipt_of(JOB, Finished(sample, PIXELS, "EulerDiscreteScheduler", digests=DIGESTS))
 
 
 def test_it_survives_in_a_png_and_makes_the_same_job() -> None:
@@ -81,7 +81,7 @@ def test_each_difference_is_named() -> None:
 
 def test_an_edit_says_that_its_inputs_are_not_kept() -> None:
     edit = msgspec.structs.replace(JOB, images=(PIXELS,), strength=0.5)
-    made = receipt_of(edit, Finished(0, PIXELS, "DDIMScheduler"), DIGESTS)
+    made = receipt_of(edit, Finished(0, PIXELS, "DDIMScheduler", digests=DIGESTS))
     assert made.num_images == 1
     assert "input images" in differences(made, made)[0]
 

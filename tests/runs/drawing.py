@@ -68,6 +68,12 @@ class TestEngine:
     def runs_scheduler(self, endpoint: str, name: str | None, config: Mapping[str, Any]) -> bool:
         return name is None or name in ("EulerDiscreteScheduler", "DDIMScheduler")
 
+    async def load_adapter(self, endpoint: str, route: str) -> None:
+        pass
+
+    def notice(self) -> None:
+        pass
+
     async def start(self) -> None:
         pass
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.accounts.keys import KeyStore
+from gateway.catalog.collection import Collection
 from gateway.images.darkroom import Darkroom
 from gateway.runs.batches.records import Answer, Batch, KeptFile, Line
 from gateway.runs.library import File
@@ -29,7 +30,7 @@ async def opened(
     chosen = Settings(data=data, database=database, **settings)
     equipment = Equipment(
         engine=engine or TestEngine(),
-        catalog=small_catalog(),
+        collection=Collection.of(small_catalog()),
         settings=chosen,
         darkroom=Darkroom(chosen),
     )

@@ -19,8 +19,9 @@ import httpx
 import msgspec
 
 from gateway.app import create_app
-from gateway.catalog.bundle import served_catalog
+from gateway.catalog.bundle import served_collection
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.job import Event, Job
 from gateway.settings import Settings, read_settings
@@ -51,11 +52,11 @@ def main(port: str, data: str, database: str = "") -> None:
         Server(app, engine, settings).run(sockets)
 
 
-def _engine_and_catalog(settings: Settings) -> tuple[Engine, Catalog]:
+def _engine_and_catalog(settings: Settings) -> tuple[Engine, Catalog | Collection]:
     if os.environ.get("ENGINE") == "emoji":
         from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
-        catalog = served_catalog(settings)
+        catalog = served_collection(settings)
         return LocalEngine(catalog, settings), catalog
     drawn = Path(os.environ.get("DRAWN", os.devnull))
     return NotingEngine(float(os.environ.get("STEP_SECONDS", "0.01")), drawn), small_catalog()

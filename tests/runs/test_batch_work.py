@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.accounts.keys import KeyStore
+from gateway.catalog.collection import Collection
 from gateway.errors import NotFound, RateLimited
 from gateway.images.darkroom import Darkroom
 from gateway.runs.batches import store
@@ -33,7 +34,10 @@ async def answer(batch: Batch, line: Line) -> Answer:
 def opened(data: Path, database: str | None, **more: Any) -> AbstractAsyncContextManager[Runs]:
     settings = Settings(data=data, database=database, **more)
     equipment = Equipment(
-        engine=TestEngine(), catalog=small_catalog(), settings=settings, darkroom=Darkroom(settings)
+        engine=TestEngine(),
+        collection=Collection.of(small_catalog()),
+        settings=settings,
+        darkroom=Darkroom(settings),
     )
     return Runs.opened(equipment, KeyStore(data), answer)
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from gateway.accounts.keys import KeyStore
 from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.collection import Collection
 from gateway.engine.local import LocalEngine
 from gateway.images.darkroom import Darkroom
 from gateway.images.decode import decode
@@ -66,7 +67,10 @@ async def drawing(catalog: Catalog, data: Path) -> AsyncIterator[Runs]:
     settings = Settings(data=data, threads=1)
     engine = LocalEngine(catalog, settings)
     equipment = Equipment(
-        engine=engine, catalog=catalog, settings=settings, darkroom=Darkroom(settings)
+        engine=engine,
+        collection=Collection.of(catalog),
+        settings=settings,
+        darkroom=Darkroom(settings),
     )
     await engine.start()
     try:

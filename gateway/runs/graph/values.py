@@ -234,6 +234,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     width: int = 0
     height: int = 0
     adapters: tuple[AdapterUse, ...] = ()
+    pins: dict[str, str] = msgspec.field(default_factory=dict)
     negative_prompt: str | None = None
     guidance_scale: float | None = None
     picture: Picture | None = None

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.testing import TestClient
 
 from gateway.accounts.keys import KeyStore
+from gateway.catalog.collection import Collection
 from gateway.errors import GatewayError, Unauthorized
 from gateway.images.darkroom import Darkroom
 from gateway.runs.perform import Equipment
@@ -39,7 +40,7 @@ def build_app(settings: Settings, engine: TestEngine) -> Litestar:
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         equipment = Equipment(
             engine=engine,
-            catalog=small_catalog(),
+            collection=Collection.of(small_catalog()),
             settings=settings,
             darkroom=Darkroom(settings),
         )

@@ -1,0 +1,198 @@
+"""The catalogue as its folders are now, and with what was added or withdrawn by request.
+
+Whoever answers a request takes one catalogue and stays with it; the next request's may be
+another. A look at the folders takes some microseconds a card. It is taken for each request,
+unless that came to more than a part of the time; for what is not found, always.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from gateway.catalog.cards import CARD, AdapterCard, CardError
+from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
+from gateway.catalog.stamps import Stamp, is_settled, stamps_of
+from gateway.catalog.weights import INDEX, WEIGHTS
+
+SHARE = 20
+"""Between two looks at the folders passes so many times what a look takes."""
+
+Key = tuple[str, str]
+Sight = dict[str, Stamp | None]
+
+log = structlog.get_logger()
+
+
+class Folders(msgspec.Struct, frozen=True):
+    """Where cards lie: folders of models and of adapters, those that win last."""
+
+    models: tuple[Path, ...] = ()
+    adapters: tuple[Path, ...] = ()
+
+    def watched(self) -> Iterator[Path]:
+        """What to look at, to see a card or file come or go, or a card change.
+
+        A folder shows what comes and goes in it, so that files of weights are not among them.
+        """
+        for folder in self.models:
+            yield folder
+            for inner in _entries(folder):
+                yield from (inner,) if inner.suffix == ".toml" else (inner / CARD, inner / INDEX)
+        for folder in self.adapters:
+            yield folder
+            for owner in _entries(folder):
+                yield owner
+                for inner in _entries(owner):
+                    if inner.suffix != WEIGHTS:
+                        yield from (inner, inner / CARD)
+
+
+NOWHERE = Folders()
+
+
+class Collection:
+    """The one place that knows what is served now; safe from any thread.
+
+    `read` makes the catalogue of its folders, and puts what is wrong with a card into the
+    list it is given.
+    """
+
+    def __init__(
+        self, read: Callable[[list[CardError]], Catalog], folders: Folders = NOWHERE
+    ) -> None:
+        self._read = read
+        self._folders = folders
+        self._tried: RunsScheduler | None = None
+        self._heard: Heard | None = None
+        self._added: dict[Key, AdapterCard] = {}
+        self._withdrawn: set[Key] = set()
+        self._told: set[str] = set()
+        self._lock = threading.RLock()
+        self._watched: list[str] = []
+        self._seen: Sight | None = None
+        self._due = 0.0
+        self._latest: Catalog | None = None
+        self._read_anew()
+
+    @property
+    def latest(self) -> Catalog:
+        """What was served when the folders were last looked at; costs nothing."""
+        assert self._latest is not None
+        return self._latest
+
+    @classmethod
+    def of(cls, catalog: "Catalog | Collection") -> "Collection":
+        """A catalogue that no folder changes."""
+        return catalog if isinstance(catalog, Collection) else cls(lambda _: catalog)
+
+    def now(self) -> Catalog:
+        """What is served now."""
+        if time.monotonic() >= self._due and self._lock.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._lock.release()
+        return self.latest
+
+    def renewed(self) -> Catalog:
+        """What is served now, however lately that was looked at."""
+        with self._lock:
+            self._look()
+        return self.latest
+
+    def learn(self, tried: RunsScheduler, heard: Heard) -> None:
+        """Have the catalogue know what an engine found out of its models."""
+        with self._lock:
+            self._tried, self._heard = tried, heard
+            self._publish()
+
+    def add(self, card: AdapterCard) -> None:
+        """Serve an adapter, whatever the folders say of its route."""
+        with self._lock:
+            self._added[card.endpoint, card.route] = card
+            self._withdrawn.discard((card.endpoint, card.route))
+            self._read_anew()
+
+    @contextmanager
+    def trial(self, card: AdapterCard) -> Iterator[None]:
+        """Serve an adapter as well, if what is done with it in the block succeeds."""
+        before = self._added.get(key := (card.endpoint, card.route))
+        was_withdrawn = key in self._withdrawn
+        self.add(card)
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._added.pop(key, None)
+                self._added |= {key: before} if before else {}
+                self._withdrawn |= {key} if was_withdrawn else set()
+                self._publish()
+            raise
+
+    def withdraw(self, card: AdapterCard) -> None:
+        """Serve an adapter no more, whatever the folders say."""
+        with self._lock:
+            key = (card.endpoint, card.route)
+            self._added.pop(key, None)
+            self._withdrawn |= {key} & self._found.adapters.keys()
+            self._publish()
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        seen = stamps_of(self._watched)
+        ended = time.monotonic()
+        self._due = ended + SHARE * (ended - began)
+        if seen != self._seen:
+            self._read_anew()
+
+    def _read_anew(self) -> None:
+        places = map(_place, self._added.values())
+        self._watched = [str(path) for path in (*self._folders.watched(), *places) if path]
+        seen = stamps_of(self._watched)
+        faults: list[CardError] = []
+        self._found = self._read(faults)
+        self._seen = seen if is_settled(seen.values()) else None
+        self._tell(faults)
+        self._publish()
+
+    def _publish(self) -> None:
+        adapters = {
+            key: card for key, card in self._found.adapters.items() if key not in self._withdrawn
+        }
+        for key, card in self._added.items():
+            place = _place(card)
+            if card.endpoint in self._found.endpoints and (place is None or place.exists()):
+                adapters[key] = card
+        served = msgspec.structs.replace(
+            self._found,
+            adapters=adapters,
+            tried=self._tried or self._found.tried,
+            heard=self._heard or self._found.heard,
+            renewed=self.renewed,
+        )
+        if served != self._latest:
+            self._latest = served
+
+    def _tell(self, faults: list[CardError]) -> None:
+        told = {str(fault) for fault in faults}
+        for fault in told - self._told:
+            log.warning("a card is left out", fault=fault)
+        self._told = told
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return [folder / name for name in os.listdir(folder)]
+    except OSError:
+        return []
+
+
+def _place(card: AdapterCard) -> Path | None:
+    """Where the file of an adapter lies that was added with its path."""
+    return Path(card.source) if card.source.startswith("/") else None

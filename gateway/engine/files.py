@@ -1,0 +1,73 @@
+"""Weights as files: read, never mapped, and remembered by what they were when they were read.
+
+A mapped file that is cut short ends the process, and one that is written over changes weights
+in use. So no weights in memory are a view of a file.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import safetensors
+import safetensors.torch
+import transformers.modeling_utils
+
+from gateway.catalog.cards import CardError
+from gateway.catalog.digests import Digests
+from gateway.catalog.stamps import Stamp, are_unchanged, stamps_of, wait_for_tick
+from gateway.catalog.weights import weights_of
+
+T = TypeVar("T")
+NUM_READS = 5
+"""How often files that change while they are read are read again."""
+
+_mapped = safetensors.safe_open
+
+
+def safe_open(
+    filename: Any, framework: str = "pt", device: Any = "cpu", *, backend: str = "pread"
+) -> Any:
+    """safetensors' own, whose tensors own their memory: read one by one, so none is held twice."""
+    return _mapped(filename, framework, device, backend="pread")
+
+
+for module in (safetensors, safetensors.torch, transformers.modeling_utils):
+    # They ask for a mapping by name, and diffusers' `disable_mmap` holds a file in memory twice.
+    vars(module)["safe_open"] = safe_open
+
+
+class Origin(NamedTuple):
+    """What something in memory was read from: the weights' digest, and every file's stamp."""
+
+    digest: str | None = None
+    stamps: Mapping[str, Stamp | None] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files are still those; some microseconds a file."""
+        return are_unchanged(self.stamps)
+
+
+def read_unchanged(
+    files: Callable[[], Sequence[Path]], read: Callable[[], T], digests: Digests
+) -> tuple[T, Origin]:
+    """Read files, again where they changed meanwhile, and say what was read.
+
+    Raises:
+        CardError: they change all the time.
+    """
+    for _ in range(NUM_READS):
+        before = stamps_of(files())
+        wait_for_tick(before.values())
+        try:
+            found = read()
+            paths = files()
+            digest = digests.of(weights_of(paths))
+        except Exception:
+            if are_unchanged(before):
+                raise
+            continue
+        after = stamps_of(paths)
+        if before == after or not before:  # none before: they have just come from the hub
+            return found, Origin(digest, after)
+    raise CardError(f"{', '.join(before) or 'files'}: changed whenever they were read")
