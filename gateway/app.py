@@ -43,7 +43,7 @@ from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.openai import batches, edits, generations, models
 from gateway.web.openai import files as openai_files
-from gateway.web.operator import health, status
+from gateway.web.operator import health, loras, status
 from gateway.web.pages import pages
 
 SWEEP_SECONDS = 60
@@ -106,6 +106,7 @@ def create_app(
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),
+            *loras.routes(desk),
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
