@@ -11,32 +11,31 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.runs import schema
+from gateway.runs.claims import CRASHED, MAX_CRASHES
 from gateway.runs.records import ENDED
-from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Ledger, Owner
-from tests.resilience.load import image_body, shows
+from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Owner
+from tests.resilience.load import LIMITED_SAMPLES, Load, image_body, shows
 from tests.runs.receiver import Receiver
 
 AT_ONCE = 8
-MAX_CRASHES = 3
-"""A run that was in flight at so many ends as failed: it may be what makes them."""
 
 
 async def audit(
     url: str,
-    ledger: Ledger,
+    load: Load,
     receivers: Sequence[Receiver],
     engine: sa.Engine,
     crashes: Sequence[float] = (),
 ) -> list[str]:
     """Every promise that was not kept. `crashes` are when processes were killed."""
+    ledger = load.ledger
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         inspector = Inspector(client, crashes)
         checks = [inspector.run(id, run) for id, run in ledger.runs.items()]
         checks += [inspector.batch(id, batch) for id, batch in ledger.batches.items()]
         checks += [inspector.kept(url, data) for url, data in ledger.kept.items()]
         checks += [inspector.picture(url, seed) for url, seed in ledger.pictures.items()]
-        owners = {run.owner for run in ledger.runs.values()}
-        checks += [inspector.places(owner) for owner in owners]
+        checks += [inspector.places(owner) for owner in load.owners]
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def gated(check: Any) -> list[str]:
@@ -70,7 +69,7 @@ class Inspector:
         status = run["status"]
         if status == "cancelled" and accepted.may_be_cancelled:
             return []
-        if status == "failed" and self._was_in_the_way_of_crashes(run):
+        if status == "failed" and self._may_be_given_up(run):
             return []
         if status != "success":
             return [f"run {run_id} ended as {status}: {run['run_log']['error']}"]
@@ -79,9 +78,11 @@ class Inspector:
             return [f"run {run_id} has {len(images)} pictures of {len(run['outputs'])} outputs"]
         return await self.picture(images[0]["url"], accepted.seed)
 
-    def _was_in_the_way_of_crashes(self, run: dict[str, Any]) -> bool:
+    def _may_be_given_up(self, run: dict[str, Any]) -> bool:
+        """Whether a run says that it may be what crashes the process, and crashes bear it out."""
         begun, ended = (iso_seconds(run[name]) for name in ("started_at", "ended_at"))
-        return sum(begun <= crash <= ended for crash in self.crashes) >= MAX_CRASHES
+        met = sum(begun <= crash <= ended for crash in self.crashes)
+        return met >= MAX_CRASHES and run["run_log"]["error"] == CRASHED
 
     async def batch(self, batch_id: str, accepted: AcceptedBatch) -> list[str]:
         """An accepted batch has answered each of its lines once."""
@@ -114,7 +115,7 @@ class Inspector:
 
     async def places(self, owner: Owner) -> list[str]:
         """A key may draw as many pictures as ever: no place is held by what has ended."""
-        body = image_body(0) | {"n": 4}
+        body = image_body(0) | {"n": LIMITED_SAMPLES}
         answer = await self.client.post("/v1/images/generations", json=body, headers=owner.headers)
         return [] if answer.is_success else [f"a place is leaked: {answer.text[:200]}"]
 

@@ -52,7 +52,7 @@ async def descriptors(folder: Path, limit: int, num_connections: int, seconds: f
 
 
 async def _recovers(house: House) -> bool:
-    """Whether the process says that it is ready, and draws a picture, in time."""
+    """Whether the process says in time that it is ready."""
     async with httpx.AsyncClient(base_url=house.processes[0].url, timeout=10) as client:
         for _ in range(int(RECOVERY_SECONDS)):
             try:

@@ -14,12 +14,11 @@ from gateway.runs.records import ENDED
 from gateway.runs.schema import batches, places, runs, webhook_events
 from tests.resilience.audit import audit, honest_events
 from tests.resilience.ledger import new_owner
-from tests.resilience.load import Load
+from tests.resilience.load import LIMITED_SAMPLES, Load
 from tests.runs.receiver import Receiver, receiving
 from tests.runs.server import Process
 
 SETTLE_SECONDS = 180
-LIMITED_SAMPLES = 4
 OPEN_BATCHES = ("validating", "in_progress", "finalizing", "cancelling")
 
 
@@ -38,11 +37,17 @@ class House:
         while self._num_open() and time.monotonic() < deadline:
             await asyncio.sleep(0.25)
 
+    def num_failed(self) -> int:
+        """How many runs ended as failed."""
+        with self.engine.connect() as connection:
+            count = sa.select(sa.func.count()).where(runs.c.status == "failed")
+            return connection.execute(count).scalar_one()
+
     async def faults(self, crashes: Sequence[float] = ()) -> list[str]:
         """Every promise that was not kept."""
         await self.settled()
         url = self.processes[0].url
-        return await audit(url, self.load.ledger, self.receivers, self.engine, crashes)
+        return await audit(url, self.load, self.receivers, self.engine, crashes)
 
     def _num_open(self) -> int:
         counts = (

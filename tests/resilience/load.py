@@ -20,6 +20,9 @@ BUSY = (429, 503)
 FULL = 507
 """Nobody knows when there will be room."""
 
+LIMITED_SAMPLES = 4
+"""That the second of two keys may draw at once, and each should be able to."""
+
 LINES = 5
 """Of each batch of the Batch API; the last of them cannot be drawn."""
 
@@ -83,7 +86,6 @@ class Load:
                 owner, url = self._chance.choice(self.owners), self._chance.choice(self._urls)
                 try:
                     await ask(url, owner, next(self._seeds))
-                    self.ledger.answered[ask.__name__.replace("_", " ")] += 1
                 except httpx.ConnectError:
                     await asyncio.sleep(NOBODY_SECONDS)
                 except httpx.TransportError:
@@ -106,21 +108,25 @@ class Asker:
             (item,) = answer.json()["data"]
             if "url" in item:  # a store that is full leaves the picture itself
                 self.ledger.pictures[item["url"]] = seed
+            self.ledger.answered["picture"] += 1
 
     async def streamed_picture(self, url: str, owner: Owner, seed: int) -> None:
         """A picture of the images API, streamed."""
-        body = image_body(seed) | {"stream": True}
+        body, told = image_body(seed) | {"stream": True}, []
         async for data in self._events(f"{url}/v1/images/generations", owner, body):
-            if data["type"] == "error":
-                self.ledger.faults.append(f"a streamed picture failed: {data}")
-            elif not shows(base64.b64decode(data["b64_json"]), seed):
+            told.append(data["type"])
+            if "b64_json" in data and not shows(base64.b64decode(data["b64_json"]), seed):
                 self.ledger.faults.append(f"a streamed picture is not that of seed {seed}")
+        if told not in ([], ["image_generation.completed"]):
+            self.ledger.faults.append(f"a stream told {told}")
+        self.ledger.answered["streamed picture"] += len(told)
 
     async def queued_run(self, url: str, owner: Owner, seed: int) -> None:
         """A run that tells its webhook."""
         body = run_body(seed) | {"webhook": owner.webhook, "webhook_intermediate_status": True}
         if answer := await self._post(f"{url}/api/run/queue", owner, body):
             self.ledger.runs[answer.json()["run_id"]] = AcceptedRun(owner, seed)
+            self.ledger.answered["queued run"] += 1
 
     async def sync_run(self, url: str, owner: Owner, seed: int) -> None:
         """A run that is waited for."""
@@ -128,12 +134,18 @@ class Asker:
         if answer := await self._post(f"{url}/api/run/sync", owner, body):
             (output,) = answer.json()
             self.ledger.runs[output["run_id"]] = AcceptedRun(owner, seed)
+            self.ledger.answered["awaited run"] += 1
 
     async def streamed_run(self, url: str, owner: Owner, seed: int) -> None:
-        """A run that is watched; its first line tells its id."""
+        """A run that is watched; an early line tells its id, the last one its end."""
+        told = None
         async for data in self._events(f"{url}/api/run/stream", owner, run_body(seed)):
-            if prompt := data.get("prompt_id"):
-                self.ledger.runs[prompt] = AcceptedRun(owner, seed)
+            told = data.get("event", told)
+            if run_id := data.get("prompt_id"):
+                self.ledger.runs[run_id] = AcceptedRun(owner, seed)
+        if told not in (None, "status"):
+            self.ledger.faults.append(f"a watched run's last event was {told}")
+        self.ledger.answered["watched run"] += told is not None
 
     async def batch_of_runs(self, url: str, owner: Owner, seed: int) -> None:
         """Four runs, of which two may be drawn at once."""
@@ -143,6 +155,7 @@ class Asker:
         if answer := await self._post(f"{url}/api/run/queue", owner, body):
             for number, run_id in enumerate(answer.json()["run_ids"]):
                 self.ledger.runs[run_id] = AcceptedRun(owner, first + number)
+            self.ledger.answered["batch of four runs"] += 1
 
     async def cancelled_run(self, url: str, owner: Owner, seed: int) -> None:
         """A slow run that is cancelled on its way."""
@@ -152,6 +165,7 @@ class Asker:
             self.ledger.runs[run_id] = AcceptedRun(owner, seed, may_be_cancelled=True)
             await asyncio.sleep(0.3 * (seed % 4) / 4)
             await self._post(f"{url}/api/run/{run_id}/cancel", owner, {})
+            self.ledger.answered["cancelled run"] += 1
 
     async def upload(self, url: str, owner: Owner, seed: int) -> None:
         """A file to draw from."""
@@ -160,6 +174,7 @@ class Asker:
         answer = await self.client.post(f"{url}/api/file/upload", headers=owner.headers, files=file)
         if self._is_promise(answer):
             self.ledger.kept[answer.json()["file_url"]] = data
+            self.ledger.answered["upload"] += 1
 
     async def batch(self, url: str, owner: Owner, seed: int) -> None:
         """A batch of the Batch API."""
@@ -185,6 +200,7 @@ class Asker:
         }
         if answer := await self._post(f"{url}/v1/batches", owner, wanted):
             self.ledger.batches[answer.json()["id"]] = AcceptedBatch(owner, ids)
+            self.ledger.answered["batch of five lines"] += 1
 
     async def _post(self, url: str, owner: Owner, body: dict[str, Any]) -> httpx.Response | None:
         answer = await self.client.post(url, headers=owner.headers, json=body)

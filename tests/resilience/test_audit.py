@@ -108,10 +108,10 @@ async def test_every_broken_promise_is_noticed(tmp_path: Path) -> None:
         await asyncio.to_thread(process.begin)
         await _asked_for_everything(house)
         assert await house.faults() == []
-        told, ledger = list(house.load.ledger.runs), house.load.ledger
+        told = list(house.load.ledger.runs)
         for break_, run_id in zip(BREAKS.values(), told, strict=True):
             break_(house, run_id)
-        found = await audit(process.url, ledger, house.receivers, house.engine)
+        found = await audit(process.url, house.load, house.receivers, house.engine)
         texts = [text.format(id=run_id) for text, run_id in zip(BREAKS, told, strict=True)]
         assert [text for text in texts if not any(text in fault for fault in found)] == [], found
 
