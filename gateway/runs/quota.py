@@ -136,8 +136,10 @@ class Quota:
 
     def _settle(self, owner: str, key: str, size_bytes: int) -> None:
         with self.engine.begin() as connection:
-            row = _delete(connection, key)
-            _add(connection, owner, _counted(size_bytes) - (row.size_bytes if row else 0))
+            # First, since it makes the owner's other transactions wait.
+            _add(connection, owner, _counted(size_bytes))
+            if row := _delete(connection, key):
+                _add(connection, owner, -row.size_bytes)
             _insert(connection, owner, key, size_bytes)
 
     def _release(self, key: str, *conditions: sa.ColumnElement[bool]) -> None:

@@ -11,6 +11,7 @@ from tests.fuzz.hostile import fitting, mutated
 from tests.fuzz.wire import Answered, Ask, Sent
 
 AT_ONCE = 8
+BARE = ("HEAD", "OPTIONS")
 BY_DESIGN = (501, 503)
 """A route that has no meaning here, and a gateway that has no place: answers, not faults."""
 
@@ -64,7 +65,7 @@ def wrong(sent: Sent, answer: Answered) -> str:
         return answer.fault
     if answer.status >= 500 and answer.status not in BY_DESIGN:
         return f"{answer.status}: {answer.body[:300]!r}"
-    if answer.status >= 400 and sent.method != "HEAD" and not _says_why(answer):
+    if answer.status >= 400 and sent.method not in BARE and not _says_why(answer):
         return f"{answer.status} without a reason: {answer.body[:300]!r}"
     return ""
 

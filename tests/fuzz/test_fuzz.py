@@ -1,5 +1,6 @@
 """Nothing that is sent makes the gateway fail: the hunt's short form, on both databases."""
 
+import asyncio
 from pathlib import Path
 
 from litestar.routes import HTTPRoute
@@ -50,6 +51,15 @@ async def test_ids_that_no_database_can_hold(tmp_path: Path, postgres_server: Se
         named = await things(ask)
         for sent in _named_by(named):
             assert not wrong(sent, await ask(sent)), sent
+
+
+async def test_the_same_file_from_many_at_once(tmp_path: Path, database: str | None) -> None:
+    async with gateway(tmp_path, database) as app:
+        ask = inside(app)
+        for number in range(6):
+            upload = form_request("/api/file/upload", {}, {"file": PNG + bytes([number])})
+            answers = await asyncio.gather(*(ask(upload) for _ in range(8)))
+            assert [answer.status for answer in answers] == [200] * 8
 
 
 def _named_by(named: Things) -> list[Sent]:

@@ -13,6 +13,7 @@ from litestar.openapi.spec import (
     Operation,
     Reference,
     RequestBody,
+    Server,
 )
 
 from gateway.web.door.faults import ErrorBody
@@ -180,6 +181,8 @@ def openapi_config(version: str) -> OpenAPIConfig:
         description="OpenAI's, Friendli's and ComfyDeploy's dialects of image generation.",
         path="/schema",
         use_handler_docstrings=True,
+        # The folder above the document's own, whatever path the gateway stands under.
+        servers=[Server(url="..")],
         render_plugins=[ReferencePage()],
     )
 

@@ -36,11 +36,13 @@ class ReferencePage(OpenAPIRenderPlugin):
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: Schema) -> bytes:
         """The page; paths with and without `/v1` stand together as one route."""
-        return page(openapi_schema).encode()
+        # Relative, since only the browser knows what stands before the path.
+        is_beside = request.scope["raw_path"].endswith(b"/schema")
+        return page(openapi_schema, f"{'.' if is_beside else '..'}/schema/openapi.json").encode()
 
 
-def page(document: Schema) -> str:
-    """The whole page of an OpenAPI document."""
+def page(document: Schema, link: str) -> str:
+    """The whole page of an OpenAPI document, which is found at a link."""
     info = document["info"]
     title = escape(info["title"])
     groups: dict[str, list[str]] = {}
@@ -56,7 +58,7 @@ def page(document: Schema) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title} "
         f"{escape(info['version'])}</h1><p>{escape(info.get('description', ''))} "
-        'The same as <a href="/schema/openapi.json">openapi.json</a>.</p>'
+        f'The same as <a href="{escape(link)}">openapi.json</a>.</p>'
         f"{sections}</body></html>"
     )
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from litestar import Litestar
@@ -33,6 +34,17 @@ def test_every_operation_of_the_document_is_on_the_page(client: Client) -> None:
         for operation in item.values():
             assert operation.get("description", "")[:40].replace("'", "&#x27;") in answer.text
     assert "guidance_scale" in answer.text
+
+
+def test_what_it_links_to_is_there_under_any_path(client: Client) -> None:
+    for path in ("/schema", "/schema/reference", "/schema/"):
+        (link,) = re.findall(r'href="([^"]+)"', client.get(path).text)
+        assert urljoin(f"https://a.example/gw{path}", link) == (
+            "https://a.example/gw/schema/openapi.json"
+        )
+    (server,) = client.get("/schema/openapi.json").json()["servers"]
+    base = urljoin("https://a.example/gw/schema/openapi.json", server["url"])
+    assert base == "https://a.example/gw/"
 
 
 def test_the_page_fetches_and_runs_nothing(client: Client) -> None:
@@ -66,7 +78,7 @@ def test_what_a_document_says_is_text_and_not_markup() -> None:
             }
         },
     }
-    text = page(document)
+    text = page(document, "a")
     assert not re.search(r"<b>|<script>|<i>|<u>", text)
     assert "n (required)" in text
     assert "integer, ≥ 1" in text
