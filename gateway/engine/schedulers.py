@@ -27,6 +27,8 @@ from gateway.catalog.weights import index_file, pipeline_class
 Oracle = Callable[[Tensor, Tensor], Tensor]
 """From the model's input `[1, channels, height, width]` and a timestep to its prediction."""
 
+MOST_STEPS = 10
+"""Of a trial: what goes wrong does so within few, and some classes take long over many."""
 TOLERANCE = 0.1
 """The largest relative distance from the clean latent that counts as having found it."""
 
@@ -152,7 +154,7 @@ class Schedulers:
         key = (endpoint, name, msgspec.json.encode(config, order="sorted"))
         if key not in self._found:
             steps = tried.card.steps
-            numbers = {steps.min, steps.default, steps.max}
+            numbers = {min(n, MOST_STEPS) for n in (steps.min, steps.default, steps.max)}
             self._found[key] = tried.trial.runs(name, config, numbers)
         return self._found[key]
 

@@ -2,10 +2,11 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import diffusers
+import msgspec
 import pytest
 import torch
 from diffusers import (
@@ -17,6 +18,7 @@ from diffusers import (
 )
 
 from gateway.catalog.bundle import bundled
+from gateway.catalog.cards import Steps
 from gateway.catalog.catalog import load_catalog
 from gateway.catalog.samplers import SAMPLERS, SPACINGS, Choice, choose, classes_of
 from gateway.engine import call
@@ -121,3 +123,16 @@ def _draw(pipeline: Any, family: str, choice: Choice) -> None:
         own = call.prepare(pipeline, job)
         image = first_image(own(**call.arguments(own, job, 7)))
     assert torch.isfinite(image).all(), choice
+
+
+def test_a_card_of_many_steps_is_tried_on_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def runs(_self: Trial, _name: str, _config: Any, steps: Collection[int]) -> bool:
+        tried.extend(steps)
+        return True
+
+    monkeypatch.setattr(Trial, "runs", runs)
+    card = msgspec.structs.replace(EMOJI, steps=Steps(max=2000))
+    assert Schedulers(lambda: {"e": card}).runs("e", "DDIMScheduler", {})
+    assert max(tried) <= 10
