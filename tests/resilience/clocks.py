@@ -27,7 +27,7 @@ async def clocks(
     environment = {
         "LD_PRELOAD": _library(),
         "FAKETIME_TIMESTAMP_FILE": str(stamp),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     stamp.write_text("+0")
