@@ -18,7 +18,9 @@ from msgspec import Meta, inspect
 Words = Annotated[str, Meta(extra={"words": True})]
 """Text that people write, taken as it stands: only null is none."""
 
-ABSENT = frozenset({"", "null", "undefined", "none"})
+ABSENT = frozenset({"", "null", "undefined"})
+PYTHONS = "None"
+"""As Python writes it into forms; small, it may be somebody's id."""
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True}
 TRUTHS |= {"false": False, "0": False, "no": False, "off": False}
 # Not `int()` and `float()` of any text: they take digits of every script, `1_000` and `nan`.
@@ -28,7 +30,10 @@ _DECIMAL = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE]
 
 def is_absent(value: Any) -> bool:
     """Whether a value means that there is none."""
-    return value is None or (isinstance(value, str) and value.strip().lower() in ABSENT)
+    if not isinstance(value, str):
+        return value is None
+    text = value.strip()
+    return text == PYTHONS or text.lower() in ABSENT
 
 
 def whole(value: Any) -> int:

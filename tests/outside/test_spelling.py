@@ -87,3 +87,7 @@ def test_what_is_no_number_at_all(value: Any) -> None:
 def test_what_is_neither_true_nor_false(value: Any) -> None:
     with pytest.raises(ValueError, match="truth"):
         truth(value)
+
+
+def test_a_small_none_may_be_an_id() -> None:
+    assert not is_absent("none")
