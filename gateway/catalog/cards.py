@@ -151,8 +151,12 @@ class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def file(self) -> Path | None:
         """The local safetensors file, or None where `source` is a hub id."""
-        local = (self.path.parent if self.path else Path.cwd()) / self.source
-        return local.absolute() if local.exists() else None
+        return self.place if self.place.exists() else None
+
+    @property
+    def place(self) -> Path:
+        """Where the file lies, if `source` is one."""
+        return ((self.path.parent if self.path else Path.cwd()) / self.source).absolute()
 
 
 Card = TypeVar("Card", EndpointCard, AdapterCard)

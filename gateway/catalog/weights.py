@@ -49,12 +49,16 @@ def is_on_disk(card: EndpointCard) -> bool:
 
 
 def files_of(card: EndpointCard) -> list[Path]:
-    """Every file that an endpoint is loaded from, as far as they are here; sorted."""
+    """Every file that an endpoint is loaded from, as far as they are here, and their folders.
+
+    A folder shows that a file has come, such as the last one of those that are being copied.
+    """
     index = index_file(card)
     if index is None:
-        return []
+        return [Path(card.location) / INDEX] if card.is_local else []
     found = [index]
     for part in _parts(index):
+        found.append(part)
         files = sorted(path for path in part.glob("*") if path.is_file())
         weights = [path for path in files if path.suffix == WEIGHTS]
         varied = [path for path in weights if card.variant and f".{card.variant}." in path.name]

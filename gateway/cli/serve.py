@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
-from gateway.catalog.bundle import DEFAULT, served_collection
+from gateway.catalog.bundle import DEFAULT, served_collection, served_ids
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.weights import check_adapter, check_weights
 from gateway.cli.options import setting_options
@@ -55,7 +55,8 @@ def check_files(settings: Settings, catalog: Catalog) -> None:
     Raises:
         CardError: an endpoint's weights or an adapter's file are not, and why.
     """
-    for id in {DEFAULT, *settings.endpoints} & catalog.endpoints.keys():
+    named = served_ids(settings, catalog) if settings.endpoints else [DEFAULT]
+    for id in named:
         check_weights(catalog.endpoints[id])
     for adapter in catalog.adapters.values():
         check_adapter(adapter)

@@ -133,19 +133,20 @@ class Shelf:
 
         What is missing is asked for.
         """
-        if self._fault(job) is not None:
+        catalog = self._collection.latest
+        if self._fault(job, catalog) is not None:
             return True
         if job.endpoint in self._stale and not self._is_running(job.endpoint):
             self._drop(job.endpoint)
         if job.endpoint in self._stale:
             return False
         if job.endpoint not in self._loaded:
-            self._ask_for_endpoint(self._collection.latest.endpoints[job.endpoint])
+            self._ask_for_endpoint(catalog.endpoints[job.endpoint])
             return False
         keys = [(job.endpoint, use.route) for use in job.adapters]
         missing = [key for key in keys if key not in self._held]
         for key in missing:
-            self._ask_for_adapter(self._collection.latest.adapters[key])
+            self._ask_for_adapter(catalog.adapters[key])
         return not missing and job.endpoint != self._leaving
 
     def take(self, job: Job) -> Material:
@@ -156,7 +157,7 @@ class Shelf:
             GenerationFailed: its endpoint or adapter could not be loaded.
             UnsupportedValue: the family has no pipeline for such an edit.
         """
-        fault = self._fault(job)
+        fault = self._fault(job, self._collection.latest)
         if isinstance(fault, GatewayError):
             raise fault
         if fault is not None:
@@ -227,8 +228,7 @@ class Shelf:
             told(ShuttingDown("The server is shutting down.", retry_after_seconds=5))
         self._loader.close()
 
-    def _fault(self, job: Job) -> Exception | None:
-        catalog = self._collection.latest
+    def _fault(self, job: Job, catalog: Catalog) -> Exception | None:
         if job.endpoint not in catalog.endpoints:
             return ModelNotFound(f"The model `{job.endpoint}` is no longer served.")
         for use in job.adapters:
@@ -282,13 +282,13 @@ class Shelf:
             if self._loaded.get(card.endpoint) is loaded and origin.is_current:
                 self.put_adapter(card, weights, origin)
 
-        self._loader.read(card.id, lambda: [card.file] if card.file else [], read)
+        self._loader.read(card.id, lambda: [card.place], read)
 
     def _tell_fetched(self) -> None:
         for job, told in self._fetching.copy():
             if self.is_ready(job):
                 self._fetching.remove((job, told))
-                told(self._fault(job))
+                told(self._fault(job, self._collection.latest))
 
     def _make_room(self, wanted_bytes: int, keep: str) -> bool:
         """Drop what does not run until so much fits; false where something must end first."""

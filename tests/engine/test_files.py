@@ -133,6 +133,9 @@ def test_a_removed_adapter_is_drawn_to_the_end_and_then_not_found(
     [fault] = failures(bench.events)
     assert (fault.code, "sd:ink" in fault.message) == ("model_not_found", True)
     assert fault.error().status == 404
+    ink(folder).write_bytes(loras["equal"])
+    drawn(bench, job("sd", "a", 1, 1, adapters=INK))
+    assert digests_told(bench)[-1]["sd:ink"] == sha(loras["equal"])
 
 
 def test_a_base_model_cut_short_or_replaced_while_it_draws(folder: Path, bench: Workbench) -> None:

@@ -60,7 +60,9 @@ def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
     engine = snapshot.engine
     loaded = tuple(
         msgspec.structs.replace(
-            one, adapters=tuple(route for route in one.adapters if f"{one.id}:{route}" in ids)
+            one,
+            adapters=tuple(route for route in one.adapters if f"{one.id}:{route}" in ids),
+            digests={id: digest for id, digest in one.digests.items() if id in ids},
         )
         for one in engine.loaded
         if one.id in owners

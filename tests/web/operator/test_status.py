@@ -11,9 +11,10 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.catalog.cards import EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog
+from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.settings import Settings
 from gateway.telemetry.recent import NUM_KEPT
-from tests.runs.drawing import TestEngine
+from tests.runs.drawing import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
 
@@ -58,6 +59,23 @@ def test_a_key_is_asked_for_but_not_used_up(client: Client, tmp_path: Path) -> N
     headers = {"Authorization": f"Bearer {secret}"}
     assert client.get("/status.json").status_code == 401
     assert [client.get("/status.json", headers=headers).status_code for _ in range(3)] == [200] * 3
+
+
+def test_a_key_learns_nothing_of_weights_that_it_may_not_use(tmp_path: Path) -> None:
+    class Holding(TestEngine):
+        def status(self) -> EngineStatus:
+            digests: dict[str, str | None] = {"tiny": "a" * 16, "tiny:style": "b" * 16}
+            one = LoadedEndpoint("tiny", "P", "cpu", 1, ("style",), digests)
+            return EngineStatus(ready=True, num_running=0, num_waiting=0, loaded=(one,))
+
+    keys = KeyStore(tmp_path)
+    _, all_of_it = keys.create("operator", operator=True)
+    _, style = keys.create("style", models=("tiny:style",))
+    with TestClient(create_app(Settings(data=tmp_path), Holding(), small_catalog())) as client:
+        for secret, seen in {all_of_it: ["tiny", "tiny:style"], style: ["tiny:style"]}.items():
+            headers = {"Authorization": f"Bearer {secret}"}
+            [one] = client.get("/status.json", headers=headers).json()["engine"]["loaded"]
+            assert list(one["digests"]) == seen
 
 
 def test_each_step_is_told_in_a_comment_that_other_clients_skip(client: Client) -> None:
