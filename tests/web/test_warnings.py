@@ -231,10 +231,10 @@ def test_a_negative_prompt_is_used_where_guidance_is_on(client: Client) -> None:
     }
 
 
-def test_a_thousand_unknown_fields_are_few_warnings(client: Client) -> None:
+def test_many_unknown_fields_are_few_warnings(client: Client) -> None:
     found = client.post(
         "/v1/images/generations",
-        json={"prompt": "a", "steps": 1} | {f"{number}" * 200: 1 for number in range(1000)},
+        json={"prompt": "a", "steps": 1} | {f"{number}" * 200: 1 for number in range(900)},
     )
     assert len(found.json()["warnings"]) < 20
     assert len(found.content) < 200_000
