@@ -57,6 +57,14 @@ class Stored(msgspec.Struct, frozen=True):
             async for piece in self.rest:
                 yield bytes(piece)
 
+    async def whole(self) -> bytes:
+        """All of them at once, for who has looked at their size.
+
+        Raises:
+            StoreUnavailable: the store stops answering.
+        """
+        return b"".join([piece async for piece in self.pieces()])
+
 
 class Objects:
     """Bytes at rest, as many stores as there are keep them."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.images.encode import CONTENT_TYPES, Format
-from gateway.images.objects import Objects
+from gateway.images.objects import Objects, Stored
 from gateway.settings import Settings
 
 PREFIX = "/files/"
@@ -44,6 +44,14 @@ class PictureStore:
             StoreUnavailable: nobody knows.
         """
         return await self._objects.get(_key(name))
+
+    async def open(self, name: str) -> Stored | None:
+        """A picture to be read piece by piece, or None where there is none of that name.
+
+        Raises:
+            StoreUnavailable: nobody knows.
+        """
+        return await self._objects.open(_key(name))
 
     def url_path(self, name: str) -> str:
         """Path and query of the signed URL of a picture; the path ends in a plain file name."""

@@ -6,6 +6,7 @@ Only their bytes: what is in them is seen in `album.py`.
 from gateway.errors import NotFound, TooLarge
 from gateway.images.darkroom import Darkroom
 from gateway.images.decode import shown
+from gateway.images.objects import Stored
 from gateway.outside.guard import UrlRefused
 from gateway.outside.inline import inline_bytes, is_inline
 from gateway.outside.outbound import Outbound
@@ -50,8 +51,8 @@ class Sources:
     async def _bytes(self, source: str, owner: str) -> bytes:
         if is_inline(source):
             return await self.darkroom.do(inline_bytes, source, source)
-        if (own := await self.signed.read(source)) is not None:
-            return own
+        if (own := await self.signed.open(source)) is not None:
+            return await _whole(own, source)
         if source[:8].lower().startswith(("http://", "https://")):
             if not self.fetches:
                 raise UrlRefused("This gateway does not fetch URLs; upload the file instead.")
@@ -59,11 +60,15 @@ class Sources:
         file = await self.library.file(source, owner)
         if file is None:
             raise NotFound(f"No file '{shown(source)}' was uploaded.")
-        _check_size(source, file.size_bytes)
-        data = await self.files.get(file.key)
-        if data is None:
+        stored = await self.files.open(file.key)
+        if stored is None:
             raise NotFound(f"The file '{shown(source)}' is gone.")
-        return data
+        return await _whole(stored, source)
+
+
+async def _whole(stored: Stored, source: str) -> bytes:
+    _check_size(source, stored.size_bytes)
+    return await stored.whole()
 
 
 def _check_size(source: str, size_bytes: int) -> None:

@@ -18,6 +18,7 @@ from gateway.errors import (
 )
 from gateway.images.darkroom import Darkroom
 from gateway.images.decode import as_mask, decode, on_white, to_pixels
+from gateway.images.objects import Stored
 from gateway.images.scale import within
 from gateway.intake import Inputs
 from gateway.job import Pixels
@@ -36,13 +37,13 @@ _LORA_KEY = re.compile(r"loras?\[(?P<index>[0-9]*)\]\[(?P<key>\w+)\]")
 class Sources(msgspec.Struct, frozen=True):
     """Where pictures come from that a request only names: by URL, or by a file's id.
 
-    `read_signed` knows the URLs that this gateway gave out, and is silent of all others.
+    `open_signed` knows the URLs that this gateway gave out, and is silent of all others.
     """
 
     fetch: Callable[[str, int], Awaitable[bytes]] | None
     darkroom: Darkroom
     read_file: Callable[[str], Awaitable[bytes]]
-    read_signed: Callable[[str], Awaitable[bytes | None]]
+    open_signed: Callable[[str], Awaitable[Stored | None]]
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -230,8 +231,9 @@ async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
     source = source_of(entry)
     if source is None:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
-    if (own := await sources.read_signed(source)) is not None:
-        return own
+    if (own := await sources.open_signed(source)) is not None:
+        check_size(own.size_bytes, param)
+        return await own.whole()
     if not source[:8].lower().startswith(("http://", "https://")):
         return await sources.darkroom.do(inline_bytes, source, param)
     if sources.fetch is None:

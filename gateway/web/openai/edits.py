@@ -59,7 +59,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
 
         fetches = fetch if desk.settings.fetch_urls else None
         signed = runs_of(request).signed
-        return await read_upload(request, Sources(fetches, desk.darkroom, read_file, signed.read))
+        return await read_upload(request, Sources(fetches, desk.darkroom, read_file, signed.open))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
