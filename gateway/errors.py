@@ -2,6 +2,7 @@
 
     GatewayError
     ├── InvalidRequest          400  the client's fault, names the parameter
+    │   ├── AlreadyLoaded
     │   ├── MissingParameter
     │   ├── InvalidType
     │   ├── InvalidValue
@@ -80,6 +81,12 @@ class InvalidRequest(GatewayError):
     status = 400
     type = "invalid_request_error"
     code = "invalid_value"
+
+
+class AlreadyLoaded(InvalidRequest):
+    """A LoRA is to be loaded under a name that is taken, as vLLM says it: KubeAI reads the type."""
+
+    type = "InvalidUserInput"
 
 
 class MissingParameter(InvalidRequest):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -56,6 +57,13 @@ class Folders(msgspec.Struct, frozen=True):
 NOWHERE = Folders()
 
 
+class Added(NamedTuple):
+    """An adapter that was added by request, and the name it has besides its id, if any."""
+
+    card: AdapterCard
+    name: str | None
+
+
 class Collection:
     """The one place that knows what is served now; safe from any thread.
 
@@ -70,7 +78,7 @@ class Collection:
         self._folders = folders
         self._tried: RunsScheduler | None = None
         self._heard: Heard | None = None
-        self._added: dict[Key, AdapterCard] = {}
+        self._added: dict[Key, Added] = {}
         self._withdrawn: set[Key] = set()
         self._told: set[str] = set()
         self._lock = threading.RLock()
@@ -112,19 +120,19 @@ class Collection:
             self._tried, self._heard = tried, heard
             self._publish()
 
-    def add(self, card: AdapterCard) -> None:
-        """Serve an adapter, whatever the folders say of its route."""
+    def add(self, card: AdapterCard, name: str | None = None) -> None:
+        """Serve an adapter, whatever the folders say of its route, and under a name if any."""
         with self._lock:
-            self._added[card.endpoint, card.route] = card
+            self._added[card.endpoint, card.route] = Added(card, name)
             self._withdrawn.discard((card.endpoint, card.route))
             self._read_anew()
 
     @contextmanager
-    def trial(self, card: AdapterCard) -> Iterator[None]:
+    def trial(self, card: AdapterCard, name: str | None = None) -> Iterator[None]:
         """Serve an adapter as well, if what is done with it in the block succeeds."""
         before = self._added.get(key := (card.endpoint, card.route))
         was_withdrawn = key in self._withdrawn
-        self.add(card)
+        self.add(card, name)
         try:
             yield
         except BaseException:
@@ -152,7 +160,7 @@ class Collection:
             self._read_anew()
 
     def _read_anew(self) -> None:
-        places = map(_place, self._added.values())
+        places = (_place(added.card) for added in self._added.values())
         self._watched = [str(path) for path in (*self._folders.watched(), *places) if path]
         seen = stamps_of(self._watched)
         faults: list[CardError] = []
@@ -165,13 +173,16 @@ class Collection:
         adapters = {
             key: card for key, card in self._found.adapters.items() if key not in self._withdrawn
         }
-        for key, card in self._added.items():
+        names: dict[str, str] = {}
+        for key, (card, name) in self._added.items():
             place = _place(card)
             if card.endpoint in self._found.endpoints and (place is None or place.exists()):
                 adapters[key] = card
+                names |= {name: card.id} if name else {}
         served = msgspec.structs.replace(
             self._found,
             adapters=adapters,
+            aliases=names | self._found.aliases,
             tried=self._tried or self._found.tried,
             heard=self._heard or self._found.heard,
             renewed=self.renewed,

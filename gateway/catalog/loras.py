@@ -23,7 +23,7 @@ def place_of(name: str, catalog: Catalog) -> tuple[str, str]:
     """The endpoint and the route of `endpoint:route`, or of a route on the default endpoint.
 
     Raises:
-        InvalidRequest: it is no name for a route.
+        InvalidRequest: it is no name for a route, or another model's.
         ModelNotFound: there is no such endpoint.
     """
     owners = [id for id in catalog.endpoints if name.startswith(f"{id}:")]
@@ -31,6 +31,9 @@ def place_of(name: str, catalog: Catalog) -> tuple[str, str]:
     route = name.removeprefix(f"{owner}:")
     if ":" in route:
         catalog.endpoint(route.rpartition(":")[0])
+    id = f"{owner}:{route}"
+    if name in catalog.endpoints or catalog.aliases.get(name, id) != id:
+        raise InvalidRequest(f"'{name}' is another model's name.", param="lora_name")
     try:
         return owner, convert(route, Route)
     except ValidationError:

@@ -40,6 +40,11 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     batch_sizes: tuple[int, ...] = ()
     step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
 
+    @property
+    def digests(self) -> dict[str, str | None]:
+        """Those of all weights in memory, by model id."""
+        return {id: digest for one in self.loaded for id, digest in one.digests.items()}
+
 
 class Engine(Protocol):
     """Samples in, events out."""

@@ -176,6 +176,7 @@ def _model_draft(order: Order, model: Model, job: Job) -> Draft:
         strength=(job.strength or DEFAULT_STRENGTH) if redraws else None,
         matting=job.matting,
         scheduler=job.scheduler,
+        scheduler_config=job.scheduler_config,
         arguments=job.arguments,
     )
 

@@ -16,6 +16,7 @@ from gateway.runs.graph.values import (
     Draft,
     Guider,
     Latent,
+    Model,
     Picture,
     Rendered,
     Sigmas,
@@ -58,6 +59,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         class_type=node.class_type,
         endpoint=card.id,
         adapters=wanted.guider.model.adapters,
+        pins=_pins(wanted.guider.model),
         prompt=wanted.guider.positive.prompt or "",
         negative_prompt=_negative(node, scope, wanted.guider),
         guidance_scale=_guidance(card, wanted.guider),
@@ -80,6 +82,12 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     count = len(draft.seeds)
     made = Picture(Rendered(len(scope.drafts) - 1), num_images=count, size=size)
     return Latent(node_id=node.id, picture=made, num_images=count)
+
+
+def _pins(model: Model) -> dict[str, str]:
+    """The digests asked for of what is drawn with; other candidates are out by now."""
+    drawn = {model.card.id, *(f"{model.card.id}:{use.route}" for use in model.adapters)}
+    return {id: digest for id, digest in model.pins.items() if id in drawn}
 
 
 def _seeds(node: Node, scope: Scope, wanted: Sampling) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from gateway.runs.graph.names import (
     endpoints_named,
     is_fused,
     lora_names,
+    unpinned,
 )
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.scope import Compile, Node, Scope
@@ -50,7 +51,7 @@ def lora(node: Node, scope: Scope) -> tuple[Model, Clip]:
 def lora_model_only(node: Node, scope: Scope) -> tuple[Model]:
     """LoraLoaderModelOnly: an adapter, unless it is fused into the endpoint already."""
     model: Model = node["model"]
-    name, strength = node["lora_name"], node["strength_model"]
+    (name, digest), strength = unpinned(node["lora_name"]), node["strength_model"]
     if strength == 0:
         return (model,)
     fused = tuple(card for card in model.candidates if is_fused(card, name) is not None)
@@ -58,6 +59,8 @@ def lora_model_only(node: Node, scope: Scope) -> tuple[Model]:
         scale = is_fused(fused[0], name)
         if strength != scale:
             raise node.refuse("strength_model", f"it is fused into the endpoint at {scale}")
+        if digest:
+            raise node.refuse("lora_name", "it is fused into the endpoint, whose digest holds it")
         return (msgspec.structs.replace(model, candidates=fused),)
     having = tuple(card for card in model.candidates if adapter_named(scope.catalog, card, name))
     if not having:
@@ -65,7 +68,14 @@ def lora_model_only(node: Node, scope: Scope) -> tuple[Model]:
         raise NodeFault(not_in_list("lora_name", name, options))
     use = _use(scope.catalog, having[0], name, strength)
     adapters = _added(model.adapters, use)
-    return (msgspec.structs.replace(model, candidates=having, adapters=adapters),)
+    pins = {f"{card.id}:{use.route}": digest for card in having} if digest else {}
+    if any(model.pins.get(id, digest) != digest for id in pins):
+        raise node.refuse("lora_name", "it is loaded with other weights already")
+    return (
+        msgspec.structs.replace(
+            model, candidates=having, adapters=adapters, pins=model.pins | pins
+        ),
+    )
 
 
 def sampling_discrete(node: Node, scope: Scope) -> tuple[Model]:
@@ -92,10 +102,11 @@ def sampling_flux(node: Node, scope: Scope) -> tuple[Model]:
 
 
 def _model(node: Node, scope: Scope, name: str) -> Model:
-    found = endpoints_named(scope.catalog, node[name])
+    file, digest = unpinned(node[name])
+    found = endpoints_named(scope.catalog, file)
     if not found:
-        raise NodeFault(not_in_list(name, node[name], checkpoint_names(scope.catalog)))
-    return Model(candidates=found)
+        raise NodeFault(not_in_list(name, file, checkpoint_names(scope.catalog)))
+    return Model(candidates=found, pins={card.id: digest for card in found} if digest else {})
 
 
 def _use(catalog: Catalog, card: EndpointCard, name: str, strength: float) -> AdapterUse:

@@ -1,5 +1,6 @@
 """File names of checkpoints and LoRAs in a graph, and what they mean in the catalogue."""
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -11,6 +12,14 @@ from gateway.catalog.catalog import Catalog
 FLOW_CLIPS = frozenset({"flux", "flux2", "sd3", "chroma", "lumina2", "qwen_image"})
 _FLOW_WORDS = ("flux", "stable-diffusion-3", "sd3", "qwen", "z-image", "zimage", "lumina")
 _FLOW_WORDS_OF_PIPELINES = (*_FLOW_WORDS, "stablediffusion3", "chroma", "sana")
+
+_PINNED = re.compile(r"(.+)@(\w+)", re.DOTALL)
+
+
+def unpinned(name: str) -> tuple[str, str | None]:
+    """A file's name, and the digest of its weights that is asked for behind an `@`."""
+    pinned = _PINNED.fullmatch(name)
+    return (pinned[1], pinned[2].lower()) if pinned else (name, None)
 
 
 def endpoints_named(catalog: Catalog, name: str) -> tuple[EndpointCard, ...]:

@@ -17,12 +17,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """A model: the endpoints its file may mean, the adapters on it, its sampling.
 
     `candidates` narrows as LoRAs are stacked: several endpoints may share a checkpoint's
-    name and differ in what is fused into them.
+    name and differ in what is fused into them. `pins` are the digests that were asked for, by
+    model id.
     """
 
     candidates: tuple[EndpointCard, ...]
     adapters: tuple[AdapterUse, ...] = ()
     config: dict[str, Any] = msgspec.field(default_factory=dict)
+    pins: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def card(self) -> EndpointCard:

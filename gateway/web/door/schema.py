@@ -78,6 +78,20 @@ def documented(
     return Documented
 
 
+def documented_body(body: type[msgspec.Struct]) -> type[Operation]:
+    """An operation class that documents a JSON body which the handler decodes itself."""
+
+    @dataclass
+    class DocumentedBody(Operation):
+        """The generated operation with its body."""
+
+        def __post_init__(self) -> None:
+            asked = {"application/json": _media(schema_of(body))}
+            self.request_body = RequestBody(required=True, content=asked)
+
+    return DocumentedBody
+
+
 def documented_form(body: type[msgspec.Struct], answer: type[msgspec.Struct]) -> type[Operation]:
     """An operation class that documents a form with a `file`."""
 

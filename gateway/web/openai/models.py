@@ -1,6 +1,7 @@
 """What is served, as OpenAI's model list; each entry says what its endpoint takes."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -16,23 +17,29 @@ from gateway.web.door.desk import Desk
 from gateway.web.door.faults import ErrorBody
 from gateway.web.door.schema import refusals
 
+Digests = Mapping[str, str | None]
+
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One id. Beyond OpenAI's four keys: what the endpoint's card says.
 
-    `max_tokens` are the most that each of its tokenizers reads, marks of beginning and end
-    among them; `ignores` are fields without effect.
+    `parent` is an adapter's endpoint, as vLLM says it. `digest` is of the weights in memory,
+    null while they are not: `id@digest` asks for exactly those. `max_tokens` are the most that
+    each of its tokenizers reads, marks of beginning and end among them; `ignores` are fields
+    without effect.
     """
 
     id: str
     object: str = "model"
     created: int = 0
     owned_by: str = "gateway"
+    parent: str | None = None
     endpoint: str
     adapter: str | None = None
     alias_of: str | None = None
     description: str = ""
     licence: str = ""
+    digest: str | None = None
     steps: dict[str, int]
     guidance_scale: dict[str, float | None]
     native_size: str
@@ -57,8 +64,8 @@ def routes(desk: Desk) -> list[Any]:
     async def list_models(request: Request[Any, Any, Any]) -> ModelList:
         """Every endpoint, every `endpoint:adapter`, and the aliases."""
         caller = desk.admit(request)
-        catalog = desk.catalog
-        return ModelList(await asyncio.to_thread(model_cards, catalog, caller))
+        digests = desk.studio.engine.status().digests
+        return ModelList(await asyncio.to_thread(model_cards, desk.catalog, caller, digests))
 
     @get(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
@@ -71,7 +78,8 @@ def routes(desk: Desk) -> list[Any]:
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
         target = desk.catalog.aliases.get(wanted)
-        card = await asyncio.to_thread(model_card, model, desk.catalog)
+        digests = desk.studio.engine.status().digests
+        card = await asyncio.to_thread(model_card, model, desk.catalog, digests)
         return msgspec.structs.replace(card, id=wanted, alias_of=target) if target else card
 
     @delete(
@@ -88,17 +96,18 @@ def routes(desk: Desk) -> list[Any]:
     return [list_models, get_model, delete_model]
 
 
-def model_cards(catalog: Catalog, caller: Caller) -> list[ModelCard]:
+def model_cards(catalog: Catalog, caller: Caller, digests: Digests) -> list[ModelCard]:
     """Every model that a caller may use, and the aliases; may take a second after the start."""
-    cards = [model_card(model, catalog) for model in catalog.models() if caller.may_use(model)]
+    models = filter(caller.may_use, catalog.models())
+    cards = [model_card(model, catalog, digests) for model in models]
     for alias, target in catalog.aliases.items():
         if caller.may_use(model := catalog.resolve(target)):
-            card = model_card(model, catalog)
+            card = model_card(model, catalog, digests)
             cards.append(msgspec.structs.replace(card, id=alias, alias_of=target))
     return cards
 
 
-def model_card(model: Model, catalog: Catalog) -> ModelCard:
+def model_card(model: Model, catalog: Catalog, digests: Digests) -> ModelCard:
     """The wire form of a model."""
     endpoint: EndpointCard = model.endpoint
     shown = model.adapter or endpoint
@@ -106,10 +115,12 @@ def model_card(model: Model, catalog: Catalog) -> ModelCard:
     abilities = catalog.abilities(endpoint.id)
     return ModelCard(
         id=model.id,
+        parent=endpoint.id if model.adapter else None,
         endpoint=endpoint.id,
         adapter=model.adapter.route if model.adapter else None,
         description=shown.description,
         licence=shown.licence,
+        digest=digests.get(model.id),
         steps=msgspec.structs.asdict(endpoint.steps),
         guidance_scale=msgspec.structs.asdict(endpoint.guidance),
         native_size=f"{width}x{height}",

@@ -4,18 +4,24 @@ import asyncio
 from typing import Any, TypeVar
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import MediaType, Request, Response, post
 
 from gateway.accounts.limits import Caller
 from gateway.catalog.bundle import folders
 from gateway.catalog.cards import AdapterCard, CardError
 from gateway.catalog.loras import card_of, place_of
-from gateway.errors import Forbidden, GatewayError, InvalidRequest, NotFound
+from gateway.errors import AlreadyLoaded, Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk, read_json
-from gateway.web.door.schema import refusals
+from gateway.web.door.schema import documented_body, refusals
 
 T = TypeVar("T")
+OPERATION: dict[str, Any] = {
+    "status_code": 200,
+    "media_type": MediaType.TEXT,
+    "responses": refusals(403, 404, 422),
+    "tags": ["models"],
+}
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -36,15 +42,15 @@ def routes(desk: Desk) -> list[Any]:
     """The route handlers."""
     collection, engine = desk.studio.collection, desk.studio.engine
 
-    @post("/v1/load_lora_adapter", status_code=200, responses=refusals(403, 404), tags=["models"])
+    @post("/v1/load_lora_adapter", operation_class=documented_body(Load), **OPERATION)
     async def load(request: Request[Any, Any, Any]) -> Response[str]:
-        """Serve a LoRA under `endpoint:route`, or a bare route on the default endpoint."""
+        """Serve a LoRA as `endpoint:route`; one on the default endpoint by a bare name as well."""
         _check_operator(desk.admit(request))
         asked = await _asked(request, Load)
         catalog = collection.now()
         place = place_of(asked.lora_name, catalog)
         if place in catalog.adapters and not asked.load_inplace:
-            raise InvalidRequest(
+            raise AlreadyLoaded(
                 f"The LoRA adapter '{asked.lora_name}' has already been loaded; "
                 "'load_inplace' loads it anew.",
                 param="lora_name",
@@ -52,11 +58,11 @@ def routes(desk: Desk) -> list[Any]:
         card = await asyncio.to_thread(
             card_of, asked.lora_name, asked.lora_path, catalog, folders(desk.settings)
         )
-        with collection.trial(card):
+        with collection.trial(card, asked.lora_name if ":" not in asked.lora_name else None):
             await _load(card)
         return _success(asked.lora_name, "added")
 
-    @post("/v1/unload_lora_adapter", status_code=200, responses=refusals(403, 404), tags=["models"])
+    @post("/v1/unload_lora_adapter", operation_class=documented_body(Unload), **OPERATION)
     async def unload(request: Request[Any, Any, Any]) -> Response[str]:
         """Serve a LoRA no more, wherever it came from, until it is loaded or the next start."""
         _check_operator(desk.admit(request))

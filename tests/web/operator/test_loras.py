@@ -14,6 +14,7 @@ from gateway.settings import Settings
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.web.openai.asking import Client, post, refused
 
+SERVED = ["tiny", "tiny:style", "slow", "editor"]
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
 
@@ -77,13 +78,17 @@ def test_a_lora_is_served_from_when_it_is_loaded_until_it_is_unloaded(
     given = {"lora_name": name, "lora_path": path.format(folder)}
     assert success(client.post(LOAD, json=given))
     assert engine.loaded == [tuple(id.split(":"))]
-    assert id in ids(client)
-    assert post(client, model=id).status_code == 200
-    assert "already" in refused(client.post(LOAD, json=given), 400, "invalid_value", "lora_name")
+    # Whoever loaded it looks for its name in the list, and asks for it by that.
+    assert {id, name} <= set(ids(client))
+    assert {post(client, model=known).status_code for known in (id, name)} == {200}
+    again = client.post(LOAD, json=given)
+    assert "already been loaded" in refused(again, 400, "invalid_value", "lora_name")
+    assert again.json()["error"]["type"] == "InvalidUserInput"
     assert success(client.post(LOAD, json=given | {"load_inplace": True}))
     assert success(client.post(UNLOAD, json={"lora_name": name}))
-    assert id not in ids(client)
+    assert not {id, name} & set(ids(client))
     refused(post(client, model=id), 404, "model_not_found", "model")
+    refused(post(client, model=name), 404, "model_not_found", "model")
     refused(client.post(UNLOAD, json={"lora_name": name}), 404, None, "lora_name")
     assert success(client.post(LOAD, json=given))
 
@@ -127,11 +132,19 @@ def test_what_the_engine_cannot_use_is_not_served(client: Client, engine: Loadin
     assert "tiny:new" not in ids(client)
 
 
-@pytest.mark.parametrize("name", ["other:new", "tiny:a/b", "a:b:c"])
+@pytest.mark.parametrize("name", ["other:new", "tiny:a/b", "a:b:c", "slow", "tiny"])
 def test_names_are_those_of_routes(client: Client, name: str) -> None:
     answer = client.post(LOAD, json={"lora_name": name, "lora_path": "tiny/ink.safetensors"})
     assert answer.status_code in (400, 404), answer.text
-    assert not any("new" in id for id in ids(client))
+    assert ids(client) == SERVED
+
+
+def test_their_bodies_are_in_the_document(client: Client) -> None:
+    paths = client.get("/schema/openapi.json").json()["paths"]
+    for path, required in {LOAD: ["lora_name", "lora_path"], UNLOAD: ["lora_name"]}.items():
+        asked = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert asked["required"] == required
+        assert set(paths[path]["post"]["responses"]["200"]["content"]) == {"text/plain"}
 
 
 def test_only_operators_may(folder: Path, engine: Loading) -> None:
