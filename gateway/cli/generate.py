@@ -74,6 +74,9 @@ def generate(
     output.write_bytes(picture.data)
     console = Console(stderr=True)
     console.print(f"{output}: {picture.width}×{picture.height}, seed {picture.seed}")
+    for remark in picture.remarks:
+        # Not by the console, which would read brackets in a prompt as its own markup.
+        click.secho(f"{remark.param}: {remark.message}", fg="yellow", err=True)
     if receipt is not None:
         for line in differences(receipt, picture.receipt):
             console.print(f"differs from its receipt: {line}", style="yellow")

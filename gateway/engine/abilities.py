@@ -1,8 +1,6 @@
 """What is known of an endpoint's pipeline before it is loaded: its windows, its arguments."""
 
-import inspect
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,10 @@ import diffusers
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.weights import index_file, pipeline_class
-from gateway.engine.call import hears
+from gateway.engine.call import hears, window
 
 ASKED = ("negative_prompt", "guidance_scale", "true_cfg_scale")
 """What requests say that some pipelines' calls have no argument for."""
-
-WINDOW = "max_sequence_length"
-"""The argument by which a pipeline bounds a tokenizer that has no end of its own."""
 
 ENDLESS = 10**6
 """Tokenizers without a bound say a number beyond all."""
@@ -29,15 +24,8 @@ def abilities_of(card: EndpointCard) -> Abilities | None:
     kind: Any = getattr(diffusers, name or "", None)
     if index is None or kind is None:
         return None
-    known = inspect.signature(kind.__call__).parameters
     ignores = tuple(name for name in ASKED if not hears(kind, name))
-    return Abilities(_tokens(index.parent, _window(card, known)), ignores)
-
-
-def _window(card: EndpointCard, known: Mapping[str, inspect.Parameter]) -> int:
-    default = known[WINDOW].default if WINDOW in known else None
-    bound = card.arguments.get(WINDOW, default)
-    return bound if isinstance(bound, int) else ENDLESS
+    return Abilities(_tokens(index.parent, window(kind, card.arguments) or ENDLESS), ignores)
 
 
 def _tokens(folder: Path, window: int) -> dict[str, int]:

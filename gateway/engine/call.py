@@ -21,6 +21,9 @@ from gateway.remarks import Remark, no_effect
 
 Parameters = Mapping[str, inspect.Parameter]
 RESAMPLING = Image.Resampling.LANCZOS
+WINDOW = "max_sequence_length"
+"""The argument by which a pipeline bounds a tokenizer that has no end of its own."""
+
 _devices: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
@@ -97,6 +100,13 @@ def hears(kind: Any, argument: str) -> bool:
     Many swallow any, for the sake of old names that they look for themselves.
     """
     return argument in _parameters(kind) or argument in _code(kind).co_consts
+
+
+def window(kind: Any, given: Mapping[str, Any]) -> int | None:
+    """How many tokens of a prompt a pipeline's call says that it takes, with some arguments."""
+    known = _parameters(kind)
+    bound = given.get(WINDOW, known[WINDOW].default if WINDOW in known else None)
+    return bound if isinstance(bound, int) else None
 
 
 def known_arguments(pipeline: Any) -> Parameters:

@@ -4,17 +4,15 @@ Which window a pipeline cuts to, and whether it reads a negative prompt at all, 
 code. So its calls are listened to.
 """
 
-import itertools
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tokenizers import Encoding
 
+from gateway.engine.tokens import Tokens, tokens_of
 from gateway.job import Job
 from gateway.remarks import Remark, once, shown
 
-_WORD = re.compile(r"[^\W\d_]+")
 MAX_WORDS = 8
 """As many are named."""
 
@@ -31,27 +29,40 @@ class Hearing:
                 self._texts[name] = value
         self._heard: set[str] = set()
         self._remarks: list[Remark] = []
+        self._spans: list[tuple[str, str, tuple[int, ...]]] = []
 
     def note(self, tokenizer: Any, texts: Any, result: Any) -> None:
         """A call was made with these texts, and this came of it."""
         listed = [texts] if isinstance(texts, str) else texts
         if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
             return
-        encodings = getattr(result, "encodings", None) or [None] * len(listed)
-        for text, encoding in zip(listed, encodings, strict=False):
+        for text, row in zip(listed, _rows(result), strict=False):
             params = self._params(text)
             self._heard.update(params)
-            if encoding is not None:
-                self._remarks += _cut(params[0], text, encoding)
-                self._remarks += _unknown(params[0], text, encoding, _unknown_id(tokenizer))
+            tokens = tokens_of(tokenizer, text, row)
+            self._remarks += [*_cut(params[0], tokens), *_unknown(params[0], tokens)]
+            self._spans += [(params[0], text, tokens.starts or ())]
 
-    def remarks(self) -> tuple[Remark, ...]:
-        """What is to be told of it all."""
+    def remarks(self, window: int | None = None) -> tuple[Remark, ...]:
+        """What is to be told of it all.
+
+        `window` is how many tokens of a prompt the pipeline's call says that it takes: what a
+        tokenizer read beyond is cut off later.
+        """
         unused = []
         if "negative_prompt" in self._texts.keys() - self._heard:
             why = "No tokenizer read the negative prompt: the pipeline takes none without guidance"
             unused = [Remark("negative_prompt_unused", "negative_prompt", f"{why}.")]
-        return once([*self._remarks, *unused])
+        return once([*self._remarks, *self._beyond(window), *unused])
+
+    def _beyond(self, window: int | None) -> Iterator[Remark]:
+        told = {remark.param for remark in self._remarks if remark.code == "prompt_cut"}
+        for param, text, starts in self._spans:
+            own = self._texts.get(param, "")
+            begin = text.find(own)
+            inside = [start for start in starts if begin <= start < begin + len(own)]
+            if window is not None and param not in told and begin >= 0 and len(inside) > window:
+                yield _told_cut(param, window, len(inside), text[inside[window] : begin + len(own)])
 
     def _params(self, text: str) -> list[str]:
         """Whose text it is: pipelines write around prompts, and some fold their case."""
@@ -65,59 +76,39 @@ class Hearing:
         return [name for name, length in lengths.items() if length == longest] or ["prompt"]
 
 
-def _cut(param: str, text: str, encoding: Encoding) -> Iterable[Remark]:
-    lost = [
-        span
-        for piece in encoding.overflowing
-        for span, is_special in zip(piece.offsets, piece.special_tokens_mask, strict=True)
-        if not is_special
-    ]
-    if lost:
-        kept = encoding.special_tokens_mask.count(0)
-        start, end = min(span[0] for span in lost), max(span[1] for span in lost)
-        ignored = shown(text[start:end].strip())
-        yield Remark(
-            "prompt_cut",
-            param,
-            f"{len(lost)} of {kept + len(lost)} tokens were not read, since a text encoder takes "
-            f"{kept}: {ignored!r}.",
-        )
+def _cut(param: str, tokens: Tokens) -> Iterator[Remark]:
+    if tokens.num_lost:
+        total = tokens.num_read + tokens.num_lost
+        yield _told_cut(param, tokens.num_read, total, tokens.lost)
 
 
-def _unknown(param: str, text: str, encoding: Encoding, unknown_id: int | None) -> Iterable[Remark]:
-    """Words that have no token, or that come to pieces no larger than letters."""
-    counts = [0] * (len(text) + 1)
-    lost: dict[str, None] = {}
-    for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-        if end > start:
-            counts[start] += 1
-            if id == unknown_id:
-                lost[text[start:end].strip()] = None
-    for match in _WORD.finditer(text):
-        if _is_in_pieces(match[0], sum(counts[match.start() : match.end()])):
-            lost[match[0]] = None
-    if lost:
-        named = shown(", ".join(repr(word) for word in itertools.islice(lost, MAX_WORDS)))
-        more = f" and {len(lost) - MAX_WORDS} more" if len(lost) > MAX_WORDS else ""
+def _told_cut(param: str, num_read: int, total: int, lost: str) -> Remark:
+    return Remark(
+        "prompt_cut",
+        param,
+        f"{total - num_read} of {total} tokens were not read, since a text encoder takes "
+        f"{num_read}: {shown(lost.strip())!r}.",
+    )
+
+
+def _unknown(param: str, tokens: Tokens) -> Iterator[Remark]:
+    if tokens.unknown:
+        named = shown(", ".join(map(repr, tokens.unknown[:MAX_WORDS])))
+        num_more = len(tokens.unknown) - MAX_WORDS
+        more = f" and {num_more} more" if num_more > 0 else ""
         yield Remark("words_unknown", param, f"A text encoder does not know {named}{more}.")
 
 
-def _is_in_pieces(word: str, num_tokens: int) -> bool:
-    """Whether a word was read letter by letter, or byte by byte.
-
-    One token a character is nothing strange in scripts that write syllables or ideas.
-    """
-    if word.isascii():
-        return False
-    has_letters = word.lower() != word.upper()
-    return num_tokens > len(word) or (has_letters and num_tokens == len(word) > 3)
-
-
-def _unknown_id(tokenizer: Any) -> int | None:
-    """The token that stands for what has none, unless it is also another's."""
-    id = tokenizer.unk_token_id
-    others = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    return None if id in others else id
+def _rows(result: Any) -> Sequence[Encoding | list[int]]:
+    """What each text became, whatever it came in."""
+    encodings: list[Encoding] | None = getattr(result, "encodings", None)
+    if encodings:
+        return encodings
+    ids: Any = getattr(result, "input_ids", None)
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    if isinstance(listed, list) and listed and isinstance(listed[0], list):
+        return listed
+    return [listed or []]
 
 
 def _folded(text: str) -> str:

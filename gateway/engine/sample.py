@@ -189,7 +189,8 @@ class Sample:
             self._note_step(self.job.num_inference_steps)
         assert self._greenlet is not None
         assert self._greenlet.hearing is not None
-        remarks = (*call.unused(own, self.job), *self._greenlet.hearing.remarks())
+        window = call.window(type(own), self.job.arguments)
+        remarks = (*call.unused(own, self.job), *self._greenlet.hearing.remarks(window))
         self._finish(type(scheduler).__name__, remarks, dict(material.digests))
 
     def _note_step(self, step: int) -> None:

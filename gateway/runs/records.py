@@ -103,7 +103,10 @@ class RunOutput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a webhook is told; its id stays the same however often it is sent."""
+    """Something a webhook is told; its id stays the same however often it is sent.
+
+    `notes` are known once the run has ended.
+    """
 
     id: str
     run_id: str
@@ -113,6 +116,7 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     live_status: str | None
     progress: float
     outputs: tuple[RunOutput, ...] = ()
+    notes: tuple[Remark, ...] = ()
 
 
 class Attempt(msgspec.Struct, frozen=True):

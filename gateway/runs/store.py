@@ -261,7 +261,7 @@ class RunStore:
             for output in change.outputs:
                 self._tell(connection, run_id, change.status, "run.output", (output,))
         if change.status is not None:
-            self._tell(connection, run_id, change.status)
+            self._tell(connection, run_id, change.status, notes=change.notes or ())
         elif row.webhook_steps and change.progress is not None:
             self._tell(connection, run_id, None)
 
@@ -272,6 +272,7 @@ class RunStore:
         status: Status | None,
         kind: Any = "run.updated",
         made: tuple[RunOutput, ...] = (),
+        notes: tuple[Remark, ...] = (),
     ) -> None:
         """Write an event, numbered after the run's last one, and announce it."""
         query = sa.update(runs).where(runs.c.id == run_id)
@@ -294,6 +295,7 @@ class RunStore:
             live_status=row[2],
             progress=row[3],
             outputs=made,
+            notes=notes,
         )
         connection.execute(
             sa.insert(webhook_events).values(

@@ -118,4 +118,5 @@ def webhook_body(event: WebhookEvent, base_url: str, files: FileStore) -> dict[s
         "progress": round(event.progress, 2),
         "run_id": event.run_id,
         "outputs": [output_object(output, base_url, files) for output in event.outputs],
+        "warnings": msgspec.to_builtins(event.notes),
     }

@@ -76,6 +76,13 @@ def test_what_changed_since_is_said(typed: Typed, tmp_path: Path) -> None:
     assert "pixels differ by up to" in again.stderr
 
 
+def test_what_was_not_done_as_asked_is_said(typed: Typed) -> None:
+    drawn = typed("[/b]" * 20 + "c", "--model", "tiny", "--steps", "1", "--size", "40x24")
+    assert drawn.returncode == 0, drawn.stderr
+    assert "prompt: 6 of 81 tokens were not read, since a text encoder takes 75" in drawn.stderr
+    assert "size: 40x24" in drawn.stderr
+
+
 @pytest.mark.parametrize(("name", "kind"), [("a.jpg", "JPEG"), ("a.webp", "WEBP")])
 def test_the_name_decides_the_format(typed: Typed, tmp_path: Path, name: str, kind: str) -> None:
     drawn = typed("a cat", "--model", "tiny", "--steps", "1", "-o", name)

@@ -8,6 +8,7 @@ import torch
 
 from gateway.job import Failed, Finished, Job, Preview
 from gateway.remarks import Remark
+from tests.engine import tiny
 from tests.engine.conftest import built
 from tests.engine.workbench import Workbench, job
 
@@ -35,6 +36,40 @@ def test_a_prompt_that_is_cut_says_what_was_not_read(family: str, window: int) -
     assert "bcdef" in remark.message
     assert f"5 of {window + 5} tokens were not read" in remark.message
     assert told(family, job(family, prompt[:window], 1, 1)) == {}
+
+
+def test_tokens_that_a_pipeline_itself_cuts_off_were_not_read_either() -> None:
+    wanted = job("qwen_image", "a" * 40 + " whale", 1, 1, arguments={"max_sequence_length": 43})
+    remark = told("qwen_image", wanted)["prompt_cut"]
+    assert "3 of 46 tokens were not read" in remark.message
+    assert "ale'" in remark.message
+    wanted = job("qwen_image", "a" * 40 + " whale", 1, 1, arguments={"max_sequence_length": 46})
+    assert told("qwen_image", wanted) == {}
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt", "says"),
+    [
+        (tiny.letters(16), "a red apple on a table", ("prompt_cut", "7 of 22 tokens", "a table")),
+        (tiny.letters(16), "caf\u00e9 \u043a\u043e\u0442", None),
+        (tiny.words("a", "red", "apple", length=5), "a red apple apple red",
+         ("prompt_cut", "2 of 5 tokens", "apple red")),
+        (tiny.words("a", "red", length=9), "a red kiwi \u732b",
+         ("words_unknown", "kiwi", "\u732b")),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_tokenizers_in_python_are_heard_too(
+    monkeypatch: pytest.MonkeyPatch, tokenizer: Any, prompt: str, says: tuple[str, ...] | None
+) -> None:
+    monkeypatch.setattr(built("sd"), "tokenizer", tokenizer)
+    found = told("sd", job("sd", prompt, 1, 1))
+    if says is None:
+        assert found == {}
+        return
+    code, *parts = says
+    assert found.keys() == {code}
+    assert all(part in found[code].message for part in parts)
 
 
 def test_a_prompt_inside_of_a_pipelines_own_words_is_heard() -> None:

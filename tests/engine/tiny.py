@@ -69,6 +69,44 @@ def tokenizer(max_length: int = 77) -> Any:
     return wrapped
 
 
+def letters(max_length: int) -> Any:
+    """A byte-level tokenizer written in Python."""
+    return transformers.ByT5Tokenizer(extra_ids=0, model_max_length=max_length)
+
+
+class Words(transformers.PreTrainedTokenizer):  # type: ignore[misc]
+    """A tokenizer written in Python that knows a few words and no others."""
+
+    def __init__(self, *words: str, **more: Any) -> None:
+        self._words = {word: id for id, word in enumerate(("<s>", "</s>", "<unk>", *words))}
+        marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+        super().__init__(unk_token="<unk>", **marks, **more)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._words)
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._words)
+
+    def _tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self._words.get(token, self._words["<unk>"])
+
+    def _convert_id_to_token(self, id: int) -> str:
+        return list(self._words)[id]
+
+    def build_inputs_with_special_tokens(self, ids: list[int], _: Any = None) -> list[int]:
+        return [0, *ids, 1]
+
+
+def words(*known: str, length: int) -> Any:
+    """A tokenizer written in Python that knows a few words."""
+    return Words(*known, model_max_length=length)
+
+
 def clip(*, projected: bool = False, width: int = WIDTH) -> Any:
     """A CLIP text encoder."""
     config = transformers.CLIPTextConfig(

@@ -38,12 +38,17 @@ async def settled(runs: Runs, run_id: str) -> str | None:
 def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str | None) -> None:
     async def test(receiver: Receiver) -> None:
         async with opened(tmp_path, database, url_allow=ALLOWED) as runs:
-            (run,) = await draw(runs, order(webhook=receiver.url, base_url="http://here"))
+            wanted = order("a (red:1.3) cat", webhook=receiver.url, base_url="http://here")
+            (run,) = await draw(runs, wanted)
             assert await settled(runs, run.id) == "success"
             assert receiver.statuses == TOLD
             first, *_, last = receiver.events
             assert (first["event_type"], first["run_id"]) == ("run.updated", run.id)
             assert (first["outputs"], first["progress"], last["progress"]) == ([], 0.0, 1.0)
+            assert first["warnings"] == []
+            assert [(one["code"], one["param"]) for one in last["warnings"]] == [
+                ("syntax_unread", "prompt")
+            ]
             ((output,),) = [last["outputs"]]
             assert output["data"]["images"][0]["url"].startswith("http://here/kept/runs/")
             assert len(set(receiver.tried)) == 4

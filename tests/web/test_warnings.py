@@ -136,6 +136,22 @@ def test_a_models_run(client: Client) -> None:
     assert run["run_log"]["notes"] == [one["message"] for one in run["run_log"]["warnings"]]
 
 
+@pytest.mark.parametrize("path", ["/api/run/sync", "/api/run"])
+def test_a_run_that_is_waited_for(client: Client, path: str) -> None:
+    body = {"model_id": "emoji", "inputs": ASKED, "execution_mode": "sync"}
+    answer = client.post(path, json=body)
+    [output] = answer.json()
+    assert told(output["warnings"]) == TOLD
+    assert set(answer.headers["x-warnings"].split(", ")) == TOLD
+
+
+def test_a_runs_first_picture(client: Client) -> None:
+    body = {"model_id": "emoji", "inputs": ASKED, "execution_mode": "sync_first_result"}
+    answer = client.post("/api/run", json=body)
+    assert answer.headers["content-type"] == "image/png"
+    assert set(answer.headers["x-warnings"].split(", ")) == TOLD
+
+
 def test_a_graphs_run_and_its_stream(client: Client) -> None:
     graph = {
         "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "emoji"}},

@@ -17,7 +17,7 @@ from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
 from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
-from gateway.web.door.desk import read_json
+from gateway.web.door.desk import read_json, warning_headers
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
@@ -32,7 +32,7 @@ async def create_run(request: AnyRequest, runs: House, asker: Asking) -> Respons
     body = await read_body(request)
     match body.execution_mode:
         case "sync":
-            return Response(await finished(runs, body, asker))
+            return await finished(runs, body, asker)
         case "sync_first_result":
             return await _first_picture(runs, body, asker)
         case "stream":
@@ -56,7 +56,7 @@ async def queue_run(request: AnyRequest, runs: House, asker: Asking) -> dict[str
     status_code=200,
     operation_class=of_runs(RunBody),
 )
-async def sync_run(request: AnyRequest, runs: House, asker: Asking) -> list[dict[str, Any]]:
+async def sync_run(request: AnyRequest, runs: House, asker: Asking) -> Response[Any]:
     """Create a run and answer its outputs once it has ended."""
     return await finished(runs, await read_body(request), asker)
 
@@ -166,8 +166,10 @@ async def queued(runs: Runs, body: RunBody, asker: Asker) -> dict[str, Any]:
     return answer
 
 
-async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, Any]]:
+async def finished(runs: Runs, body: RunBody, asker: Asker) -> Response[Any]:
     """Create runs, wait for them, and answer all their outputs, a run's newest first.
+
+    Each says the warnings of its run: the answer is a list, and has no other place for them.
 
     Raises:
         GatewayError: one of them did not end well.
@@ -177,12 +179,13 @@ async def finished(runs: Runs, body: RunBody, asker: Asker) -> list[dict[str, An
     made = await patiently(lambda: runs.outputs(*(run.id for run in ended)), "database")
     for run in ended:
         check_success(run, made)
-    return [
-        output_object(output, asker.base_url, runs.files)
+    outputs = [
+        output_object(output, asker.base_url, runs.files) | {"warnings": run.notes}
         for run in ended
         for output in reversed(made)
         if output.run_id == run.id
     ]
+    return Response(outputs, headers=warning_headers(note for run in ended for note in run.notes))
 
 
 async def streamed(runs: Runs, body: RunBody, asker: Asker) -> Stream:
@@ -202,7 +205,8 @@ async def _first_picture(runs: Runs, body: RunBody, asker: Asker) -> Response[by
     if data is None:
         raise InvalidRequest("No output found is matching, the run made no picture.")
     kind = _TYPES[items[0].filename.rpartition(".")[2]]
-    return Response(data, media_type=kind, headers={"X-Run-Id": new.id})
+    headers = {"X-Run-Id": new.id} | warning_headers(run.notes)
+    return Response(data, media_type=kind, headers=headers)
 
 
 def check_success(run: Run, made: Iterable[RunOutput]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -140,7 +140,7 @@ class Desk:
             body = asyncio.create_task(_body(request, work, respond))
             held.callback(body.cancel)
             if await wait_for(request, body, patience):
-                return body.result().response(headers | warning_headers(work.result()))
+                return body.result().response(headers | warning_headers(warnings_of(work.result())))
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
 
     async def keep(self, request: Asked, picture: Picture) -> str:
@@ -282,9 +282,9 @@ def warnings_of(pictures: list[Picture]) -> tuple[Remark, ...]:
     return once(remark for picture in pictures for remark in picture.remarks)
 
 
-def warning_headers(pictures: list[Picture]) -> dict[str, str]:
+def warning_headers(remarks: Iterable[Remark]) -> dict[str, str]:
     """Their kinds, for answers that are a picture's bytes and for whoever looks there first."""
-    kinds = codes(warnings_of(pictures))
+    kinds = codes(remarks)
     return {WARNINGS_HEADER: ", ".join(kinds)} if kinds else {}
 
 
