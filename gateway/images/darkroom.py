@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-from gateway.errors import TooLarge
+from gateway.errors import InvalidRequest, TooLarge
 from gateway.settings import Settings
 
 T = TypeVar("T")
 THREADS = 2
 MIB = 2**20
+PIXEL_BYTES = 4
+WORKING_COPIES = 3
+"""Of a picture that is being changed: what it was, what it becomes, and what lies between."""
 
 
 class Darkroom:
@@ -47,6 +50,10 @@ class Darkroom:
         finally:
             self._shares.remove(share)
             self.wake()
+
+    def weigh(self) -> "Weighing":
+        """Pictures of one request, before any of them is decoded."""
+        return Weighing(self.share_bytes)
 
     def close(self) -> None:
         """Let the threads go."""
@@ -108,3 +115,29 @@ class Share:
             yield
         finally:
             self.give(num_bytes)
+
+
+class Weighing:
+    """What pictures come to together: never more than one share of the memory."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._num_bytes = self._num_pixels = self._most_pixels = 0
+
+    def add(self, num_bytes: int, size: tuple[int, int], param: str) -> None:
+        """One more, of so many bytes and of a `(width, height)` by its head.
+
+        Raises:
+            InvalidRequest: by itself or with the others it is too much.
+        """
+        num_pixels = size[0] * size[1]
+        self._num_bytes += num_bytes
+        self._num_pixels += num_pixels
+        self._most_pixels = max(self._most_pixels, num_pixels)
+        at_work = self._num_bytes + self._most_pixels * PIXEL_BYTES * WORKING_COPIES
+        if max(at_work, self._num_pixels * PIXEL_BYTES) > self.most_bytes:
+            raise InvalidRequest(
+                f"The pictures take over {self.most_bytes // MIB} MiB, more than one run is given.",
+                param=param,
+                code="image_too_large",
+            )

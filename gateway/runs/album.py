@@ -6,7 +6,7 @@ from functools import partial
 import msgspec
 from PIL import Image
 
-from gateway.images.darkroom import Darkroom, Share
+from gateway.images.darkroom import PIXEL_BYTES, WORKING_COPIES, Darkroom, Share
 from gateway.images.decode import decode, size_of
 from gateway.images.encode import to_picture
 from gateway.job import Pixels
@@ -25,10 +25,6 @@ from gateway.runs.graph.values import (
 )
 from gateway.runs.pictures import changed, check_pixels
 from gateway.runs.sources import Sources
-
-PIXEL_BYTES = 4
-WORKING_COPIES = 3
-"""Of a picture that is being changed: what it was, what it becomes, and what lies between."""
 
 
 class Shot(msgspec.Struct, frozen=True):

@@ -3,7 +3,6 @@
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -14,10 +13,10 @@ from gateway.errors import InvalidRequest, InvalidType, MissingParameter, NotFou
 from gateway.images.darkroom import Darkroom
 from gateway.outside.documents import decode_json
 from gateway.outside.guard import Guard
-from gateway.outside.inline import inline_bytes, is_inline
 from gateway.outside.parameters import MAX_SEED
 from gateway.outside.spelling import is_absent, whole
-from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, MAX_NODES, Bounds, nesting
+from gateway.runs.carried import Carried
+from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.order import check_form
@@ -33,12 +32,12 @@ SEED_BITS = 32
 MAX_ALL_BYTES = 64 * 2**20
 """Of all runs of a request as they are stored: as much as a request may have itself."""
 
-INLINE_CHARACTERS = 2000
-"""Data URLs up to this long stay in the run."""
-
 Inputs = dict[str, Any]
 Permit = Callable[[Model], None]
 """Raises where a key may not use a model."""
+
+Allow = Callable[[int], None]
+"""Raises where a request may not make so many runs."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,77 +82,41 @@ class Ordering:
         """What can be asked for now."""
         return self.collection.now()
 
-    async def orders(self, wanted: Wanted, owner: str, permit: Permit) -> list[Order]:
-        """The orders of a request, each of them checked.
+    async def orders(
+        self, wanted: Wanted, owner: str, permit: Permit, allow: Allow = lambda _num_runs: None
+    ) -> list[Order]:
+        """The orders of a request, each of them checked; nothing is kept of one that is refused.
 
         Raises:
             Forbidden: the key may not use a model that it needs.
             NotFound: a version, workflow, deployment or model that does not exist.
             GraphRefused: the graph cannot run.
             InvalidRequest: anything else about it.
+            GatewayError: what `allow` raises.
         """
         if wanted.order.webhook is not None:
             self.guard.check_url(wanted.order.webhook)
         await self.library.in_thread(_check_nesting, wanted)
         target = await self._target(wanted, owner)
-        graph = await self._lightened_graph(target.graph, owner)
-        target = msgspec.structs.replace(target, graph=graph)
-        wanted = await self._lightened(wanted, owner)
-        return await self.library.in_thread(self._expanded, wanted, target, permit)
+        carried = Carried(owner, self.darkroom)
+        wanted, target = await self.darkroom.do(_lightened, wanted, target, carried)
+        orders = await self.library.in_thread(self._expanded, wanted, target, permit, carried)
+        await carried.check()
+        allow(len(orders))
+        await carried.keep(self.uploads)
+        return orders
 
     async def check_graph(self, graph: Any) -> None:
         """Refuse a graph that could not be drawn.
 
         Raises:
             GraphRefused: with every fault found.
+            InvalidRequest: a picture in it is not whole.
         """
         bounds = Bounds.of(self.settings)
-        await self.library.in_thread(compile_graph, graph, self.catalog, bounds)
-
-    async def _lightened(self, wanted: Wanted, owner: str) -> Wanted:
-        """Pictures sent inline are kept as files: runs are read far more often than drawn."""
-        inputs = {name: await self._kept(value, owner) for name, value in wanted.inputs.items()}
-        params = {
-            name: [await self._kept(value, owner) for value in values]
-            for name, values in (wanted.batch_input_params or {}).items()
-        }
-        return msgspec.structs.replace(
-            wanted, inputs=inputs, batch_input_params=params or wanted.batch_input_params
-        )
-
-    async def _lightened_graph(self, graph: Any, owner: str) -> Any:
-        """The same of a graph's own values; what is no graph is told of by its compiler."""
-        if not isinstance(graph, dict) or len(graph) > MAX_NODES:
-            return graph
-        found = dict(graph)
-        for id, node in graph.items():
-            given = node.get("inputs") if isinstance(node, dict) else None
-            if isinstance(given, dict):
-                kept = {name: await self._kept(value, owner) for name, value in given.items()}
-                found[id] = node | {"inputs": kept}
-        return found
-
-    async def _kept(self, value: Any, owner: str) -> Any:
-        if isinstance(value, list):
-            return [await self._kept(each, owner) for each in value]
-        if isinstance(value, dict):
-            return {name: await self._kept(each, owner) for name, each in value.items()}
-        if isinstance(value, str) and len(value) > INLINE_CHARACTERS:
-            if value.lstrip().startswith("["):
-                return await self._kept_list(value, owner)
-            if is_inline(value):
-                data = await self.darkroom.do(inline_bytes, value, "inputs")
-                async with self.uploads.quota.room(owner, len(data)) as room:
-                    return (await self.uploads.keep(room, "", "image/png", BytesIO(data))).id
-        return value
-
-    async def _kept_list(self, text: str, owner: str) -> Any:
-        """A list as JSON text, which is how pictures come in a batch; any other text as it is."""
-        try:
-            listed = decode_json(text.encode())
-        except InvalidRequest:
-            return text
-        return msgspec.json.encode(await self._kept(listed, owner)).decode()
+        carried = Carried("", self.darkroom)
+        await self.library.in_thread(compile_graph, graph, self.catalog, bounds, carried.size)
+        await carried.check()
 
     async def _target(self, wanted: Wanted, owner: str) -> Order:
         """The order with what it draws, before any input."""
@@ -213,7 +176,9 @@ class Ordering:
         model = self.catalog.resolve(model_id)
         return msgspec.structs.replace(order, model_id=model.pinned_id, workflow_id=model.id)
 
-    def _expanded(self, wanted: Wanted, target: Order, permit: Permit) -> list[Order]:
+    def _expanded(
+        self, wanted: Wanted, target: Order, permit: Permit, carried: Carried
+    ) -> list[Order]:
         """Every run of the batch. Repetitions differ in nothing but seeds: one is checked."""
         repeats = wanted.batch_input_params is None
         found: list[Order] = []
@@ -228,14 +193,14 @@ class Ordering:
                     f"The batch's inputs come to over {most} MiB.", param="batch_number"
                 )
             if not found or not repeats:
-                num_samples = self._check_plan(order, permit)
+                num_samples = self._check_plan(order, permit, carried)
             found.append(msgspec.structs.replace(order, num_samples=num_samples))
         return found
 
-    def _check_plan(self, order: Order, permit: Permit) -> int:
+    def _check_plan(self, order: Order, permit: Permit, carried: Carried) -> int:
         """The most samples that one of its jobs has; raises where it cannot be drawn."""
         catalog = self.catalog
-        drafts = plan_of(order, catalog, self.settings).drafts
+        drafts = plan_of(order, catalog, self.settings, carried.size).drafts
         cards = [catalog.endpoints[draft.endpoint] for draft in drafts]
         for card, draft in zip(cards, drafts, strict=True):
             adapters = [catalog.adapter(card.id, use.route) for use in draft.adapters]
@@ -244,6 +209,14 @@ class Ordering:
         check_pool(order, cards, self.settings)
         check_volume(order, cards, self.settings)
         return max((len(draft.seeds) for draft in drafts), default=1)
+
+
+def _lightened(wanted: Wanted, target: Order, carried: Carried) -> tuple[Wanted, Order]:
+    """A request without its long pictures, in what it draws and in what it fills in."""
+    replace, lightened = msgspec.structs.replace, carried.lightened
+    params = lightened(wanted.batch_input_params)
+    wanted = replace(wanted, inputs=lightened(wanted.inputs), batch_input_params=params)
+    return wanted, replace(target, graph=lightened(target.graph))
 
 
 def _settled(order: Order, inputs: Inputs, offset: int) -> Order:

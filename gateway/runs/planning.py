@@ -20,6 +20,7 @@ from gateway.outside.unread import unread
 from gateway.runs.album import Album
 from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
+from gateway.runs.graph.scope import SizeOf, unseen
 from gateway.runs.graph.values import Draft, Loaded, Mask, Output, Picture, Plan, Rendered
 from gateway.runs.pictures import flat, mask_of
 from gateway.runs.records import Order
@@ -30,7 +31,9 @@ MASK_INPUTS = ("mask", "mask_url", "mask_image")
 DEFAULT_STRENGTH = 0.8
 
 
-def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
+def plan_of(
+    order: Order, catalog: Catalog, settings: Settings, size_of: SizeOf = unseen
+) -> Plan:
     """The drafts and outputs of an order; a model's run is one of each.
 
     Raises:
@@ -38,7 +41,7 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         InvalidRequest: a model's inputs are not what its card takes.
     """
     if order.graph is not None:
-        return compile_graph(order.graph, catalog, Bounds.of(settings))
+        return compile_graph(order.graph, catalog, Bounds.of(settings), size_of)
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
     request = read_request(order.inputs)
@@ -57,7 +60,7 @@ def plan_of(order: Order, catalog: Catalog, settings: Settings) -> Plan:
         file_type=file_type,
         output_id="output_images",
     )
-    return Plan((_model_draft(order, model, job),), (output,), job.remarks)
+    return Plan((_model_draft(order, model, job, size_of),), (output,), job.remarks)
 
 
 async def jobs_of(draft: Draft, card: EndpointCard, album: Album) -> list[Job]:
@@ -147,11 +150,13 @@ def _masked(picture: Image.Image, mask: Mask, size: tuple[int, int]) -> Pixels:
     return to_pixels(scaled(mask_of(picture, mask), size))
 
 
-def _model_draft(order: Order, model: Model, job: Job) -> Draft:
+def _model_draft(order: Order, model: Model, job: Job, size_of: SizeOf) -> Draft:
     """A model's run told as a draft, so that both kinds of run are drawn in one way."""
-    pictures = [Picture(Loaded(source)) for source in _sources(order.inputs, PICTURE_INPUTS)]
-    masks = [Mask(Picture(Loaded(over))) for over in _sources(order.inputs, MASK_INPUTS)]
-    _check_edit(model, len(pictures), len(masks))
+    sources = _sources(order.inputs, PICTURE_INPUTS)
+    over = _sources(order.inputs, MASK_INPUTS)
+    _check_edit(model, len(sources), len(over))
+    pictures = [Picture(Loaded(each), size=size_of(each, "inputs.image")) for each in sources]
+    masks = [Mask(Picture(Loaded(each), size=size_of(each, "inputs.mask"))) for each in over]
     wanted = job.output_size or (job.width, job.height)
     if pictures and read_request(order.inputs).size is None:
         wanted = (0, 0)

@@ -4,7 +4,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import IO
 
 import msgspec
@@ -33,8 +32,7 @@ class Uploads:
 
     async def keep(self, room: Room, name: str, content_type: str, source: IO[bytes]) -> File:
         """Keep a file in the room that is held for it. Without a name it goes by its id."""
-        described = partial(_described, room.owner, name, content_type, source)
-        file = await self.library.in_thread(described)
+        file = await self.library.in_thread(described, room.owner, name, content_type, source)
         await room.take(file.key, file.size_bytes)
         await self.files.put_file(file.key, source)
         await self.library.add_file(file)
@@ -119,7 +117,7 @@ class _Size:
             raise TooLarge(f"The upload has more than the {most} bytes that were announced.")
 
 
-def _described(owner: str, name: str, content_type: str, source: IO[bytes]) -> File:
+def described(owner: str, name: str, content_type: str, source: IO[bytes]) -> File:
     """The record of a file, whose id its bytes decide."""
     digest = hashlib.sha256(f"{owner}\n{name}\n".encode())
     size_bytes = 0

@@ -66,7 +66,7 @@ async def ended(runs: Runs, batch: Batch) -> Batch:
 async def content(runs: Runs, file_id: str | None) -> list[dict[str, object]]:
     assert file_id
     file = await runs.batches.file(file_id, "ann")
-    data = b"".join([piece async for piece in await runs.batches.content(file)])
+    data = b"".join([piece async for piece in (await runs.batches.open(file)).pieces()])
     assert file.size_bytes == len(data)
     return [msgspec.json.decode(text) for text in data.splitlines()]
 

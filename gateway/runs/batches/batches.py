@@ -2,13 +2,13 @@
 
 import secrets
 import time
-from collections.abc import AsyncIterator
 from io import SEEK_END
 from typing import IO
 
 import structlog
 
 from gateway.errors import Conflict, NotFound
+from gateway.images.objects import Stored
 from gateway.runs.batches.records import FILE_PREFIX, Batch, KeptFile
 from gateway.runs.batches.store import Announce, BatchStore
 from gateway.runs.batches.working import BatchWork
@@ -89,8 +89,8 @@ class Batches:
             newest_first=newest_first,
         )
 
-    async def content(self, file: KeptFile) -> AsyncIterator[bytes]:
-        """The bytes of a file, piece by piece.
+    async def open(self, file: KeptFile) -> Stored:
+        """A file to be read.
 
         Raises:
             NotFound: they are gone.
@@ -98,7 +98,7 @@ class Batches:
         stored = await self.files.open(file.key)
         if stored is None:
             raise NotFound(f"No such File object: {file.id}", param="id")
-        return stored.pieces()
+        return stored
 
     async def delete_file(self, file: KeptFile) -> None:
         """Forget a file."""

@@ -25,6 +25,9 @@ MAX_NESTING = 32
 MAX_PICTURES = 256
 """Drawn by one run, and kept by it: four full batches."""
 
+MAX_CARRIED = 1024
+"""Pictures that stand in one request themselves: one for each run of a large batch."""
+
 MAX_CHANGES = 256
 """Of all the pictures of a batch together."""
 

@@ -18,7 +18,7 @@ from gateway.runs.graph.refusal import (
     input_fault,
     node_errors,
 )
-from gateway.runs.graph.scope import Compile, Node, Scope
+from gateway.runs.graph.scope import Compile, Node, Scope, SizeOf, unseen
 from gateway.runs.graph.table import TABLE
 from gateway.runs.graph.values import Output, Plan
 
@@ -31,7 +31,12 @@ COMPILERS: dict[str, Compile] = (
 )
 
 
-def compile_graph(graph: dict[str, Any], catalog: Catalog, bounds: Bounds = Bounds()) -> Plan:
+def compile_graph(
+    graph: dict[str, Any],
+    catalog: Catalog,
+    bounds: Bounds = Bounds(),
+    size_of: SizeOf = unseen,
+) -> Plan:
     """The jobs of a graph and where their pictures go.
 
     Seeds that are still -1 are drawn from the graph itself, so that compiling the same
@@ -45,7 +50,7 @@ def compile_graph(graph: dict[str, Any], catalog: Catalog, bounds: Bounds = Boun
     outputs = output_nodes(graph)
     order = run_order(graph, outputs)
     entropy = zlib.crc32(msgspec.json.encode(graph, order="sorted"))
-    scope = Scope(catalog, lambda id: zlib.crc32(id.encode(), entropy), bounds)
+    scope = Scope(catalog, lambda id: zlib.crc32(id.encode(), entropy), bounds, size_of)
     compiled = _Compiled(graph, scope)
     for id in order:
         compiled.add(id)

@@ -15,7 +15,7 @@ from gateway.runs.graph.literals import is_link
 from gateway.runs.graph.offers import UNUSED
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.scope import Compile, Node, Scope
-from gateway.runs.graph.values import Loaded, Picture
+from gateway.runs.graph.values import Picture
 
 PREFIX = "ComfyUIDeployExternal"
 LIVE = "ComfyDeployWebscoketImageInput"
@@ -157,7 +157,7 @@ def image(node: Node, scope: Scope) -> tuple[Picture]:
     """A picture by URL, data URL or uploaded file; else the one linked as default."""
     given = str(node.get("default_value_url") or "").strip()
     if given:
-        return (Picture(Loaded(given)),)
+        return (scope.loaded("default_value_url", given),)
     default = node.get("default_value")
     if not isinstance(default, Picture):
         raise node.refuse("default_value_url", "no picture was given, and none is linked")
@@ -175,7 +175,7 @@ def images(node: Node, scope: Scope) -> tuple[Picture]:
     if any(source.partition("?")[0].lower().endswith(".zip") for source in sources):
         raise node.refuse("images", "archives are not unpacked; list the pictures' own URLs")
     if sources:
-        return (gathered(node, *(Picture(Loaded(source)) for source in sources)),)
+        return (gathered(node, *(scope.loaded("images", source) for source in sources)),)
     default = node.get("default_value")
     if not isinstance(default, Picture):
         raise node.refuse("images", "no pictures were given, and none are linked")

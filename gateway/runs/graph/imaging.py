@@ -13,7 +13,6 @@ from gateway.runs.graph.values import (
     Gathered,
     Invert,
     Latent,
-    Loaded,
     Mask,
     Output,
     Pad,
@@ -27,13 +26,13 @@ LATENT_CELL = 8
 
 def load(node: Node, scope: Scope) -> tuple[Picture, Mask]:
     """LoadImage: the picture, and what its alpha channel leaves open."""
-    picture = Picture(Loaded(_file(node["image"])))
+    picture = scope.loaded("image", _file(node["image"]))
     return picture, Mask(picture)
 
 
 def load_mask(node: Node, scope: Scope) -> tuple[Mask]:
     """LoadImageMask: one channel of a picture."""
-    return (Mask(Picture(Loaded(_file(node["image"]))), node["channel"]),)
+    return (Mask(scope.loaded("image", _file(node["image"])), node["channel"]),)
 
 
 def to_mask(node: Node, scope: Scope) -> tuple[Mask]:

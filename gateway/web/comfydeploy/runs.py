@@ -147,10 +147,13 @@ async def read_body(request: AnyRequest) -> RunBody:
 async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> list[NewRun]:
     """The runs of a body, written down; `only` refuses a batch with its words."""
     wanted = body.wanted(asker.base_url)
-    orders = await runs.ordering.orders(wanted, asker.owner, asker.permit)
-    if only and len(orders) > 1:
-        raise InvalidRequest(f"{only}; queue the batch of {len(orders)} runs instead.")
-    asker.count(len(orders))
+
+    def allow(num_runs: int) -> None:
+        if only and num_runs > 1:
+            raise InvalidRequest(f"{only}; queue the batch of {num_runs} runs instead.")
+        asker.count(num_runs)
+
+    orders = await runs.ordering.orders(wanted, asker.owner, asker.permit, allow)
     return await runs.accept(orders, asker.owner)
 
 

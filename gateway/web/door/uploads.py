@@ -17,7 +17,7 @@ from gateway.errors import (
     UnsupportedValue,
 )
 from gateway.images.darkroom import Darkroom
-from gateway.images.decode import as_mask, decode, on_white, to_pixels
+from gateway.images.decode import as_mask, decode, on_white, size_of, to_pixels
 from gateway.images.objects import Stored
 from gateway.images.scale import within
 from gateway.intake import Inputs
@@ -29,21 +29,54 @@ from gateway.web.door.desk import Asked, read_form, read_json
 
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 50 * 2**20
+MAX_ALL_BYTES = 64 * 2**20
+"""Of the pictures that one request names, as many as it may have itself."""
+
 _PICTURES = {"image": "image", "images": "image", "image_url": "image", "mask": "mask"}
 _INDEX = re.compile(r"\[([0-9]{1,4})\]$")
 _LORA_KEY = re.compile(r"loras?\[(?P<index>[0-9]*)\]\[(?P<key>\w+)\]")
 
 
-class Sources(msgspec.Struct, frozen=True):
-    """Where pictures come from that a request only names: by URL, or by a file's id.
+class Sources(msgspec.Struct):
+    """Where the pictures of one request come from that it only names: by URL, or by a file's id.
 
     `open_signed` knows the URLs that this gateway gave out, and is silent of all others.
     """
 
     fetch: Callable[[str, int], Awaitable[bytes]] | None
     darkroom: Darkroom
-    read_file: Callable[[str], Awaitable[bytes]]
+    open_file: Callable[[str], Awaitable[Stored]]
     open_signed: Callable[[str], Awaitable[Stored | None]]
+    num_bytes: int = 0
+
+    @property
+    def left_bytes(self) -> int:
+        """How many more they may have."""
+        return MAX_ALL_BYTES - self.num_bytes
+
+    async def read(self, stored: Stored, param: str) -> bytes:
+        """The bytes of a stored file.
+
+        Raises:
+            InvalidRequest: there are too many, and none are read.
+        """
+        self.count(stored.size_bytes, param)
+        return await stored.whole()
+
+    def count(self, size_bytes: int, param: str) -> None:
+        """Count a picture's bytes.
+
+        Raises:
+            InvalidRequest: it has too many, or all of them together.
+        """
+        check_size(size_bytes, param)
+        self.num_bytes += size_bytes
+        if self.left_bytes < 0:
+            raise InvalidRequest(
+                f"The images have over {MAX_ALL_BYTES >> 20} MiB together.",
+                param=param,
+                code="image_too_large",
+            )
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -72,8 +105,6 @@ async def read_upload(request: Asked, sources: Sources) -> Upload:
         )
     if not upload.images:
         raise MissingParameter("image")
-    if len(upload.images) > MAX_IMAGES:
-        raise OutOfRange("image", "array", MAX_IMAGES, len(upload.images), above=True)
     return upload
 
 
@@ -81,17 +112,18 @@ async def inputs_of(upload: Upload, darkroom: Darkroom, edge: int) -> Inputs:
     """The pictures and the mask of an upload, scaled down to edges of this many pixels.
 
     Raises:
-        InvalidRequest: one of them is no picture.
+        InvalidRequest: one of them is no picture, or they are too large together.
     """
     names = (
         ["image"]
         if len(upload.images) == 1
         else [f"image[{index}]" for index in range(len(upload.images))]
     )
-    images = [
-        await darkroom.do(_shown, data, name, edge)
-        for data, name in zip(upload.images, names, strict=True)
-    ]
+    given = list(zip(upload.images, names, strict=True))
+    weighing = darkroom.weigh()
+    for data, name in given if upload.mask is None else [*given, (upload.mask, "mask")]:
+        weighing.add(len(data), await darkroom.do(size_of, data, name), name)
+    images = [await darkroom.do(_shown, data, name, edge) for data, name in given]
     has_mask = upload.mask is not None
     return Inputs(tuple(images), await darkroom.do(_mask, upload.mask) if has_mask else None)
 
@@ -108,10 +140,12 @@ async def _read_multipart(request: Asked, sources: Sources) -> Upload:
     fields: dict[str, Any] = {}
     pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
     loras: list[tuple[str, str, str]] = []
-    for name, value in (await read_form(request)).multi_items():
+    parts = list((await read_form(request)).multi_items())
+    _check_count(sum(_role(name) == "image" for name, value in parts if not is_absent(value)))
+    for name, value in parts:
         if is_absent(value):
             continue
-        if role := _PICTURES.get(name.partition("[")[0]):
+        if role := _role(name):
             index = _INDEX.search(name)
             place = int(index[1]) if index else len(pictures[role])
             pictures[role].append((place, await _bytes(name, value, sources)))
@@ -129,6 +163,16 @@ async def _read_multipart(request: Asked, sources: Sources) -> Upload:
         for role in ("image", "mask")
     )
     return Upload(fields, images, next(iter(masks), None))
+
+
+def _role(name: str) -> str | None:
+    """What a part of a form is a picture for; None for other parts."""
+    return _PICTURES.get(name.partition("[")[0])
+
+
+def _check_count(num_images: int) -> None:
+    if num_images > MAX_IMAGES:
+        raise OutOfRange("image", "array", MAX_IMAGES, num_images, above=True)
 
 
 async def _text(name: str, value: Any) -> str | None:
@@ -204,9 +248,10 @@ async def _read_json(request: Asked, sources: Sources) -> Upload:
     listed = [fields.pop(name, None) for name, role in _PICTURES.items() if role == "image"]
     given: Any = next((pictures for pictures in listed if not is_absent(pictures)), [])
     entries = given if isinstance(given, list) else [given]
+    _check_count(len(entries))
     images = [
         await _named_picture(entry, f"images[{index}]", sources)
-        for index, entry in enumerate(entries[: MAX_IMAGES + 1])
+        for index, entry in enumerate(entries)
     ]
     mask = fields.pop("mask", None)
     if is_absent(mask):
@@ -217,25 +262,25 @@ async def _read_json(request: Asked, sources: Sources) -> Upload:
 async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
     """The picture of `{file_id}`, or of any other form that `source_of` knows."""
     try:
-        data = await _found_picture(entry, param, sources)
+        return await _found_picture(entry, param, sources)
     except GatewayError as error:
         error.param = param
         raise
-    check_size(len(data), param)
-    return data
 
 
 async def _found_picture(entry: Any, param: str, sources: Sources) -> bytes:
     if isinstance(entry, dict) and isinstance(file_id := entry.get("file_id"), str):
-        return await sources.read_file(file_id)
+        return await sources.read(await sources.open_file(file_id), param)
     source = source_of(entry)
     if source is None:
         raise InvalidType(param, "an object with image_url", type(entry).__name__)
     if (own := await sources.open_signed(source)) is not None:
-        check_size(own.size_bytes, param)
-        return await own.whole()
+        return await sources.read(own, param)
     if not source[:8].lower().startswith(("http://", "https://")):
-        return await sources.darkroom.do(inline_bytes, source, param)
-    if sources.fetch is None:
+        data = await sources.darkroom.do(inline_bytes, source, param)
+    elif sources.fetch is None:
         raise UnsupportedValue("This server fetches no URLs; send the picture.", param=param)
-    return await sources.fetch(source, MAX_IMAGE_BYTES)
+    else:
+        data = await sources.fetch(source, min(MAX_IMAGE_BYTES, sources.left_bytes))
+    sources.count(len(data), param)
+    return data

@@ -8,6 +8,7 @@ from litestar import Request, Response, post
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
 from gateway.errors import UnsupportedValue
+from gateway.images.objects import Stored
 from gateway.images.scale import at_own_size
 from gateway.intake import Terms, to_job
 from gateway.job import Job
@@ -17,7 +18,7 @@ from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented
-from gateway.web.door.uploads import Sources, Upload, check_size, inputs_of, read_upload
+from gateway.web.door.uploads import Sources, Upload, inputs_of, read_upload
 from gateway.web.friendli import generations as friendli
 from gateway.web.friendli import wire as friendli_wire
 from gateway.web.openai.files import runs_of
@@ -48,18 +49,16 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
     """The route handlers; `outbound` fetches pictures that requests name by URL."""
 
     async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
-        async def read_file(file_id: str) -> bytes:
+        async def open_file(file_id: str) -> Stored:
             batches = runs_of(request).batches
-            file = await batches.file(file_id, caller.id)
-            check_size(file.size_bytes, "file_id")
-            return b"".join([piece async for piece in await batches.content(file)])
+            return await batches.open(await batches.file(file_id, caller.id))
 
         async def fetch(url: str, max_bytes: int) -> bytes:
             return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
 
         fetches = fetch if desk.settings.fetch_urls else None
         signed = runs_of(request).signed
-        return await read_upload(request, Sources(fetches, desk.darkroom, read_file, signed.open))
+        return await read_upload(request, Sources(fetches, desk.darkroom, open_file, signed.open))
 
     @post(
         ["/v1/images/edits", "/images/edits"],

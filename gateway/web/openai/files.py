@@ -136,7 +136,7 @@ def routes(desk: Desk) -> list[Any]:
         batches = runs_of(request).batches
         file = await batches.file(file_id, caller.id)
         return Stream(
-            await batches.content(file),
+            (await batches.open(file)).pieces(),
             media_type="application/octet-stream",
             headers={
                 "Content-Length": str(file.size_bytes),

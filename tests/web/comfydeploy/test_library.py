@@ -199,9 +199,9 @@ def test_an_upload_url_takes_once_what_was_announced(tmp_path: Path) -> None:
 
 def test_what_a_key_keeps_is_bounded_in_every_way_in(tmp_path: Path) -> None:
     with served(tmp_path, kept_gib=1 / 2**14) as (client, _):  # 64 KiB
-        data = bytes(60_000)
-        inline = "data:image/png;base64," + base64.b64encode(data).decode()
-        body = {"model_id": "tiny", "inputs": {"prompt": "a", "image": inline}}
+        picture = inline((1, 2, 3), 141)
+        data = base64.b64decode(picture.partition(",")[2])
+        body = {"model_id": "tiny", "inputs": {"prompt": "a", "image": picture}}
         asks: list[Callable[[], Any]] = [
             lambda: client.post("/api/file/upload", files={"file": ("a.png", data)}),
             lambda: client.get("/api/upload-url", params={"type": "a/b", "file_size": "60000"}),
@@ -234,8 +234,6 @@ def test_what_is_uploaded_is_served_as_what_it_is(tmp_path: Path) -> None:
     [
         "http://127.0.0.1/a.png",
         "http://169.254.169.254/latest/meta-data",
-        "data:image/png;base64,!!",
-        "data:image/png;base64,AAAA",
         "nothing.png",
     ],
 )
@@ -303,8 +301,6 @@ def test_inline_pictures_are_kept_as_files(tmp_path: Path) -> None:
         assert run["status"] == "success"
         assert run["workflow_inputs"]["image"].startswith("img_")
         assert engine.jobs[0].images[0].data == noise.tobytes()
-        broken = body | {"inputs": {"prompt": "a", "image": inline + "!"}}
-        assert client.post("/api/run", json=broken).status_code == 400
 
 
 def inline(colour: tuple[int, int, int], size: int = 64) -> str:

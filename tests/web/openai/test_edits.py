@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -241,6 +242,20 @@ def test_a_file_too_large_for_a_picture_is_not_read(
     kept = client.post("/v1/files", files={"file": ("x.png", PNG)}, data=form).json()
     body = {"prompt": "x", "images": [{"file_id": kept["id"]}]}
     refused(client.post(EDITS, json=body), 400, "image_too_large", "images[0]")
+
+
+def test_pictures_are_bounded_by_their_sum(
+    client: Client, engine: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_jobs, out = len(engine.jobs), BytesIO()
+    Image.new("L", (6000, 6000)).save(out, "png")
+    large = {"image_url": base64.b64encode(out.getvalue()).decode()}
+    several = {"model": "many", "prompt": "x", "images": [large] * 8}
+    message = refused(client.post(EDITS, json=several), 400, "image_too_large", "image[7]")
+    assert "1024 MiB" in message
+    monkeypatch.setattr("gateway.web.door.uploads.MAX_ALL_BYTES", len(out.getvalue()) * 2)
+    refused(client.post(EDITS, json=several), 400, "image_too_large", "images[2]")
+    assert len(engine.jobs) == num_jobs
 
 
 def test_a_field_left_empty_is_one_left_out(client: Client, engine: TestEngine) -> None:

@@ -130,7 +130,7 @@ def test_outputs_of_runs_are_inputs_too(client: Client) -> None:
 
 
 def test_a_run_whose_input_is_at_fault_is_its_clients(client: Client) -> None:
-    for source in ("img_nowhere", "data:image/png;base64,AAAA", "http://127.0.0.1:9/a.png"):
+    for source in ("img_nowhere", "http://127.0.0.1:9/a.png"):
         run = {"model_id": "tiny", "inputs": {"prompt": "a", "image": source}}
         for path in ("/api/run/sync", "/api/run"):
             answer = client.post(path, json=run | {"execution_mode": "sync_first_result"})
