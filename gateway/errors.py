@@ -43,6 +43,9 @@ from typing import ClassVar
 MESSAGE_CHARACTERS = 4000
 """What a message may repeat of what a client sent."""
 
+VALUE_CHARACTERS = 200
+"""The same of one value, so that what is wanted instead is told behind it."""
+
 
 def shortened(text: str, characters: int) -> str:
     """A text of at most so many characters, which says where it was cut."""
@@ -112,7 +115,8 @@ class InvalidValue(InvalidRequest):
     """A parameter's value is none of those supported."""
 
     def __init__(self, param: str, got: object, supported: str) -> None:
-        message = f"Invalid value: '{got}'. Supported values are: {supported}."
+        shown = shortened(str(got), VALUE_CHARACTERS)
+        message = f"Invalid value: '{shown}'. Supported values are: {supported}."
         super().__init__(message, param=param)
 
 

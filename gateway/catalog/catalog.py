@@ -17,6 +17,7 @@ import msgspec
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CARD, AdapterCard, CardError, EndpointCard, read_card
 from gateway.catalog.samplers import (
+    CLASSES,
     SAMPLERS,
     Choice,
     choose,
@@ -100,7 +101,7 @@ class Catalog(msgspec.Struct, frozen=True):
         return (self.heard(endpoint) if self.heard else None) or Abilities({}, ())
 
     def scheduler(self, endpoint: str, name: str | None) -> Choice:
-        """A sampler by the field's name, or a scheduler class; None is the model's own.
+        """A sampler by the field's name, or a scheduler class, in any case; None is its own.
 
         Raises:
             InvalidValue: the model cannot be sampled so; the message names what it takes.
@@ -111,10 +112,11 @@ class Catalog(msgspec.Struct, frozen=True):
         choice = choose(sampler, None, runs) if sampler in SAMPLERS else None
         if choice is not None:
             return choice
-        if not runs(name, {}):
+        cls = next((cls for cls in CLASSES if cls.lower() == sampler), name.strip())
+        if not runs(cls, {}):
             offered = ", ".join(f"'{each}'" for each in self.schedulers(endpoint))
             raise InvalidValue("scheduler", name, offered)
-        return Choice(name)
+        return Choice(cls)
 
     def schedulers(self, endpoint: str) -> list[str]:
         """What a request's `scheduler` may be: samplers, then classes of diffusers."""

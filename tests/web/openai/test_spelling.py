@@ -50,6 +50,7 @@ def test_an_empty_value_is_an_absent_one(client: Client, nothing: str) -> None:
         {"steps": "4", "num_inference_steps": 4},
         {"cfg": 1, "guidance_scale": "1.0"},
         {"seed": 7.0, "stream": "no", "background": "AUTO"},
+        {"scheduler": " eulerdiscretescheduler "},
         {"loras": [{"name": "style", "scale": " 1 "}], "lora": {"path": "style", "weight": 1}},
     ],
 )
@@ -136,3 +137,8 @@ def test_a_run_whose_input_is_at_fault_is_its_clients(client: Client) -> None:
             answer = client.post(path, json=run | {"execution_mode": "sync_first_result"})
             assert answer.status_code == 400, answer.text
             assert "ended as failed" in answer.json()["detail"]
+
+
+def test_what_is_wanted_is_told_behind_whatever_was_sent(client: Client) -> None:
+    answer = post(client, scheduler="DPM++ 2M Karras" * 500)
+    assert "'EulerDiscreteScheduler'" in refused(answer, 400, "invalid_value", "scheduler")
