@@ -194,12 +194,15 @@ class BatchWork:
     async def _claim(self, subject: str) -> None:
         """Claim a line; those that come at once are written down at once."""
         self._to_claim.add(subject)
-        await asyncio.sleep(0)
-        async with self._claiming:
-            if subject in self._to_claim:
-                together = set(self._to_claim)
-                await self.ground.patiently(self.ground.claims.take_all, together)
-                self._to_claim -= together
+        try:
+            await asyncio.sleep(0)
+            async with self._claiming:
+                if subject in self._to_claim:
+                    together = set(self._to_claim)
+                    await self.ground.patiently(self.ground.claims.take_all, together)
+                    self._to_claim -= together
+        finally:
+            self._to_claim.discard(subject)  # a line that is cancelled must not be claimed later
 
     async def _until_cancelled(self, batch: Batch, claim: Claim, event: asyncio.Event) -> None:
         while not event.is_set():

@@ -6,9 +6,9 @@ at once, and none of their read timeouts strikes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -22,6 +22,7 @@ from gateway.web.door.content import Content
 from gateway.web.door.faults import envelope
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 async def wait_for(
@@ -40,6 +41,20 @@ async def wait_for(
     finally:
         gone.cancel()
     return work.done()
+
+
+async def while_here(request: Request[Any, Any, Any], act: Coroutine[Any, Any, T]) -> T:
+    """What an act comes to, given up when the client leaves; its body has been read.
+
+    Raises:
+        Cancelled: the client went away.
+    """
+    work = asyncio.create_task(act)
+    try:
+        await wait_for(request, work, None)
+        return work.result()
+    finally:
+        work.cancel()
 
 
 class HeartbeatResponse(Response[Any]):

@@ -17,6 +17,7 @@ from gateway.outside.parameters import GenerationRequest, fold, read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
 from gateway.web.door.desk import Desk
+from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented
 from gateway.web.door.uploads import Sources, Upload, inputs_of, read_upload
 from gateway.web.friendli import generations as friendli
@@ -58,7 +59,9 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
 
         fetches = fetch if desk.settings.fetch_urls else None
         signed = runs_of(request).signed
-        return await read_upload(request, Sources(fetches, desk.darkroom, open_file, signed.open))
+        sources = Sources(fetches, desk.darkroom, open_file, signed.open)
+        await request.body()
+        return await while_here(request, read_upload(request, sources))
 
     @post(
         ["/v1/images/edits", "/images/edits"],
@@ -105,7 +108,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         asked = read_request(upload.fields)
         model = desk.resolve(body.model, caller)
         terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
-        job = await _job(desk, asked, model, upload, terms)
+        job = await _job(desk, request, asked, model, upload, terms)
         return await friendli.answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -141,7 +144,7 @@ async def _answer_openai(
         del fields["input_fidelity"]
     model = desk.resolve(asked.model, caller)
     remarks = wanted.remarks(fields, body, edits=True)
-    job = await _job(desk, asked, model, upload, desk.terms(request, caller, remarks))
+    job = await _job(desk, request, asked, model, upload, desk.terms(request, caller, remarks))
     if body.stream:
         return await stream_images(desk, request, caller, job, wanted, "image_edit")
     return await answer_images(desk, request, caller, job, wanted)
@@ -161,12 +164,13 @@ async def _answer_container(
     asked = read_request(upload.fields)
     model = friendli.container_model(desk, body.model, caller)
     terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
-    job = await _job(desk, asked, model, upload, terms)
+    job = await _job(desk, request, asked, model, upload, terms)
     return await friendli.answer_container_job(desk, request, caller, job, asked, body)
 
 
 async def _job(
     desk: Desk,
+    request: Request[Any, Any, Any],
     asked: GenerationRequest,
     model: Model,
     upload: Upload,
@@ -189,7 +193,7 @@ async def _job(
         raise UnsupportedValue(
             f"The endpoint `{card.id}` edits one image at a time.", param="image"
         )
-    inputs = await inputs_of(upload, desk.darkroom, card.sizes.max)
+    inputs = await while_here(request, inputs_of(upload, desk.darkroom, card.sizes.max))
     job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
     if card.edit_pipeline and job.strength is None and job.mask is None:
         return job

@@ -1,7 +1,9 @@
 """Edits and variations, in every shape that clients send them."""
 
+import asyncio
 import base64
-from collections.abc import Iterator
+import json
+from collections.abc import Awaitable, Iterator
 from io import BytesIO
 from typing import Any
 
@@ -16,6 +18,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.settings import Settings
 from tests.images.test_decode import RED, bomb, saved
 from tests.runs.drawing import TestEngine
+from tests.runs.test_cancelling import busy
 from tests.web.openai.asking import picture, refused
 
 EDITS = "/v1/images/edits"
@@ -41,7 +44,12 @@ def engine() -> TestEngine:
 
 @pytest.fixture(scope="module")
 def client(engine: TestEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    settings = Settings(endpoints=("tiny",), data=tmp_path_factory.mktemp("data"), max_body_mib=1)
+    settings = Settings(
+        endpoints=("tiny",),
+        data=tmp_path_factory.mktemp("data"),
+        max_body_mib=1,
+        url_allow=("127.0.0.2",),
+    )
     with TestClient(create_app(settings, engine, catalog())) as client:
         yield client
 
@@ -256,6 +264,47 @@ def test_pictures_are_bounded_by_their_sum(
     monkeypatch.setattr("gateway.web.door.uploads.MAX_ALL_BYTES", len(out.getvalue()) * 2)
     refused(client.post(EDITS, json=several), 400, "image_too_large", "images[2]")
     assert len(engine.jobs) == num_jobs
+
+
+async def test_who_leaves_while_pictures_are_fetched_or_decoded_is_not_waited_for(
+    client: Client,
+) -> None:
+    there = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.2", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await left_at(client, f"http://127.0.0.2:{port}/a.png", there.wait())
+    with busy(client.app.state.runs.performer.equipment.darkroom._threads, 2):
+        await left_at(client, URL, asyncio.sleep(0.2))
+
+
+async def left_at(client: Client, source: str, there: Awaitable[Any]) -> None:
+    """Ask for an edit and hang up once it is there; it is over then."""
+    body = json.dumps({"prompt": "x", "images": [{"image_url": source}]}).encode()
+    messages = [{"type": "http.request", "body": body}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await there
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        assert message.get("status", 499) == 499
+
+    scope: Any = {
+        "type": "http", "method": "POST", "path": EDITS, "raw_path": EDITS.encode(),
+        "scheme": "http", "query_string": b"", "root_path": "", "http_version": "1.1",
+        "headers": [(b"content-type", b"application/json"), (b"host", b"127.0.0.1")],
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    async with asyncio.timeout(2):
+        await client.app(scope, receive, send)
 
 
 def test_a_field_left_empty_is_one_left_out(client: Client, engine: TestEngine) -> None:
