@@ -21,6 +21,7 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 from gateway.web.door.faults import envelope
 from gateway.web.server.pace import Pace
+from gateway.web.server.parser import EMPTY_LINES, Parser
 
 MAX_HEAD_BYTES = 64 * 1024
 # What strangers send is answered and counted; a warning for each of it would fill disks.
@@ -87,6 +88,7 @@ class Connection(H11Protocol):
     def __init__(self, hall: Hall, **options: Any) -> None:
         super().__init__(**options)
         self.logger = PEERS
+        self.conn = Parser(h11.SERVER, MAX_HEAD_BYTES)
         self._hall = hall
         self._head_since: float | None = hall.clock()
         self._early_since: float | None = None
@@ -114,10 +116,8 @@ class Connection(H11Protocol):
             return
         now = self._hall.clock()
         self._num_received += len(data)
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE and data.strip(EMPTY_LINES):
             self._head_since = self._head_since or now
-            if not self.conn.trailing_data[0]:
-                data = data.lstrip(b"\r\n")  # that some clients send after a body
         super().data_received(data)
         self._settle(now)
 

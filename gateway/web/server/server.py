@@ -22,7 +22,7 @@ from gateway.errors import ServerFull
 from gateway.settings import Settings
 from gateway.telemetry.vitals import Vitals
 from gateway.web.door.faults import envelope, retry_headers
-from gateway.web.server.connections import MAX_HEAD_BYTES, Hall
+from gateway.web.server.connections import Hall
 from gateway.web.server.descriptors import connections_within, raise_limit
 
 SWEEP_SECONDS = 1.0
@@ -50,7 +50,6 @@ class Server(uvicorn.Server):
             lifespan="off",
             log_config=None,
             server_header=False,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.grace_seconds + 2 * FAREWELL_SECONDS),
         )

@@ -4,8 +4,10 @@ import http.client
 import json
 import logging
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -244,6 +246,28 @@ def test_a_chunk_that_is_none_after_the_answer_began_ends_the_connection(place: 
 )
 def test_old_and_odd_requests_are_answered(place: Listening, sent: bytes) -> None:
     with place.link(sent) as link:
+        assert b'{"status":"ok"}' in link.read_until(b"}")
+
+
+STREAM = b"\r\n" + posted({"prompt": "a"}) + b"\r\n\n\r\n" + LIVE + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 64])
+def test_bytes_are_the_same_in_whatever_pieces_they_come(place: Listening, length: int) -> None:
+    with place.link() as link:
+        link.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(STREAM), length):
+            link.send(STREAM[start : start + length])
+            time.sleep(0.0002)  # so that pieces arrive as such
+        assert b'"data":[' in link.read_until(b'{"status":"ok"}')
+    assert is_alive(place)
+
+
+@pytest.mark.parametrize("sent", [b"\r\n", b"\n", b"\r", b"\r\n\r\n"])
+def test_an_empty_line_alone_is_nothing(place: Listening, sent: bytes) -> None:
+    with place.link(sent) as link:
+        assert is_alive(place)
+        link.send(LIVE + b"\r\n")
         assert b'{"status":"ok"}' in link.read_until(b"}")
 
 
