@@ -46,7 +46,7 @@ def check(model: str, **given: object) -> None:
 def _lines(found: "Finding") -> list[tuple[str, str]]:
     best = min(found.batches, key=found.batches.__getitem__)
     shared = "one sample at a time" if found.is_alone else f"for {found.num_calls} calls"
-    stock = found.stock_difference
+    stock, moved = found.stock_difference, found.rounding
     return [
         ("model", f"{found.model}: {found.pipeline}, {found.dtype} on {found.device}"),
         (
@@ -54,6 +54,7 @@ def _lines(found: "Finding") -> list[tuple[str, str]]:
             f"{found.difference:.1e} of {found.tolerance:.0e} allowed, "
             f"{found.num_samples} samples together and alone",
         ),
+        *([] if moved is None else [("by roundings alone", f"{moved:.1e}; twice is allowed")]),
         ("to the stock pipeline", "not compared" if stock is None else f"{stock:.1e}"),
         ("denoiser forwards", f"{found.num_forwards} {shared}"),
         ("seconds a picture", f"{found.batches[1]:.3g} alone, {found.batches[best]:.3g} at {best}"),

@@ -24,8 +24,13 @@ def abilities_of(card: EndpointCard) -> Abilities | None:
     kind: Any = getattr(diffusers, name or "", None)
     if index is None or kind is None:
         return None
-    ignores = tuple(name for name in ASKED if not hears(kind, name))
-    return Abilities(_tokens(index.parent, window(kind, card.arguments) or ENDLESS), ignores)
+    tokens = _tokens(index.parent, window(kind, card.arguments) or ENDLESS)
+    return Abilities(tokens, ignored_by(kind))
+
+
+def ignored_by(kind: Any) -> tuple[str, ...]:
+    """What requests say that a pipeline class does nothing with."""
+    return tuple(name for name in ASKED if not hears(kind, name))
 
 
 def _tokens(folder: Path, window: int) -> dict[str, int]:

@@ -1,12 +1,14 @@
 """`gateway check` says what a model is like, and by its exit whether the promise holds."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from diffusers import FluxTransformer2DModel
 
 from gateway.cli.check import check
-from gateway.engine import check as engine_check
+from gateway.engine import forwards
 from tests.engine import tiny
 
 
@@ -26,7 +28,14 @@ def test_a_model_that_keeps_its_word(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_check, "ON_CPU", -1.0)
+    inner = FluxTransformer2DModel.forward
+
+    def leaking(self: Any, *args: Any, **kwargs: Any) -> Any:
+        (answer,) = inner(self, *args, **kwargs)
+        return (answer + 0.1 * answer.shape[0],)
+
+    monkeypatch.setattr(FluxTransformer2DModel, "forward", leaking)
+    monkeypatch.setattr(forwards, "is_alike", lambda *_: True)
     code, said = checked(tmp_path)
     assert code == 1
     assert "DOES NOT HOLD" in said

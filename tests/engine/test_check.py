@@ -50,4 +50,23 @@ def test_pictures_that_differ_together_are_found_out(
 
     monkeypatch.setattr(UNet2DConditionModel, "forward", leaking)
     monkeypatch.setattr(forwards, "is_alike", lambda *_: True)  # which keeps such calls apart
-    assert not finding(tmp_path, "sd").holds
+    found = finding(tmp_path, "sd")
+    assert not found.holds
+    assert found.rounding is not None
+    assert found.rounding < found.tolerance
+
+
+def test_a_model_that_multiplies_its_roundings_is_told_from_one_that_leaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = UNet2DConditionModel.forward
+
+    def shaky(self: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        return (inner(self, sample, *args, **kwargs)[0] + 0.1 * (1e6 * sample).sin(),)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", shaky)
+    monkeypatch.setattr(forwards, "is_alike", lambda *_: True)
+    found = finding(tmp_path, "sd")
+    assert found.difference > found.tolerance
+    assert found.rounding is not None
+    assert found.holds, msgspec.json.encode(found)
