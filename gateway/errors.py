@@ -274,7 +274,7 @@ class Cancelled(GatewayError):
 
 
 class ModelUnusable(GatewayError):
-    """An endpoint or adapter whose files or card cannot be used: the operator's to mend.
+    """An endpoint or adapter that cannot be loaded: the operator's to mend.
 
     The message names it and says why. No SDK asks again by itself for this status.
     """
@@ -282,6 +282,11 @@ class ModelUnusable(GatewayError):
     status = 422
     type = "invalid_request_error"
     code = "model_unusable"
+
+    @classmethod
+    def of(cls, model_id: str, reason: str) -> "ModelUnusable":
+        """The fault of a model, for a reason that names no folder of this machine."""
+        return cls(f"The model `{model_id}` cannot be used: {reason}", param="model")
 
 
 class GenerationFailed(GatewayError):

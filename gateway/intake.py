@@ -18,6 +18,7 @@ from gateway.catalog.samplers import Choice
 from gateway.errors import (
     InvalidValue,
     ModelNotFound,
+    ModelUnusable,
     OutOfRange,
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
@@ -61,8 +62,12 @@ def to_job(
     Raises:
         InvalidRequest: a value the card does not allow.
         ModelNotFound: a LoRA that the endpoint does not have.
+        ModelUnusable: there is a card, and it cannot be read.
     """
     card = model.endpoint
+    for id in (card.id, model.id):
+        if fault := catalog.broken.get(id):
+            raise ModelUnusable.of(id, fault.reason)
     _check_prompts(request, settings)
     steps = _steps(request, card, terms.clamp_steps)
     seconds = request.timeout_seconds or terms.timeout_seconds

@@ -18,6 +18,7 @@ from gateway.outside.addresses import base_of
 
 PREFIX = "GATEWAY_"
 DATA = "~/.local/share/image-gateway"
+DEVICE = r"^(auto|(cpu|cuda|mps|xpu|hpu|mtia)(:[0-9]+)?)$"
 _SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -63,7 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _help("browser origins that may call, as https://a,…; default: with a key any, else none"),
     ] = ()
 
-    device: Annotated[str, _help("device of endpoints whose card says auto")] = "auto"
+    device: Annotated[str, _help("device of endpoints whose card says auto", pattern=DEVICE)] = (
+        "auto"
+    )
     threads: Annotated[int, _help("CPU threads of the engine; 0 leaves torch's choice", ge=0)] = 0
     preload: Annotated[bool, _help("load and warm every endpoint before being ready")] = False
     max_batch: Annotated[int, _help("samples that run at once per endpoint", ge=1)] = 64

@@ -4,9 +4,10 @@ from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
-from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection, Folders
+from gateway.catalog.folders import load_catalog
 from gateway.settings import Settings
 
 DEFAULT = "emoji"
@@ -27,14 +28,10 @@ def folders(settings: Settings) -> Folders:
     )
 
 
-def full_catalog(settings: Settings, faults: list[CardError] | None = None) -> Catalog:
-    """Every card there is, the user's folders after the bundled ones.
-
-    Raises:
-        CardError: a card is malformed, and there is no list for it.
-    """
+def full_catalog(settings: Settings) -> Catalog:
+    """Every card there is, the user's folders after the bundled ones."""
     found = folders(settings)
-    return load_catalog(found.models, found.adapters, faults)
+    return load_catalog(found.models, found.adapters)
 
 
 def served_ids(settings: Settings, catalog: Catalog) -> list[str]:
@@ -50,13 +47,13 @@ def served_collection(settings: Settings) -> Collection:
     """What this process serves, under aliases too, as the folders are now.
 
     Raises:
-        CardError: now a card is malformed, or an id to serve has none; later such are left out.
+        CardError: there is no card of an id to serve; later such are left out.
     """
     whole = full_catalog(settings)
     whole.served(served_ids(settings, whole), settings.aliases)
 
-    def read(faults: list[CardError]) -> Catalog:
-        whole = full_catalog(settings, faults)
+    def read() -> Catalog:
+        whole = full_catalog(settings)
         return whole.part(served_ids(settings, whole), settings.aliases)
 
     return Collection(read, folders(settings))

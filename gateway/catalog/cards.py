@@ -1,21 +1,62 @@
 """Cards: the TOML files that declare endpoints and adapters, field by field."""
 
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from gateway.errors import shortened
 from gateway.job import Matting
+from gateway.settings import DEVICE
 
 Positive = Annotated[int, Meta(ge=1)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
 Route = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
 CARD = "card.toml"
+MAX_CARD_BYTES = 2**20
+REASON_CHARACTERS = 500
+
+_UNKNOWN = re.compile(r"unknown field `(.*)`")
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s'\"/]+/)*(?=[^\s'\"/])")
 
 
 class CardError(Exception):
-    """A card cannot be used; the message names file, key, value and what was wanted."""
+    """A card or its files cannot be used; the message names file, key, value and what was wanted.
+
+    `path` is the file's, for the operator; `reason` the rest of it, for those who may not know
+    where files lie: one line that names no folder of this machine.
+    """
+
+    def __init__(self, reason: str, path: Path | str | None = None) -> None:
+        super().__init__(f"{path}: {reason}" if path else reason)
+        self.path = path
+        self.reason = without_folders(reason, path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CardError) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
+def without_folders(text: str, path: Path | str | None = None) -> str:
+    """A text as one line, with no more than the last part of each absolute path.
+
+    The folders of `path` are left out also where their names have spaces.
+    """
+    for folder in Path(path).absolute().parents[:-1] if path else ():
+        text = text.replace(f"{folder}/", "").replace(str(folder), folder.name)
+    return shortened(" ".join(_FOLDERS.sub("", text).split()), REASON_CHARACTERS)
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A question for a misspelt name; nothing where none is near."""
+    found = get_close_matches(name, sorted(names), 1)
+    return f"; did you mean '{found[0]}'?" if found else ""
 
 
 class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,7 +128,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pipeline: str | None = None
     edit_pipeline: str | None = None
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    device: str = "auto"
+    device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     offload: Literal["none", "model", "group"] = "none"
     low_memory: bool = True
     steps: Steps = Steps()
@@ -168,32 +209,52 @@ def read_card(path: Path, kind: type[Card]) -> Card:
     Raises:
         CardError: naming the file, the key, the value and what was wanted.
     """
+    text = read_text(path)
     try:
-        card = msgspec.toml.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise CardError(f"{path}: cannot be read: {error.strerror}") from None
+        card = msgspec.toml.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        raise CardError(_explained(path, error)) from None
-    except msgspec.DecodeError as error:
-        raise CardError(f"{path}: not valid TOML: {error}") from None
+        fields = [field.encode_name for field in msgspec.structs.fields(kind)]
+        raise CardError(_explained(text, error, fields), path) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"not valid TOML: {error}", path) from None
     if card.path is not None:
-        raise CardError(f"{path}: key 'path' is not one to write")
+        raise CardError("key 'path' is not one to write", path)
     _check(path, card)
     return msgspec.structs.replace(card, path=path)
 
 
-def _explained(path: Path, error: msgspec.ValidationError) -> str:
+def read_text(path: Path) -> bytes:
+    """The text of a card.
+
+    Raises:
+        CardError: it is no file, too long for one, or may not be read.
+    """
+    try:
+        if not path.is_file():  # one that leads nowhere, or a pipe that would be waited for
+            raise CardError("is no file that can be read", path)
+        with path.open("rb") as file:
+            text = file.read(MAX_CARD_BYTES + 1)
+    except OSError as error:
+        raise CardError(f"cannot be read: {error.strerror}", path) from None
+    if len(text) > MAX_CARD_BYTES:
+        raise CardError(f"is no card: it has over {MAX_CARD_BYTES:,} bytes", path)
+    return text
+
+
+def _explained(text: bytes, error: msgspec.ValidationError, fields: Iterable[str]) -> str:
     """The fault with its key and value: msgspec says what was wanted and at which key."""
     wanted, _, at = str(error).partition(" - at `$")
     key = at.rstrip("`").lstrip(".")
-    value: Any = msgspec.toml.decode(path.read_bytes())
+    value: Any = msgspec.toml.decode(text)
     for part in key.replace("[", ".[").split("."):
         if isinstance(value, dict) and part in value:
             value = value[part]
         elif isinstance(value, list) and part.strip("[]").isdigit():
             value = value[int(part.strip("[]"))]
-    shown = f" = {value!r}" if key else ""
-    return f"{path}: key '{key or 'top level'}'{shown}: {wanted}"
+    if key:
+        return f"key '{key}' = {value!r}: {wanted}"
+    unknown = _UNKNOWN.search(wanted)
+    return f"{wanted}{near(unknown[1], fields) if unknown else ''}"
 
 
 def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
@@ -201,19 +262,19 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
         steps = card.steps
         if not steps.min <= steps.default <= steps.max:
             raise CardError(
-                f"{path}: key 'steps.default' = {steps.default}: "
-                f"wanted between steps.min {steps.min} and steps.max {steps.max}"
+                f"key 'steps.default' = {steps.default}: "
+                f"wanted between steps.min {steps.min} and steps.max {steps.max}",
+                path,
             )
-        if ":" in card.id:
-            raise CardError(f"{path}: key 'id' = {card.id!r}: wanted no colon")
         return
     low, high = card.scale_range
     if not low <= card.scale <= high:
         raise CardError(
-            f"{path}: key 'scale' = {card.scale}: wanted within scale_range [{low}, {high}]"
+            f"key 'scale' = {card.scale}: wanted within scale_range [{low}, {high}]", path
         )
     if not card.source.endswith(".safetensors") and (path.parent / card.source).is_file():
         raise CardError(
-            f"{path}: key 'source' = {card.source!r}: wanted a .safetensors file; "
-            "pickled weights are refused"
+            f"key 'source' = {card.source!r}: wanted a .safetensors file; "
+            "pickled weights are refused",
+            path,
         )

@@ -1,21 +1,14 @@
-"""The catalogue: which endpoints and adapters there are, and the ids they answer to.
-
-`models/` holds `<id>.toml` or `<folder>/card.toml` (weights beside the card);
-`adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
-`<route>.safetensors` that needs no card.
-"""
+"""The catalogue: which endpoints and adapters there are, and the ids they answer to."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.catalog.abilities import Abilities
-from gateway.catalog.cards import CARD, AdapterCard, CardError, EndpointCard, read_card
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 from gateway.catalog.samplers import (
     CLASSES,
     SAMPLERS,
@@ -26,8 +19,6 @@ from gateway.catalog.samplers import (
     samplers_of,
 )
 from gateway.errors import InvalidValue, ModelNotFound
-
-Faults = list[CardError] | None
 
 PIN = re.compile(r"@([^@:]*)")
 """The digest of weights that an id asks for; no card's id or route has such a sign."""
@@ -68,6 +59,9 @@ class Catalog(msgspec.Struct, frozen=True):
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
     (`dall-e-3`) to one of ours. `tried` and `heard` are what an engine found out of
     their models. What is not found here is looked for in the one that `renewed` gives.
+    `broken` are the cards that cannot be read, by the model id that each would have: they stand
+    among the others with nothing of what they say. `passed_over` is what lies in the folders
+    and is none.
     """
 
     endpoints: dict[str, EndpointCard]
@@ -76,6 +70,8 @@ class Catalog(msgspec.Struct, frozen=True):
     tried: RunsScheduler | None = None
     heard: Heard | None = None
     renewed: "Callable[[], Catalog] | None" = None
+    broken: dict[str, CardError] = msgspec.field(default_factory=dict)
+    passed_over: tuple[CardError, ...] = ()
 
     @property
     def default(self) -> EndpointCard:
@@ -232,75 +228,9 @@ class Catalog(msgspec.Struct, frozen=True):
         """The same of those that there are."""
         cards = {id: self.endpoints[id] for id in ids if id in self.endpoints}
         adapters = {key: card for key, card in self.adapters.items() if key[0] in cards}
-        return Catalog(cards, adapters, aliases, self.tried, self.heard)
-
-
-def load_catalog(
-    models: tuple[Path, ...], adapters: tuple[Path, ...], faults: Faults = None
-) -> Catalog:
-    """Read every card under the given folders; a later folder's card wins over an earlier one's.
-
-    With a list for faults, cards that cannot be used are left out and told there.
-
-    Raises:
-        CardError: a card is malformed.
-    """
-    endpoints: dict[str, EndpointCard] = {}
-    for folder in models:
-        endpoints.update((card.id, card) for card in _endpoint_cards(folder, faults))
-    found: dict[tuple[str, str], AdapterCard] = {}
-    for folder in adapters:
-        found.update(((card.endpoint, card.route), card) for card in _adapter_cards(folder, faults))
-    return Catalog(endpoints, found)
-
-
-def _endpoint_cards(folder: Path, faults: Faults) -> list[EndpointCard]:
-    cards = []
-    for path in sorted(folder.glob("*.toml")):
-        with _noting(faults):
-            cards.append(read_card(path, EndpointCard))
-    for inner in sorted(path for path in folder.glob("*/") if path.is_dir()):
-        if (inner / CARD).exists():
-            with _noting(faults):
-                cards.append(read_card(inner / CARD, EndpointCard))
-        elif (inner / "model_index.json").exists():
-            cards.append(EndpointCard(id=inner.name, path=inner / CARD))
-    return cards
-
-
-def _adapter_cards(folder: Path, faults: Faults) -> list[AdapterCard]:
-    cards = []
-    for path in sorted([*folder.glob("*/*.toml"), *folder.glob(f"*/*/{CARD}")]):
-        with _noting(faults):
-            cards.append(_adapter_card(path, path.relative_to(folder).parts[0]))
-    files = [card.file for card in cards if card.file]
-    described = {file.resolve() for file in files} | {card.id for card in cards}
-    for path in sorted(folder.glob("*/*.safetensors")):
-        endpoint = path.parent.name.replace("--", "/")
-        if path.resolve() not in described and f"{endpoint}:{path.stem}" not in described:
-            cards.append(
-                AdapterCard(endpoint=endpoint, route=path.stem, source=path.name, path=path)
-            )
-    return cards
-
-
-def _adapter_card(path: Path, owner: str) -> AdapterCard:
-    card = read_card(path, AdapterCard)
-    if card.endpoint.replace("/", "--") != owner:
-        raise CardError(
-            f"{path}: key 'endpoint': '{card.endpoint}' lies in the folder of '{owner}'"
+        return msgspec.structs.replace(
+            self, endpoints=cards, adapters=adapters, aliases=aliases, renewed=None
         )
-    return card
-
-
-@contextmanager
-def _noting(faults: Faults) -> Iterator[None]:
-    try:
-        yield
-    except CardError as fault:
-        if faults is None:
-            raise
-        faults.append(fault)
 
 
 def _listed(ids: object) -> str:

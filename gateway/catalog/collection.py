@@ -8,7 +8,7 @@ unless that came to more than a part of the time; for what is not found, always.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +19,14 @@ import structlog
 from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
 from gateway.catalog.stamps import Stamp, is_settled, stamps_of
+from gateway.catalog.survey import faults_of, state_of
 from gateway.catalog.weights import INDEX, WEIGHTS
 
 SHARE = 20
 """Between two looks at the folders passes so many times what a look takes."""
+
+FRESH_SECONDS = 1.0
+"""For so long what is wrong with files is good for everyone who asks."""
 
 Key = tuple[str, str]
 Sight = dict[str, Stamp | None]
@@ -67,20 +71,21 @@ class Added(NamedTuple):
 class Collection:
     """The one place that knows what is served now; safe from any thread.
 
-    `read` makes the catalogue of its folders, and puts what is wrong with a card into the
-    list it is given.
+    `read` makes the catalogue of its folders. What is wrong with them and with files of models
+    is told in the log, a line each, whenever it is found to have changed.
     """
 
-    def __init__(
-        self, read: Callable[[list[CardError]], Catalog], folders: Folders = NOWHERE
-    ) -> None:
+    def __init__(self, read: Callable[[], Catalog], folders: Folders = NOWHERE) -> None:
         self._read = read
         self._folders = folders
         self._tried: RunsScheduler | None = None
         self._heard: Heard | None = None
         self._added: dict[Key, Added] = {}
         self._withdrawn: set[Key] = set()
-        self._told: set[str] = set()
+        self._passed_over: set[str] = set()
+        self._unusable: dict[str, str] = {}
+        self._faults: Mapping[str, CardError] = {}
+        self._faults_due = 0.0
         self._lock = threading.RLock()
         self._watched: list[str] = []
         self._seen: Sight | None = None
@@ -97,7 +102,7 @@ class Collection:
     @classmethod
     def of(cls, catalog: "Catalog | Collection") -> "Collection":
         """A catalogue that no folder changes."""
-        return catalog if isinstance(catalog, Collection) else cls(lambda _: catalog)
+        return catalog if isinstance(catalog, Collection) else cls(lambda: catalog)
 
     def now(self) -> Catalog:
         """What is served now."""
@@ -113,6 +118,13 @@ class Collection:
         with self._lock:
             self._look()
         return self.latest
+
+    def faults(self) -> Mapping[str, CardError]:
+        """Why models cannot be loaded, or not without fetching them, by id, as a moment ago."""
+        with self._lock:
+            if time.monotonic() >= self._faults_due:
+                self._inspect()
+        return self._faults
 
     def learn(self, tried: RunsScheduler, heard: Heard) -> None:
         """Have the catalogue know what an engine found out of its models."""
@@ -163,11 +175,10 @@ class Collection:
         places = (_place(added.card) for added in self._added.values())
         self._watched = [str(path) for path in (*self._folders.watched(), *places) if path]
         seen = stamps_of(self._watched)
-        faults: list[CardError] = []
-        self._found = self._read(faults)
+        self._found = self._read()
         self._seen = seen if is_settled(seen.values()) else None
-        self._tell(faults)
         self._publish()
+        self._inspect()
 
     def _publish(self) -> None:
         adapters = {
@@ -190,11 +201,26 @@ class Collection:
         if served != self._latest:
             self._latest = served
 
-    def _tell(self, faults: list[CardError]) -> None:
-        told = {str(fault) for fault in faults}
-        for fault in told - self._told:
-            log.warning("a card is left out", fault=fault)
-        self._told = told
+    def _inspect(self) -> None:
+        began = time.monotonic()
+        self._faults = faults_of(self.latest)
+        ended = time.monotonic()
+        self._faults_due = ended + max(FRESH_SECONDS, SHARE * (ended - began))
+        faults = {id: fault for id, fault in self._faults.items() if state_of(fault) == "unusable"}
+        self._tell({id: str(fault) for id, fault in faults.items()})
+
+    def _tell(self, unusable: dict[str, str]) -> None:
+        """Say what is new; of an endpoint that cannot be used its adapters' lines say no more."""
+        passed_over = {str(stray) for stray in self.latest.passed_over}
+        for stray in sorted(passed_over - self._passed_over):
+            log.warning("a file is not used", fault=stray)
+        for id, fault in unusable.items():
+            owner = id.partition(":")[0]
+            if self._unusable.get(id) != fault and (id == owner or owner not in unusable):
+                log.warning("a model cannot be used", model=id, fault=fault)
+        for id in sorted(self._unusable.keys() - unusable.keys()):
+            log.info("a model can be used again, or is gone", model=id)
+        self._passed_over, self._unusable = passed_over, unusable
 
 
 def _entries(folder: Path) -> list[Path]:

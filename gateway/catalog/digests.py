@@ -45,16 +45,17 @@ class Digests:
 
     def _of_file(self, path: Path) -> str:
         key, stamp = str(path.resolve()), stamp_of(path)
-        with self._lock:
-            known, digest = self._files.get(key, (None, ""))
-            if stamp is None or known != stamp:
-                wait_for_tick([stamp])
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if stamp is not None and stamp == stamp_of(path):
-                    self._files[key] = (stamp, digest)
-                    self._keep()
+        known, digest = self._files.get(key, (None, ""))
+        if stamp is not None and known == stamp:
             return digest
+        wait_for_tick([stamp])
+        with path.open("rb") as file:  # minutes, in which others are read
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if stamp is not None and stamp == stamp_of(path):
+            with self._lock:
+                self._files[key] = (stamp, digest)
+                self._keep()
+        return digest
 
     def _keep(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

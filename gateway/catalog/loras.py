@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from msgspec import ValidationError, convert
 
 from gateway.catalog.cards import AdapterCard, Route
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Folders
+from gateway.catalog.hub import FAULTS, hub_file
 from gateway.catalog.weights import PICKLES, WEIGHTS
 from gateway.errors import InvalidRequest, NotFound
 
@@ -97,9 +97,8 @@ def _checked(path: Path, text: str) -> Path:
 def _hub_file(repository: str) -> Path:
     for name in NAMES:
         try:
-            # Not resolved: what its link leads to has no ending.
-            return Path(hf_hub_download(repository, name))
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+            return hub_file(repository, name)
+        except FAULTS as error:
             if isinstance(error, RemoteEntryNotFoundError):
                 continue
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

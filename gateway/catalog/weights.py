@@ -1,20 +1,14 @@
-"""Whether an endpoint's weights are on this disk, and what they are; imports no torch."""
+"""Where an endpoint's weights are on this disk, and what they are; imports no torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from httpx import HTTPError
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
-from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
+from gateway.catalog.cards import EndpointCard
 
 INDEX = "model_index.json"
 WEIGHTS = ".safetensors"
@@ -26,7 +20,15 @@ def index_file(card: EndpointCard) -> Path | None:
     if card.is_local:
         local = Path(card.location) / INDEX
         return local if local.exists() else None
-    cached = try_to_load_from_cache(card.source, INDEX, revision=card.revision)
+    return cached_file(card.source, INDEX, card.revision)
+
+
+def cached_file(source: str, name: str, revision: str | None) -> Path | None:
+    """A file of the hub's cache; None where it is not there, or there can be none."""
+    try:
+        cached = try_to_load_from_cache(source, name, revision=revision)
+    except HFValidationError:
+        return None
     return Path(cached) if isinstance(cached, str) else None
 
 
@@ -37,15 +39,8 @@ def pipeline_class(card: EndpointCard) -> str | None:
     index = index_file(card)
     if index is None:
         return None
-    name = msgspec.json.decode(index.read_bytes()).get("_class_name")
-    return str(name) if name else None
-
-
-def is_on_disk(card: EndpointCard) -> bool:
-    """Whether every component that `model_index.json` names has its folder here."""
-    index = index_file(card)
-    parts = _parts(index) if index else []
-    return bool(parts) and all(any(part.glob("*")) for part in parts)
+    name = _decoded(index).get("_class_name")
+    return name if isinstance(name, str) else None
 
 
 def files_of(card: EndpointCard) -> list[Path]:
@@ -77,51 +72,17 @@ def weights_of(files: Iterable[Path]) -> list[Path]:
 
 
 def _parts(index: Path) -> list[Path]:
-    """The folders of the components that `model_index.json` names; none if it is malformed."""
-    try:
-        parts = msgspec.json.decode(index.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError):
-        return []
+    """The folders of the components that `model_index.json` names."""
     return [
         index.parent / name
-        for name, value in parts.items()
+        for name, value in _decoded(index).items()
         if not name.startswith("_") and isinstance(value, list) and value and value[0] is not None
     ]
 
 
-def check_weights(card: EndpointCard) -> None:
-    """Make sure, before serving, that an endpoint's weights are here or can be fetched.
-
-    Raises:
-        CardError: they are not, and why.
-    """
-    if is_on_disk(card):
-        return
-    where = f"{card.path}: key 'source' = {card.source!r}"
-    if card.is_local or card.source.startswith((".", "/")):
-        raise CardError(f"{where}: wanted a folder with {INDEX} and every part it names")
+def _decoded(index: Path) -> dict[str, Any]:
+    """What the file says; nothing if it is malformed."""
     try:
-        HfApi().model_info(card.source, revision=card.revision, timeout=10)
-    except GatedRepoError:
-        raise CardError(
-            f"{where}: the hub wants its licence accepted and a login (`hf auth login`)"
-        ) from None
-    except RepositoryNotFoundError:
-        raise CardError(f"{where}: neither a folder nor a repository on the hub") from None
-    except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CardError(
-            f"{where}: the weights are not on this disk and the hub cannot be reached: {reason}"
-        ) from None
-
-
-def check_adapter(card: AdapterCard) -> None:
-    """Make sure, before serving, that an adapter's own file is where its card says.
-
-    Raises:
-        CardError: it is not. A hub id is fetched when it is first asked for.
-    """
-    if card.file is None and card.source.endswith(".safetensors"):
-        raise CardError(
-            f"{card.path}: key 'source' = {card.source!r}: wanted a file beside the card"
-        )
+        return msgspec.json.decode(index.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return {}

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from gateway.catalog.bundle import full_catalog
-from gateway.catalog.weights import check_adapter, check_weights
+from gateway.catalog.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.settings import read_settings
 
@@ -28,9 +28,7 @@ def check(model: str, **given: object) -> None:
     settings = read_settings(given)
     whole = full_catalog(settings)
     wanted = whole.resolve(model)
-    check_weights(wanted.endpoint)
-    if wanted.adapter:
-        check_adapter(wanted.adapter)
+    check_model(wanted, whole)
     click.echo(f"loading {wanted.id} ...", err=True)
     from gateway.engine.check import check as compare  # noqa: PLC0415  torch takes seconds
     from gateway.engine.schedulers import Schedulers  # noqa: PLC0415

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.catalog.bundle import DEFAULT, full_catalog
-from gateway.catalog.catalog import Catalog
+from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection
-from gateway.catalog.weights import check_weights
+from gateway.catalog.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.images.encode import largest_difference, read_text
@@ -132,7 +132,9 @@ def _likeness(original: bytes, again: bytes) -> str:
 
 
 async def _draw(job: Job, catalog: Catalog, settings: Settings, rendering: Rendering) -> Picture:
-    check_weights(catalog.endpoints[job.endpoint])
+    endpoint = catalog.endpoint(job.endpoint)
+    for adapter in (None, *(catalog.adapter(job.endpoint, use.route) for use in job.adapters)):
+        check_model(Model(endpoint, adapter), catalog)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

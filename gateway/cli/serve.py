@@ -6,21 +6,27 @@ import tempfile
 from typing import Any, NoReturn
 
 import click
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.catalog.bundle import DEFAULT, served_collection, served_ids
-from gateway.catalog.catalog import Catalog
-from gateway.catalog.weights import check_adapter, check_weights
+from gateway.catalog.cards import CardError
+from gateway.catalog.catalog import Model
+from gateway.catalog.collection import Collection
+from gateway.catalog.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings, SettingsError, read_settings, variable
+from gateway.telemetry.log import configure_logs
 from gateway.web.door.origins import is_loopback
 from gateway.web.server.ports import bound_sockets
 from gateway.web.server.server import Server
 
 PROBE_BYTES = 64 * 1024
+
+log = structlog.get_logger()
 
 
 @click.command()
@@ -33,8 +39,9 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     check_door(settings)
     with bound_sockets(settings) as sockets:
         check_database(settings)
+        configure_logs()
         collection = served_collection(settings)
-        check_files(settings, collection.latest)
+        check_models(settings, collection)
 
         from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
@@ -49,17 +56,26 @@ def end() -> NoReturn:
     os._exit(0)
 
 
-def check_files(settings: Settings, catalog: Catalog) -> None:
-    """See that what was asked for by name is there; what merely lies in the folder may come yet.
+def check_models(settings: Settings, collection: Collection) -> None:
+    """See that something of what was asked for by name can be used, or fetched.
+
+    What cannot has its line and stops nothing else; what merely lies in a folder may come yet.
 
     Raises:
-        CardError: an endpoint's weights or an adapter's file are not, and why.
+        CardError: nothing of it can.
     """
+    catalog, faults = collection.latest, dict[str, CardError]()
     named = served_ids(settings, catalog) if settings.endpoints else [DEFAULT]
     for id in named:
-        check_weights(catalog.endpoints[id])
-    for adapter in catalog.adapters.values():
-        check_adapter(adapter)
+        try:
+            check_model(Model(catalog.endpoints[id]), catalog)
+        except CardError as fault:
+            faults[id] = fault
+    if named and len(faults) == len(named):
+        raise next(iter(faults.values()))
+    for id, told in faults.items():
+        if told != collection.faults().get(id):  # else it has been said
+            log.warning("a model cannot be used", model=id, fault=str(told))
 
 
 def check_folder(settings: Settings) -> None:

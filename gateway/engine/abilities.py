@@ -1,6 +1,7 @@
 """What is known of an endpoint's pipeline before it is loaded: its windows, its arguments."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.weights import index_file, pipeline_class
 from gateway.engine.call import hears, window
+from gateway.engine.unusable import UNREADABLE
 
 ASKED = ("negative_prompt", "guidance_scale", "true_cfg_scale")
 """What requests say that some pipelines' calls have no argument for."""
@@ -19,7 +21,13 @@ ENDLESS = 10**6
 
 
 def abilities_of(card: EndpointCard) -> Abilities | None:
-    """What an endpoint's files and the class they name say; None while they are not here."""
+    """What an endpoint's files and the class they name say; None while they do not."""
+    with suppress(*UNREADABLE):
+        return _abilities(card)
+    return None
+
+
+def _abilities(card: EndpointCard) -> Abilities | None:
     index, name = index_file(card), pipeline_class(card)
     kind: Any = getattr(diffusers, name or "", None)
     if index is None or kind is None:

@@ -9,25 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.headers import OTHER_KINDS
+from gateway.catalog.hub import FAULTS, hub_file
 from gateway.catalog.weights import PICKLES
 from gateway.engine.adapters import AdapterWeights, LayerWeights
 from gateway.engine.files import safe_open
+from gateway.engine.unusable import reason_of
 from gateway.errors import ModelNotFound
 
 NAME = "adapter"
-OTHER_KINDS = {
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-}
 
 
 def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
@@ -42,18 +37,18 @@ def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> Adap
     path = adapter_file(card)
     _check(card, path)
     if not hasattr(pipeline, "load_lora_weights"):
-        raise CardError(f"{card.path}: {type(pipeline).__name__} takes no LoRA")
+        raise CardError(f"{type(pipeline).__name__} takes no LoRA", card.path)
     twin = _hollow(pipeline)
     try:
         twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
     except (ValueError, RuntimeError, LookupError, TypeError) as error:
-        raise CardError(f"{path}: not a LoRA for '{card.endpoint}': {error}") from error
+        raise CardError(f"not a LoRA for '{card.endpoint}': {error}", path) from error
     weights = {
         key: _layer_weights(path, layer, pipeline.components[key[0]], device)
         for key, layer in _lora_layers(twin)
     }
     if not weights:
-        raise CardError(f"{path}: holds no LoRA weights for '{card.endpoint}'")
+        raise CardError(f"holds no LoRA weights for '{card.endpoint}'", path)
     return weights
 
 
@@ -78,19 +73,21 @@ def adapter_file(card: AdapterCard) -> Path:
     if local is not None:
         path = local / name if local.is_dir() else local
     else:
-        path = Path(_fetched(card, name))
+        path = _fetched(card, name)
     if path.suffix in PICKLES:
-        raise CardError(f"{path}: pickled weights are refused; wanted .safetensors")
+        raise CardError(f"{path.name}: pickled weights are refused; wanted .safetensors", path)
     return path
 
 
-def _fetched(card: AdapterCard, name: str) -> str:
+def _fetched(card: AdapterCard, name: str) -> Path:
     if name.endswith(PICKLES):
         raise CardError(f"{card.source}/{name}: pickled weights are refused; wanted .safetensors")
     try:
-        return hf_hub_download(card.source, name, revision=card.revision)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        raise CardError(f"{card.path}: cannot fetch '{card.source}' {name}: {error}") from error
+        return hub_file(card.source, name, card.revision)
+    except FAULTS as error:
+        raise CardError(
+            f"cannot fetch '{card.source}' {name}: {reason_of(error)}", card.path
+        ) from error
 
 
 def _check(card: AdapterCard, path: Path) -> None:
@@ -98,10 +95,10 @@ def _check(card: AdapterCard, path: Path) -> None:
         with safe_open(path, "pt") as file:
             names = list(file.keys())
     except (SafetensorError, OSError) as error:
-        raise CardError(f"{path}: not a safetensors file: {error}") from error
+        raise CardError(f"not a safetensors file: {error}", path) from error
     for mark, kind in OTHER_KINDS.items():
         if any(mark in name for name in names):
-            raise CardError(f"{path}: {kind} weights cannot share a batch; wanted a plain LoRA")
+            raise CardError(f"{kind} weights cannot share a batch; wanted a plain LoRA", path)
 
 
 def _hollow(pipeline: Any) -> Any:
@@ -148,10 +145,10 @@ def _layer_weights(path: Path, layer: Any, component: Any, device: torch.device)
     is_plain = isinstance(base, nn.Linear) or (isinstance(base, nn.Conv2d) and base.groups == 1)
     has_bias = NAME in layer.lora_B and layer.lora_B[NAME].bias is not None
     if not is_plain or has_bias or layer.use_dora.get(NAME, False):
-        raise CardError(f"{path}: a layer of {type(base).__name__} cannot be changed in a batch")
+        raise CardError(f"a layer of {type(base).__name__} cannot be changed in a batch", path)
     down, up = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
     if not (down.isfinite().all() and up.isfinite().all()):
-        raise CardError(f"{path}: holds numbers that are not finite")
+        raise CardError("holds numbers that are not finite", path)
     dtype = component.dtype
     return LayerWeights(
         down.detach().to(device, dtype), (up.detach() * layer.scaling[NAME]).to(device, dtype)

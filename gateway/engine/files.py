@@ -53,21 +53,23 @@ def read_unchanged(
 ) -> tuple[T, Origin]:
     """Read files, again where they changed meanwhile, and say what was read.
 
+    Their digest comes first: what waits for a slow disk then holds no lock, and finds in memory
+    what it reads again.
+
     Raises:
         CardError: they change all the time.
     """
     for _ in range(NUM_READS):
-        before = stamps_of(files())
+        paths = files()
+        before = stamps_of(paths)
         wait_for_tick(before.values())
         try:
-            found = read()
-            paths = files()
             digest = digests.of(weights_of(paths))
+            found = read()
         except Exception:
             if are_unchanged(before):
                 raise
             continue
-        after = stamps_of(paths)
-        if before == after or not before:  # none before: they have just come from the hub
-            return found, Origin(digest, after)
-    raise CardError(f"{', '.join(before) or 'files'}: changed whenever they were read")
+        if before == stamps_of(files()):
+            return found, Origin(digest, before)
+    raise CardError(f"{', '.join(before)}: changed whenever they were read")

@@ -1,4 +1,4 @@
-"""The thread that reads files beside running work, and what it could not read."""
+"""The threads that read files beside running work, and what they could not read."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -8,12 +8,18 @@ from typing import NamedTuple
 
 import structlog
 
+from gateway.catalog.cards import CardError
 from gateway.catalog.stamps import stamps_of
 from gateway.engine.files import Origin
 from gateway.telemetry import metrics
 
-FAULT_SECONDS = 5.0
-"""How long a failed load answers for itself before it is tried again, if its files stay."""
+FAULT_SECONDS = 60.0
+"""How long a failed load answers for itself before it is tried again, if its files stay.
+
+It may have failed by what no file shows: the network, the memory, a package."""
+
+MOST_AT_ONCE = 64
+"""A download may take hours, and holds up nothing but what it is for."""
 
 Command = Callable[[], None]
 
@@ -29,12 +35,15 @@ class Fault(NamedTuple):
 
 
 class Loader:
-    """Reads one thing at a time; `tell` has the engine's thread do what a load left to do."""
+    """Reads all at once that is wanted.
+
+    `tell` has the engine's thread do what a load left to do, then `ended` is called there.
+    """
 
     def __init__(self, tell: Callable[[Command], None], ended: Command) -> None:
         self._tell = tell
         self._ended = ended
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="loader")
         self._pending: set[str] = set()
         self._faults: dict[str, Fault] = {}
 
@@ -42,11 +51,16 @@ class Loader:
         """Whether something is being read, or waits for it."""
         return id in self._pending
 
-    def fault(self, ids: Iterable[str]) -> Exception | None:
-        """Why the first of some could not be read."""
-        now = time.monotonic()
-        faults = [self._faults[id] for id in ids if id in self._faults]
-        return next((fault.error for fault in faults if now < fault.until), None)
+    def fault(self, id: str) -> Exception | None:
+        """Why something could not be read, unless it is time to try again."""
+        fault = self._faults.get(id)
+        return fault.error if fault and time.monotonic() < fault.until else None
+
+    @property
+    def faults(self) -> dict[str, Exception]:
+        """Why what was last tried in vain could not be read, if its files are what they were."""
+        kept = self._faults.copy()
+        return {id: fault.error for id, fault in kept.items() if fault.files.is_current}
 
     def look(self, ids: Iterable[str]) -> None:
         """Forget the faults of files that have changed."""
@@ -57,7 +71,7 @@ class Loader:
     def read(
         self, id: str, files: Callable[[], Sequence[Path]], work: Callable[[], Command]
     ) -> None:
-        """Work in the thread, unless it is under way; then finish on the engine's."""
+        """Work in a thread, unless it is under way; then finish on the engine's."""
         if id in self._pending:
             return
         self._pending.add(id)
@@ -68,12 +82,12 @@ class Loader:
             stamps = Origin(None, stamps_of(files()))
             return work()
 
-        future = self._thread.submit(attempt)
+        future = self._threads.submit(attempt)
         future.add_done_callback(lambda done: self._tell(lambda: self._finish(id, done, stamps)))
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """End the threads, each when it has read what it reads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _finish(self, id: str, done: "Future[Command]", files: Origin) -> None:
         self._pending.discard(id)
@@ -82,8 +96,12 @@ class Loader:
         try:
             done.result()()
         except Exception as error:
-            log.error("load failed", model=id, exc_info=error)
+            if isinstance(error, CardError):
+                log.error("load failed", model=id, fault=str(error))
+            else:
+                log.error("load failed", model=id, exc_info=error)
             self._faults[id] = Fault(error, time.monotonic() + FAULT_SECONDS, files)
         else:
+            self._faults.pop(id, None)
             metrics.LOADS.labels(id).inc()
         self._ended()

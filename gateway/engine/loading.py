@@ -15,8 +15,10 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
+from gateway.catalog.hub import FAULTS, hub_file
+from gateway.catalog.inspection import LORA, NotHereError, inspect_endpoint
 from gateway.catalog.stamps import stamps_of
-from gateway.catalog.weights import files_of, weights_of
+from gateway.catalog.weights import INDEX, files_of, index_file, weights_of
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
@@ -25,6 +27,7 @@ from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.schedulers import card_scheduler
 from gateway.engine.shared import share
+from gateway.engine.unusable import reason_of
 from gateway.errors import UnsupportedValue
 from gateway.job import Job
 
@@ -121,18 +124,60 @@ class LoadedPipeline:
         return sibling
 
 
+def fetch(card: EndpointCard) -> None:
+    """Have what an endpoint is loaded from on this disk; may take hours.
+
+    What is here is not asked for again.
+
+    Raises:
+        CardError: it is not here and cannot be fetched.
+    """
+    try:
+        for lora in card.fused:
+            _lora_file(card, lora)
+        inspect_endpoint(card)
+    except NotHereError:
+        _download(card)
+    except FAULTS as error:
+        raise _unfetched(card, error) from error
+
+
+def _download(card: EndpointCard) -> None:
+    try:
+        _pipeline_class(card).download(
+            card.source, revision=card.revision, variant=card.variant, use_safetensors=True
+        )
+    except FAULTS as error:
+        raise _unfetched(card, error) from error
+
+
+def _unfetched(card: EndpointCard, error: BaseException) -> CardError:
+    while error.__cause__ is not None:  # what diffusers says points to a traceback
+        error = error.__cause__
+    return CardError(f"its files cannot be fetched: {reason_of(error)}", card.path)
+
+
+def _lora_file(card: EndpointCard, lora: FusedLora) -> Path:
+    """The file of a LoRA that is fused in, fetched where it is not here."""
+    place, name = card.folder / lora.source, lora.weight_name or LORA
+    if place.exists():
+        return place / name if place.is_dir() else place
+    return hub_file(lora.source, name)
+
+
 def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
-    """Load an endpoint's pipeline onto a device; call it with `CONSTRUCTION` held.
+    """Load an endpoint's pipeline from this disk onto a device.
 
     Raises:
         CardError: the weights are pickled, missing, or not what the card says.
     """
-    pipeline = _pretrained(card, device)
+    with CONSTRUCTION:
+        pipeline = _pretrained(card, device)
+        for lora in card.fused:
+            _fuse(card, lora, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if card.scheduler is not None:
         pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
-    for lora in card.fused:
-        _fuse(card, lora, pipeline)
     for module in modules_of(pipeline.components):
         module.eval().requires_grad_(False)
     _widen_autoencoder(pipeline)
@@ -189,22 +234,25 @@ def diffusers_class(name: str) -> Any:
     return found
 
 
+def _pipeline_class(card: EndpointCard) -> Any:
+    return diffusers_class(card.pipeline) if card.pipeline else DiffusionPipeline
+
+
 def _pretrained(card: EndpointCard, device: torch.device) -> Any:
-    location = card.location
-    if Path(location).is_dir():
-        _refuse_pickles(card, Path(location))
-    kind = diffusers_class(card.pipeline) if card.pipeline else DiffusionPipeline
+    index = index_file(card)
+    if index is None:
+        raise CardError(f"key 'source' = {card.source!r}: there is no {INDEX}", card.path)
+    _refuse_pickles(card, index.parent)
     try:
-        return kind.from_pretrained(
-            location,
-            revision=card.revision,
+        return _pipeline_class(card).from_pretrained(
+            str(index.parent),
             variant=card.variant,
             dtype=dtype_of(card, device),
             use_safetensors=True,
             low_cpu_mem_usage=card.low_memory,
         )
     except (OSError, ValueError) as error:
-        raise CardError(f"{card.path}: cannot load '{card.source}': {error}") from error
+        raise CardError(f"cannot load '{card.source}': {error}", card.path) from error
 
 
 def _refuse_pickles(card: EndpointCard, folder: Path) -> None:
@@ -212,15 +260,14 @@ def _refuse_pickles(card: EndpointCard, folder: Path) -> None:
         for pickle in sorted(folder.glob(f"*/*.{kind}")):
             if not list(pickle.parent.glob("*.safetensors")):
                 raise CardError(
-                    f"{card.path}: {pickle}: pickled weights are refused; wanted .safetensors"
+                    f"{pickle}: pickled weights are refused; wanted .safetensors", card.path
                 )
 
 
 def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:
-    local = card.folder / lora.source
-    source = str(local) if local.exists() else lora.source
+    file = _lora_file(card, lora)
     pipeline.load_lora_weights(
-        source, weight_name=lora.weight_name, adapter_name="fused", use_safetensors=True
+        str(file.parent), weight_name=file.name, adapter_name="fused", use_safetensors=True
     )
     pipeline.fuse_lora(lora_scale=lora.scale)
     pipeline.unload_lora_weights()
@@ -243,7 +290,7 @@ def _check_arguments(card: EndpointCard, pipeline: Any) -> None:
     for name in (*card.unset, *card.arguments, *at_steps):
         if name not in known:
             raise CardError(
-                f"{card.path}: key 'arguments': {type(pipeline).__name__} takes no '{name}'"
+                f"key 'arguments': {type(pipeline).__name__} takes no '{name}'", card.path
             )
 
 

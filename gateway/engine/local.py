@@ -11,6 +11,7 @@ from typing import Any, get_args
 from uuid import uuid4
 
 import msgspec
+import structlog
 import torch
 
 from gateway.accounts.admission import Asker, Door
@@ -28,6 +29,7 @@ from gateway.engine.sample import Sample
 from gateway.engine.schedulers import Schedulers
 from gateway.engine.shelf import Held, Shelf
 from gateway.engine.turns import Pace
+from gateway.engine.unusable import reason_of
 from gateway.errors import (
     GatewayError,
     GenerationFailed,
@@ -38,6 +40,8 @@ from gateway.errors import (
 from gateway.job import AdapterUse, Event, Failed, Finished, Job, Priority
 from gateway.settings import Settings
 from gateway.telemetry import metrics
+
+log = structlog.get_logger()
 
 POLL_SECONDS = 0.02
 FINAL_SECONDS = 10.0
@@ -115,6 +119,9 @@ class LocalEngine:
             ),
             batch_sizes=tuple(size for hub in hubs for size in hub.forwards.batch_sizes.copy()),
             step_seconds={id: pace.step_seconds for id, pace in paces.items()},
+            faults={
+                id: reason_of(error) for hub in hubs for id, error in hub.shelf.faults.items()
+            },
         )
 
     def runs_scheduler(
@@ -152,21 +159,16 @@ class LocalEngine:
             hub.tell(hub.shelf.let_go)
 
     async def start(self) -> None:
-        """Start the device threads; with `preload`, load and warm every endpoint.
+        """Start the device threads; with `preload`, load and warm every endpoint that can be.
 
         Raises:
-            GenerationFailed: an endpoint to preload could not be loaded or run.
+            GenerationFailed: there are endpoints to preload, and none of them runs.
         """
         self._runs_hubs = True
         for device, hub in self._hubs.items():
             _start(hub, device)
         if self._settings.preload:
-            try:
-                for id in self._collection.latest.endpoints:
-                    await self._warm_up(id)
-            except GatewayError as error:
-                self._start_fault = error.message
-                raise
+            await self._preload()
         self._is_started = True
         await asyncio.to_thread(self._schedulers.warm)
 
@@ -261,6 +263,24 @@ class LocalEngine:
 
     def _pace(self, endpoint: str) -> Pace:
         return self._hub_of[endpoint].paces.get(endpoint, Pace())
+
+    async def _preload(self) -> None:
+        """Warm every endpoint; one that cannot run stops no other.
+
+        Raises:
+            GenerationFailed: none can.
+        """
+        faults: list[GatewayError] = []
+        endpoints = list(self._collection.latest.endpoints)
+        for id in endpoints:
+            try:
+                await self._warm_up(id)
+            except GatewayError as error:
+                log.error("an endpoint was not preloaded", endpoint=id, fault=error.message)
+                faults.append(error)
+        if endpoints and len(faults) == len(endpoints):
+            self._start_fault = faults[0].message
+            raise faults[0]
 
     async def _warm_up(self, id: str) -> None:
         """Load an endpoint and run one picture of it in the fewest steps.

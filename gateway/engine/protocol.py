@@ -29,7 +29,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `num_running` and `num_waiting` count samples. `batch_sizes` are those of the latest
     denoiser forwards, newest last. `step_seconds` is the latest mean time of one denoising
-    step per endpoint. `fault` says why it is not ready, where that is not loading.
+    step per endpoint. `fault` says why it is not ready, where that is not loading; `faults`
+    why models could not be loaded, by id.
     """
 
     ready: bool
@@ -39,6 +40,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     loaded: tuple[LoadedEndpoint, ...] = ()
     batch_sizes: tuple[int, ...] = ()
     step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    faults: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def digests(self) -> dict[str, str | None]:

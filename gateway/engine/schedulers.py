@@ -9,6 +9,7 @@ import inspect
 import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.samplers import classes_of, samplers_of
 from gateway.catalog.stamps import Stamp, stamp_of
 from gateway.catalog.weights import index_file, pipeline_class
+from gateway.engine.unusable import UNREADABLE
 
 Oracle = Callable[[Tensor, Tensor], Tensor]
 """From the model's input `[1, channels, height, width]` and a timestep to its prediction."""
@@ -173,8 +175,9 @@ class Schedulers:
             if tried is None or tried.card != card or tried.stamp != stamp_of(tried.config):
                 self._tried.pop(endpoint, None)
                 self._found = {key: runs for key, runs in self._found.items() if key[0] != endpoint}
-                if (new := _tried(card)) is not None:
-                    self._tried[endpoint] = new
+                with suppress(*UNREADABLE):
+                    if (new := _tried(card)) is not None:
+                        self._tried[endpoint] = new
             return self._tried.get(endpoint)
 
 
@@ -203,7 +206,7 @@ def card_scheduler(card: EndpointCard, own: Any) -> Any:
         return own
     kind = scheduler_class(card.scheduler.cls)
     if kind is None:
-        raise CardError(f"{card.path}: key 'scheduler': no class '{card.scheduler.cls}'")
+        raise CardError(f"key 'scheduler': no class '{card.scheduler.cls}'", card.path)
     return made(own, kind, card.scheduler.config)
 
 

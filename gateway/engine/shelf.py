@@ -1,6 +1,6 @@
 """What is in memory on one device: pipelines and their adapters, loaded and dropped as needed.
 
-Files are read in a loader thread, beside running work; what is in use changes on the
+Files are read in the loader's threads, beside running work; what is in use changes on the
 engine's thread alone, between two turns, and takes no time there. When a job arrives the
 files it needs are looked at: what has changed is read anew, and what runs ends with what it
 began with.
@@ -9,24 +9,28 @@ began with.
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 import torch
 
-from gateway.catalog.cards import AdapterCard, EndpointCard
-from gateway.catalog.catalog import Catalog
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
+from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection, Key
 from gateway.catalog.digests import Digests
+from gateway.catalog.inspection import NotHereError
+from gateway.catalog.survey import fault_of
 from gateway.catalog.weights import files_of
 from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.files import Origin, read_unchanged
 from gateway.engine.loader import Command, Loader
-from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, load
+from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, fetch, load
 from gateway.engine.parking import Entry
 from gateway.engine.sample import Material, Sample
-from gateway.errors import GatewayError, GenerationFailed, ModelNotFound, ShuttingDown
+from gateway.engine.unusable import unusable
+from gateway.errors import ModelNotFound, ShuttingDown
 from gateway.job import AdapterUse, Job
 from gateway.telemetry import metrics
 
@@ -71,6 +75,7 @@ class Shelf:
         self._endpoint_bytes = endpoint_gib * GIB or float("inf")
         self._adapter_bytes = adapter_gib * GIB or float("inf")
         self._loader = Loader(tell, self._tell_fetched)
+        self._faults: dict[str, CardError] = {}
         self._loaded: dict[str, LoadedPipeline] = {}
         self._stale: set[str] = set()
         self._known: Catalog | None = None
@@ -96,6 +101,11 @@ class Shelf:
         return dict(self._loaded)
 
     @property
+    def faults(self) -> dict[str, Exception]:
+        """Why what was last tried in vain could not be loaded, by model id."""
+        return self._loader.faults
+
+    @property
     def held(self) -> list[tuple[Key, Held]]:
         """Adapters in memory, by endpoint id and route."""
         return list(self._held.items())
@@ -117,6 +127,7 @@ class Shelf:
             if held and not (held.card == catalog.adapters.get(key) and held.origin.is_current):
                 del self._held[key]
         self._loader.look(_names(job))
+        self._inspect(job, catalog)
 
     def let_go(self) -> None:
         """Drop what is no longer in the catalogue, but for what runs."""
@@ -154,14 +165,11 @@ class Shelf:
 
         Raises:
             ModelNotFound: it is gone, or has other weights than were asked for.
-            GenerationFailed: its endpoint or adapter could not be loaded.
+            ModelUnusable: its endpoint or adapter cannot be loaded, and why.
             UnsupportedValue: the family has no pipeline for such an edit.
         """
-        fault = self._fault(job, self._collection.latest)
-        if isinstance(fault, GatewayError):
-            raise fault
-        if fault is not None:
-            raise GenerationFailed("The model could not be loaded.") from fault
+        if (fault := self._fault(job, self._collection.latest)) is not None:
+            raise unusable(*fault) from fault[1]
         loaded = self._loaded[job.endpoint]
         held = [self._held[job.endpoint, use.route] for use in job.adapters]
         digests = {job.endpoint: loaded.origin.digest}
@@ -228,13 +236,26 @@ class Shelf:
             told(ShuttingDown("The server is shutting down.", retry_after_seconds=5))
         self._loader.close()
 
-    def _fault(self, job: Job, catalog: Catalog) -> Exception | None:
-        if job.endpoint not in catalog.endpoints:
-            return ModelNotFound(f"The model `{job.endpoint}` is no longer served.")
-        for use in job.adapters:
-            if (job.endpoint, use.route) not in catalog.adapters:
-                return ModelNotFound(f"The model `{job.endpoint}:{use.route}` is no longer served.")
-        return self._loader.fault(_names(job))
+    def _fault(self, job: Job, catalog: Catalog) -> tuple[str, Exception] | None:
+        """What a job cannot be drawn with, and why."""
+        for model_id, model in zip(_names(job), _models(job, catalog), strict=True):
+            if model is None:
+                return model_id, ModelNotFound(f"The model `{model_id}` is no longer served.")
+            if fault := self._faults.get(model_id) or self._loader.fault(model_id):
+                return model_id, fault
+        return None
+
+    def _inspect(self, job: Job, catalog: Catalog) -> None:
+        """Look at the files of what a job needs and is not in memory: some may be of no use."""
+        held = {job.endpoint} & self._loaded.keys()
+        held |= {one.card.id for (owner, _), one in self._held.items() if owner == job.endpoint}
+        for model in _models(job, catalog):
+            if model is None:
+                continue
+            self._faults.pop(model.id, None)
+            fault = None if model.id in held else fault_of(model, catalog)
+            if fault is not None and not isinstance(fault, NotHereError):
+                self._faults[model.id] = fault
 
     def _is_running(self, endpoint: str) -> bool:
         return any(sample.endpoint == endpoint for sample in self._in_use())
@@ -249,13 +270,12 @@ class Shelf:
             return
         files = partial(files_of, card)
 
-        def build() -> LoadedPipeline:
-            with CONSTRUCTION:
-                return load(card, self._device)
-
         def read() -> Command:
             with metrics.LOAD_SECONDS.labels(card.id).time():
-                loaded, origin = read_unchanged(files, build, self._digests)
+                fetch(card)
+                loaded, origin = read_unchanged(
+                    files, lambda: load(card, self._device), self._digests
+                )
                 loaded.origin = origin
             return lambda: keep(loaded)
 
@@ -263,7 +283,7 @@ class Shelf:
             if loaded.origin.is_current:
                 self.put(card.id, loaded)
 
-        self._loader.read(card.id, files, read)
+        self._loader.read(card.id, lambda: [*files(), *_places(card)], read)
 
     def _ask_for_adapter(self, card: AdapterCard) -> None:
         loaded = self._loaded[card.endpoint]
@@ -282,13 +302,14 @@ class Shelf:
             if self._loaded.get(card.endpoint) is loaded and origin.is_current:
                 self.put_adapter(card, weights, origin)
 
-        self._loader.read(card.id, lambda: [card.place], read)
+        self._loader.read(card.id, lambda: [card.place, *_places(card)], read)
 
     def _tell_fetched(self) -> None:
         for job, told in self._fetching.copy():
             if self.is_ready(job):
                 self._fetching.remove((job, told))
-                told(self._fault(job, self._collection.latest))
+                fault = self._fault(job, self._collection.latest)
+                told(fault[1] if fault else None)
 
     def _make_room(self, wanted_bytes: int, keep: str) -> bool:
         """Drop what does not run until so much fits; false where something must end first."""
@@ -333,6 +354,20 @@ class Shelf:
 
 def _names(job: Job) -> list[str]:
     return [job.endpoint, *(f"{job.endpoint}:{use.route}" for use in job.adapters)]
+
+
+def _models(job: Job, catalog: Catalog) -> list[Model | None]:
+    """What a job needs, the endpoint first; None for what is gone."""
+    endpoint = catalog.endpoints.get(job.endpoint)
+    if endpoint is None:
+        return [None] * (1 + len(job.adapters))
+    adapters = (catalog.adapters.get((job.endpoint, use.route)) for use in job.adapters)
+    return [Model(endpoint), *(Model(endpoint, one) if one else None for one in adapters)]
+
+
+def _places(card: EndpointCard | AdapterCard) -> list[Path]:
+    """What else may change so that a card can be used: itself, and what it leads to."""
+    return [card.path, card.path.parent / card.source] if card.path else []
 
 
 def _check_digests(job: Job, digests: dict[str, str | None]) -> None:

@@ -1,12 +1,14 @@
 """Cards and the ids they answer to."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.catalog.bundle import bundled
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.folders import load_catalog
 from gateway.errors import ModelNotFound
 
 
@@ -80,9 +82,12 @@ def test_card_error_names_file_key_value_and_wanted(
     tmp_path: Path, text: str, fault: str
 ) -> None:
     card = write(tmp_path / "models/x.toml", text)
-    with pytest.raises(CardError, match=fault) as caught:
-        read(tmp_path)
-    assert str(card) in str(caught.value)
+    endpoint(tmp_path, "good")
+    catalog = read(tmp_path)
+    assert set(catalog.endpoints) == {"good", "x"}
+    assert re.search(fault, str(catalog.broken["x"]))
+    assert str(card) in str(catalog.broken["x"])
+    assert str(tmp_path) not in catalog.broken["x"].reason
 
 
 def test_pickled_adapter_is_refused_by_name(tmp_path: Path) -> None:
@@ -92,8 +97,8 @@ def test_pickled_adapter_is_refused_by_name(tmp_path: Path) -> None:
         tmp_path / "adapters/sdxl/old.toml",
         'endpoint = "sdxl"\nroute = "old"\nsource = "old.bin"\n',
     )
-    with pytest.raises(CardError, match=r"source' = 'old.bin': wanted a .safetensors file"):
-        read(tmp_path)
+    fault = read(tmp_path).broken["sdxl:old"]
+    assert "source' = 'old.bin': wanted a .safetensors file" in str(fault)
 
 
 def test_adapter_card_beside_its_weights_is_one_adapter(tmp_path: Path) -> None:
@@ -113,8 +118,8 @@ def test_adapter_in_another_endpoints_folder_is_an_error(tmp_path: Path) -> None
         tmp_path / "adapters/sdxl/ink.toml",
         'endpoint = "flux"\nroute = "ink"\nsource = "ink.safetensors"\n',
     )
-    with pytest.raises(CardError, match="'flux' lies in the folder of 'sdxl'"):
-        read(tmp_path)
+    fault = read(tmp_path).broken["sdxl:ink"]
+    assert "'flux' lies in the folder of 'sdxl'" in str(fault)
 
 
 def test_folder_with_a_pipeline_needs_no_card(tmp_path: Path) -> None:

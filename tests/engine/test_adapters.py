@@ -161,7 +161,12 @@ def test_a_broken_adapter_fails_its_own_sample_only(folder: Path) -> None:
     good = bench.add(job("sd", "b", 2, 2))[0]
     bench.run()
     bench.close()
-    assert [fault.message for fault in failures(bench.events)] == ["The model could not be loaded."]
+    assert [(fault.code, fault.message) for fault in failures(bench.events)] == [
+        (
+            "model_unusable",
+            "The model `sd:broken` cannot be used: not a safetensors file: its head cannot be read",
+        )
+    ]
     assert picture(good) is not None
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from diffusers import UNet2DConditionModel
 
-from gateway.catalog.catalog import load_catalog
+from gateway.catalog.folders import load_catalog
 from gateway.engine import forwards
 from gateway.engine.check import Finding, check
 from gateway.settings import Settings

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.catalog import load_catalog
 from gateway.catalog.collection import Collection, Folders
 from gateway.catalog.digests import LENGTH, Digests
+from gateway.catalog.folders import load_catalog
 from gateway.engine.files import read_unchanged
 from gateway.engine.local import LocalEngine
 from gateway.job import AdapterUse, Failed, Finished, Job
@@ -210,7 +210,7 @@ def test_what_never_stays_the_same_is_not_read(tmp_path: Path) -> None:
 async def test_what_comes_while_the_engine_runs(folder: Path, loras: dict[str, bytes]) -> None:
     folders = Folders((folder / "models",), (folder / "adapters",))
     collection = Collection(
-        lambda faults: load_catalog(folders.models, folders.adapters, faults), folders
+        lambda: load_catalog(folders.models, folders.adapters), folders
     )
     engine = LocalEngine(collection, Settings(threads=1, data=folder / "data"))
     await engine.start()

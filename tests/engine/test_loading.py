@@ -10,7 +10,7 @@ from accelerate import cpu_offload_with_hook
 from diffusers.hooks import apply_group_offloading
 
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.catalog import load_catalog
+from gateway.catalog.folders import load_catalog
 from gateway.engine.loading import bytes_on_disk, device_of, dtype_of, load
 from tests.engine import tiny, tiny_loras
 from tests.engine.workbench import (

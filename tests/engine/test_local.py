@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.folders import load_catalog
 from gateway.engine import loading, shelf
 from gateway.engine.local import LocalEngine
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown

@@ -19,7 +19,7 @@ from diffusers import (
 
 from gateway.catalog.bundle import bundled
 from gateway.catalog.cards import Steps
-from gateway.catalog.catalog import load_catalog
+from gateway.catalog.folders import load_catalog
 from gateway.catalog.samplers import SAMPLERS, SPACINGS, Choice, choose, classes_of
 from gateway.engine import call
 from gateway.engine.loading import load

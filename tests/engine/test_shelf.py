@@ -1,14 +1,13 @@
 """What is kept in memory, and what goes when a budget is passed."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.catalog.catalog import Catalog, load_catalog
-from gateway.engine import loader
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.folders import load_catalog
 from gateway.engine import shelf as shelf_module
 from gateway.engine.loading import bytes_on_disk
 from tests.engine import tiny
@@ -68,10 +67,7 @@ def test_what_runs_is_not_dropped_but_makes_room_when_it_ends(bench: Workbench) 
     assert len(bench.shelf.loaded) == 2
 
 
-def test_a_failed_load_is_told_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loader, "FAULT_SECONDS", 0.05)
+def test_a_model_of_no_use_says_why_until_it_is_mended(tmp_path: Path) -> None:
     folder = tiny.save("sd", tmp_path)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     content = weights.read_bytes()
@@ -80,10 +76,10 @@ def test_a_failed_load_is_told_and_tried_again(
     bench.add(job("sd", "a", 1, 1))
     bench.run()
     [fault] = failures(bench.events)
-    assert fault.code == "generation_failed"
+    assert (fault.code, fault.param) == ("model_unusable", "model")
+    assert "The model `sd` cannot be used: unet/diffusion_pytorch_model.safe" in fault.message
     assert str(tmp_path) not in fault.message
     weights.write_bytes(content)
-    time.sleep(0.06)
     bench.add(job("sd", "a", 1, 1))
     bench.run()
     bench.close()

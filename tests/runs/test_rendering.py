@@ -18,8 +18,9 @@ import torch
 from PIL import Image
 
 from gateway.accounts.keys import KeyStore
-from gateway.catalog.catalog import Catalog, load_catalog
+from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
+from gateway.catalog.folders import load_catalog
 from gateway.engine.local import LocalEngine
 from gateway.images.darkroom import Darkroom
 from gateway.images.decode import decode

@@ -1,7 +1,6 @@
 """What is served, as OpenAI's model list; each entry says what its endpoint takes."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,22 +10,23 @@ from litestar.params import FromPath
 from gateway.accounts.limits import Caller
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.survey import State
 from gateway.errors import Forbidden
 from gateway.outside.unread import IDLE
 from gateway.web.door.desk import Desk
 from gateway.web.door.faults import ErrorBody
 from gateway.web.door.schema import refusals
-
-Digests = Mapping[str, str | None]
+from gateway.web.door.standing import Stands, told
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """One id. Beyond OpenAI's four keys: what the endpoint's card says.
 
-    `parent` is an adapter's endpoint, as vLLM says it. `digest` is of the weights in memory,
-    null while they are not: `id@digest` asks for exactly those. `max_tokens` are the most that
-    each of its tokenizers reads, marks of beginning and end among them; `ignores` are fields
-    without effect.
+    `state` is `loaded`, `ready` (to be loaded when it is asked for), `not_downloaded` or
+    `unusable`, and `reason` says why. `parent` is an adapter's endpoint, as vLLM says it.
+    `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
+    those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
+    end among them; `ignores` are fields without effect.
     """
 
     id: str
@@ -35,6 +35,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     owned_by: str = "gateway"
     parent: str | None = None
     endpoint: str
+    state: State
+    reason: str | None = None
     adapter: str | None = None
     alias_of: str | None = None
     description: str = ""
@@ -64,8 +66,8 @@ def routes(desk: Desk) -> list[Any]:
     async def list_models(request: Request[Any, Any, Any]) -> ModelList:
         """Every endpoint, every `endpoint:adapter`, and the aliases."""
         caller = desk.admit(request)
-        digests = desk.studio.engine.status().digests
-        return ModelList(await asyncio.to_thread(model_cards, desk.catalog, caller, digests))
+        catalog = desk.catalog
+        return ModelList(await asyncio.to_thread(model_cards, catalog, caller, await told(desk)))
 
     @get(
         ["/v1/models/{model_id:path}", "/models/{model_id:path}"],
@@ -78,8 +80,7 @@ def routes(desk: Desk) -> list[Any]:
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
         target = desk.catalog.aliases.get(wanted)
-        digests = desk.studio.engine.status().digests
-        card = await asyncio.to_thread(model_card, model, desk.catalog, digests)
+        card = await asyncio.to_thread(model_card, model, desk.catalog, await told(desk))
         return msgspec.structs.replace(card, id=wanted, alias_of=target) if target else card
 
     @delete(
@@ -96,19 +97,20 @@ def routes(desk: Desk) -> list[Any]:
     return [list_models, get_model, delete_model]
 
 
-def model_cards(catalog: Catalog, caller: Caller, digests: Digests) -> list[ModelCard]:
+def model_cards(catalog: Catalog, caller: Caller, stands: Stands) -> list[ModelCard]:
     """Every model that a caller may use, and the aliases; may take a second after the start."""
     models = filter(caller.may_use, catalog.models())
-    cards = [model_card(model, catalog, digests) for model in models]
+    cards = [model_card(model, catalog, stands) for model in models]
     for alias, target in catalog.aliases.items():
         if caller.may_use(model := catalog.resolve(target)):
-            card = model_card(model, catalog, digests)
+            card = model_card(model, catalog, stands)
             cards.append(msgspec.structs.replace(card, id=alias, alias_of=target))
     return cards
 
 
-def model_card(model: Model, catalog: Catalog, digests: Digests) -> ModelCard:
+def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
     """The wire form of a model."""
+    standing = stands(model)
     endpoint: EndpointCard = model.endpoint
     shown = model.adapter or endpoint
     width, height = endpoint.sizes.native
@@ -117,10 +119,12 @@ def model_card(model: Model, catalog: Catalog, digests: Digests) -> ModelCard:
         id=model.id,
         parent=endpoint.id if model.adapter else None,
         endpoint=endpoint.id,
+        state=standing.state,
+        reason=standing.reason,
         adapter=model.adapter.route if model.adapter else None,
         description=shown.description,
         licence=shown.licence,
-        digest=digests.get(model.id),
+        digest=standing.digest,
         steps=msgspec.structs.asdict(endpoint.steps),
         guidance_scale=msgspec.structs.asdict(endpoint.guidance),
         native_size=f"{width}x{height}",

@@ -1,5 +1,6 @@
 """A snapshot of this process for the operator's page."""
 
+import asyncio
 import time
 from importlib.metadata import version
 from typing import Any
@@ -7,18 +8,26 @@ from typing import Any
 import msgspec
 from litestar import Request, get
 
+from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.engine.protocol import EngineStatus
 from gateway.telemetry.recent import RecentRequests, RequestSummary
 from gateway.web.door.desk import Desk
+from gateway.web.door.standing import standings
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """What the operator's page shows: the engine now, its bounds, and the latest requests."""
+    """What the operator's page shows: the engine now, its bounds, and the latest requests.
+
+    `unusable` says of models why they cannot be used, with the files' places for operators,
+    who also see what is passed over.
+    """
 
     version: str
     uptime_seconds: float
     endpoints: list[str]
+    unusable: dict[str, str]
+    passed_over: list[str]
     max_batch: int
     max_waiting: int
     engine: EngineStatus
@@ -34,10 +43,19 @@ def routes(desk: Desk, recent: RecentRequests) -> list[Any]:
         """The state of this process, cheap enough to ask for every second."""
         caller = desk.door.identify(request)
         catalog, engine = desk.catalog, desk.studio.engine.status()
+        faults = await asyncio.to_thread(desk.studio.collection.faults)
+        stands = standings(faults, engine)
+        unusable = {
+            model.id: standing.reason or ""
+            for model in catalog.models()
+            if (standing := stands(model)).state == "unusable"
+        }
         everything = Snapshot(
             version=version("image-gateway"),
             uptime_seconds=time.monotonic() - started,
             endpoints=list(catalog.endpoints),
+            unusable={id: _placed(faults.get(id), said) for id, said in unusable.items()},
+            passed_over=[str(stray) for stray in catalog.passed_over],
             max_batch=desk.settings.max_batch,
             max_waiting=desk.settings.max_waiting,
             engine=engine,
@@ -47,10 +65,20 @@ def routes(desk: Desk, recent: RecentRequests) -> list[Any]:
             return everything
         return msgspec.structs.replace(
             narrowed(everything, [model for model in catalog.models() if caller.may_use(model)]),
+            unusable={
+                model.id: unusable[model.id]
+                for model in catalog.models()
+                if model.id in unusable and caller.may_use(model)
+            },
             recent=recent.of_key(caller.id),
         )
 
     return [snapshot]
+
+
+def _placed(fault: CardError | None, reason: str) -> str:
+    """A reason with the place of the file, where it is what a look at files told."""
+    return str(fault) if fault is not None and fault.reason == reason else reason
 
 
 def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
@@ -71,5 +99,8 @@ def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
     return msgspec.structs.replace(
         snapshot,
         endpoints=[id for id in snapshot.endpoints if id in owners],
-        engine=msgspec.structs.replace(engine, loaded=loaded, step_seconds=step_seconds),
+        passed_over=[],
+        engine=msgspec.structs.replace(
+            engine, loaded=loaded, step_seconds=step_seconds, faults={}
+        ),
     )

@@ -1,0 +1,147 @@
+"""Folders of cards, read: what there is, what of it is broken, and what is passed over.
+
+`models/` holds `<id>.toml` or `<folder>/card.toml` (weights beside the card);
+`adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
+`<route>.safetensors` that needs no card.
+"""
+
+from os.path import exists, lexists, normpath, realpath
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gateway.catalog.cards import (
+    CARD,
+    AdapterCard,
+    CardError,
+    EndpointCard,
+    read_card,
+    read_text,
+)
+from gateway.catalog.catalog import Catalog
+from gateway.catalog.strays import (
+    CARDS,
+    folder_faults,
+    strays_of_adapters,
+    strays_of_models,
+)
+from gateway.catalog.weights import INDEX, WEIGHTS
+
+Card = TypeVar("Card", EndpointCard, AdapterCard)
+
+
+def load_catalog(models: tuple[Path, ...], adapters: tuple[Path, ...]) -> Catalog:
+    """Read every card under the given folders; a later folder's card wins over an earlier one's.
+
+    One that cannot be read stands in the catalogue by the id that it would have, as broken.
+    """
+    models, adapters = (tuple(folder.absolute() for folder in each) for each in (models, adapters))
+    reading = _Reading()
+    for folder in models:
+        reading.read_models(folder)
+    for folder in adapters:
+        reading.read_adapters(folder)
+    reading.passed_over += folder_faults((*models, *adapters))
+    for folder in models:
+        reading.passed_over += strays_of_models(folder, reading.used)
+    for folder in adapters:
+        reading.passed_over += strays_of_adapters(folder, reading.used, reading.endpoints.keys())
+    return Catalog(
+        reading.endpoints,
+        reading.adapters,
+        broken=reading.broken,
+        passed_over=tuple(reading.passed_over),
+    )
+
+
+class _Reading:
+    """What has been read so far; `used` are the files and folders that belong to something."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[str, EndpointCard] = {}
+        self.adapters: dict[tuple[str, str], AdapterCard] = {}
+        self.broken: dict[str, CardError] = {}
+        self.passed_over: list[CardError] = []
+        self.used: set[Path] = set()
+
+    def read_models(self, folder: Path) -> None:
+        found: dict[str, EndpointCard] = {}
+        for path in sorted(folder.glob(f"*{CARDS}")):
+            self._read(found, path, EndpointCard, id=path.stem)
+        for inner in sorted(path for path in folder.glob("*/") if path.is_dir()):
+            if lexists(inner / CARD):
+                self._read(found, inner / CARD, EndpointCard, id=inner.name)
+            elif exists(inner / INDEX):
+                self._add(found, EndpointCard(id=inner.name, path=inner / CARD))
+        self.endpoints |= found
+
+    def read_adapters(self, folder: Path) -> None:
+        found: dict[str, AdapterCard] = {}
+        for path in sorted([*folder.glob(f"*/*{CARDS}"), *folder.glob(f"*/*/{CARD}")]):
+            owner = path.relative_to(folder).parts[0].replace("--", "/")
+            route = path.parent.name if path.name == CARD else path.stem
+            given = {"endpoint": owner, "route": route, "source": f"{route}{WEIGHTS}"}
+            self._read(found, path, AdapterCard, **given)
+        described = {realpath(card.place) for card in found.values()}
+        for path in sorted(folder.glob(f"*/*{WEIGHTS}")):
+            owner = path.parent.name.replace("--", "/")
+            self.used.add(path)
+            if realpath(path) not in described and f"{owner}:{path.stem}" not in found:
+                card = AdapterCard(endpoint=owner, route=path.stem, source=path.name, path=path)
+                self._add(found, card)
+        self.adapters |= {(card.endpoint, card.route): card for card in found.values()}
+
+    def _read(self, found: dict[str, Card], path: Path, kind: type[Card], **named: str) -> None:
+        """Take a card; one that cannot be read as its file is named, or as it calls itself."""
+        self.used.add(path)
+        try:
+            card = read_card(path, kind)
+            _check_owner(card, named)
+        except CardError as fault:
+            nameless = _named(path, kind, named)
+            if nameless is None or nameless.id in found:
+                self.passed_over.append(fault)
+            else:
+                self._add(found, nameless)
+                self.broken[nameless.id] = fault
+        else:
+            self._add(found, card)
+
+    def _add(self, found: dict[str, Card], card: Card) -> None:
+        """Take a card, unless there is one of its id in the same folder."""
+        assert card.path
+        folder: Path = card.path.parent
+        if (other := found.get(card.id)) is not None:
+            told = f"passed over: '{card.id}' is described in {other.path} already"
+            self.passed_over.append(CardError(told, card.path))
+            return
+        found[card.id] = card
+        self.broken.pop(card.id, None)  # an earlier folder's, which this one's replaces
+        sources: list[str] = [card.source]
+        if isinstance(card, EndpointCard):
+            sources += [lora.source for lora in card.fused]
+        self.used |= {card.path, *(Path(normpath(folder / each)) for each in sources)}
+
+
+def _check_owner(card: EndpointCard | AdapterCard, named: dict[str, str]) -> None:
+    if isinstance(card, AdapterCard) and card.endpoint != named["endpoint"]:
+        owner = named["endpoint"].replace("/", "--")
+        raise CardError(
+            f"key 'endpoint': '{card.endpoint}' lies in the folder of '{owner}'", card.path
+        )
+
+
+def _named(path: Path, kind: type[Card], named: dict[str, str]) -> Card | None:
+    """A card with nothing but names: as it calls itself, else as its file is called."""
+    try:
+        told = msgspec.toml.decode(read_text(path))
+    except (CardError, msgspec.DecodeError, UnicodeDecodeError):
+        told = {}
+    names = {key: told[key] for key in ("id", "route") if key in named and key in told}
+    for given in (named | names, named):
+        try:
+            return msgspec.structs.replace(msgspec.convert(given, kind), path=path)
+        except msgspec.ValidationError:
+            continue
+    return None

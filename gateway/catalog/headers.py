@@ -1,0 +1,144 @@
+"""The heads of safetensors files: what a file holds, told without reading its weights."""
+
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.catalog.cards import CardError
+from gateway.catalog.stamps import Stamp, stamp_of
+
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000
+"""safetensors' own bound."""
+
+UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
+"""Endings that programs give to what they have not downloaded to its end, or leave beside it."""
+
+_DISGUISES = {
+    rb"version https://git-lfs": "a Git LFS pointer and not the file itself (git lfs pull)",
+    rb"\s*<(!doctype|html|\?xml)": "a web page that was saved under this name",
+    rb"PK\x03\x04|\x80[\x02-\x05]": "a pickle under another name; pickled weights are refused",
+    rb"GGUF": "a GGUF file under another name",
+    rb"\x00{8}": "not downloaded to its end: it begins with zeros",
+}
+_DOWN = re.compile(r"lora.*[._](A|down)\b", re.IGNORECASE)
+"""The matrix of a LoRA's layer whose second dimension is as wide as what comes in."""
+
+_OF_TEXT_ENCODERS = re.compile(r"(lora_)?te\d?[._]|.*(text_encoder|text_model|_te\d?_|prompt_enc)")
+_ARCHITECTURE = ("modelspec.architecture", "ss_base_model_version")
+
+OTHER_KINDS = {
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "hada_": "LoHa",
+    "lokr_": "LoKr",
+}
+"""What names in a file say of adapters that are no plain LoRA."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a file's head says.
+
+    `widths` are those that its layers take, `lora_widths` those of the denoiser's layers that
+    a LoRA changes. `other_kind` names an adapter that is no plain LoRA, `made_for` the
+    architecture that whoever trained it wrote down.
+    """
+
+    widths: frozenset[int]
+    lora_widths: frozenset[int]
+    is_lora: bool
+    other_kind: str | None
+    made_for: str | None
+
+
+class _Tensor(msgspec.Struct):
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+_known: dict[Path, tuple[Stamp, Header]] = {}
+
+
+def read_header(path: Path) -> Header:
+    """A file's head, read once while its stamp stays the same.
+
+    Raises:
+        CardError: it is no whole safetensors file that can be read, and what it is instead.
+    """
+    stamp = stamp_of(path)
+    known, header = _known.get(path, (None, None))
+    if header is None or known != stamp:
+        header = _read(path)
+        if stamp is not None:
+            _known[path] = stamp, header
+    if left := next((end for end in UNFINISHED if path.with_name(path.name + end).exists()), None):
+        raise CardError(f"not downloaded to its end: there is {path.name}{left}", path)
+    return header
+
+
+def _read(path: Path) -> Header:
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise CardError("is no file", path)
+        with path.open("rb") as file:
+            start = file.read(64)
+            length = int.from_bytes(start[:LENGTH_BYTES], "little")
+            file.seek(LENGTH_BYTES)
+            text = file.read(length) if length <= min(facts.st_size, MAX_HEADER_BYTES) else b""
+    except FileNotFoundError:
+        is_link = path.is_symlink()
+        raise CardError("its link leads nowhere" if is_link else "is not there", path) from None
+    except OSError as error:
+        raise CardError(f"cannot be read: {error.strerror}", path) from None
+    if not start:
+        raise CardError("is empty", path)
+    for mark, disguise in _DISGUISES.items():
+        if re.match(mark, start, re.IGNORECASE):
+            raise CardError(f"not a safetensors file: {disguise}", path)
+    return _header(path, facts.st_size, length, text)
+
+
+def _header(path: Path, size: int, length: int, text: bytes) -> Header:
+    if len(text) < length <= MAX_HEADER_BYTES and size >= LENGTH_BYTES:
+        raise _cut_short(path, size, LENGTH_BYTES + length)
+    try:
+        entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        facts = msgspec.json.decode(entries.pop("__metadata__", b"{}"), type=dict[str, Any] | None)
+        tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in entries.items()}
+    except msgspec.MsgspecError:
+        raise CardError("not a safetensors file: its head cannot be read", path) from None
+    ends = (tensor.data_offsets[1] for tensor in tensors.values())
+    whole = LENGTH_BYTES + length + max(ends, default=0)
+    if size < whole:
+        raise _cut_short(path, size, whole)
+    if size > whole:
+        raise CardError(f"not a safetensors file: {size - whole:,} bytes follow its end", path)
+    return _of_tensors({name: tensor.shape for name, tensor in tensors.items()}, facts or {})
+
+
+def _of_tensors(shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> Header:
+    widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
+    downs = {
+        width
+        for name, width in widths.items()
+        if _DOWN.search(name) and not _OF_TEXT_ENCODERS.match(name)
+    }
+    kinds = (kind for mark, kind in OTHER_KINDS.items() if any(mark in name for name in shapes))
+    made_for = next((str(facts[key])[:60] for key in _ARCHITECTURE if facts.get(key)), None)
+    return Header(
+        widths=frozenset(widths.values()),
+        lora_widths=frozenset(downs),
+        is_lora=any("lora" in name.lower() for name in shapes),
+        other_kind=next(kinds, None),
+        made_for=made_for if made_for and made_for.isprintable() else None,
+    )
+
+
+def _cut_short(path: Path, size: int, whole: int) -> CardError:
+    return CardError(
+        f"not a whole safetensors file: {size:,} of its {whole:,} bytes are there", path
+    )

@@ -1,0 +1,270 @@
+"""Whether a model can be loaded, as far as cards, folders and the heads of files tell.
+
+It takes a few looks at each file, none at weights, and loads no library: quick enough to do
+at each start for every card there is. What only loading shows is found when it is loaded.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from os.path import lexists
+from pathlib import Path
+from typing import Any
+
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard, near
+from gateway.catalog.headers import UNFINISHED, Header, read_header
+from gateway.catalog.weights import INDEX, PICKLES, WEIGHTS, cached_file, index_file
+
+LORA = "pytorch_lora_weights.safetensors"
+"""What diffusers calls a LoRA's file."""
+
+_SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
+_NO_MODULE = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor", "Guidance")
+_MANY = 3
+_SMALL_BYTES = 2**20
+
+
+class NotHereError(CardError):
+    """Files lie on the hub and not here yet; they come when they are first asked for."""
+
+
+def inspect_endpoint(card: EndpointCard) -> None:
+    """See that an endpoint's files are here, whole, and what its card says of them.
+
+    Raises:
+        NotHereError: they are to be fetched.
+        CardError: it cannot be loaded, and why.
+    """
+    if card.path is None:
+        return  # made in code, with what nobody wrote down
+    for key, name in _classes(card):
+        _check_class(card, f"key '{key}'", name)
+    for lora in card.fused:
+        place = card.folder / lora.source
+        if place.exists() or lora.source.endswith(WEIGHTS):
+            _check_file(card, place / (lora.weight_name or LORA) if place.is_dir() else place)
+    index = _index(card)
+    parts = _decoded(card, index)
+    if not isinstance(parts, dict):
+        raise CardError(f"{INDEX}: wanted an object", card.path)
+    kind = parts.get("_class_name")
+    if card.pipeline is None and not isinstance(kind, list):
+        if not kind:
+            raise CardError(f"{INDEX}: names no pipeline as _class_name", card.path)
+        _check_class(card, f"{INDEX}: _class_name", str(kind))
+    for name, (library, cls) in _components(parts).items():
+        _check_part(card, index.parent / name, library, cls)
+    _check_variant(card, [index.parent / name for name in _components(parts)])
+
+
+def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
+    """See that an adapter's file is here, whole, and a LoRA for its endpoint.
+
+    Raises:
+        NotHereError: it is to be fetched.
+        CardError: it cannot be loaded, and why.
+    """
+    file = _adapter_file(card)
+    if file is None:
+        return
+    header = _check_file(card, file)
+    if header.other_kind:
+        raise CardError(
+            f"{header.other_kind} weights cannot share a batch; wanted a plain LoRA",
+            card.path,
+        )
+    if not header.is_lora:
+        raise CardError(
+            f"not a LoRA for '{card.endpoint}': none of its weights is one", card.path
+        )
+    widths = _denoiser_widths(endpoint) if endpoint else frozenset()
+    if widths and (strange := sorted(header.lora_widths - widths)):
+        shown = ", ".join(map(str, strange[:_MANY]))
+        made_for = f"; it was made for {header.made_for}" if header.made_for else ""
+        raise CardError(
+            f"not a LoRA for '{card.endpoint}', which has no layers as wide as those "
+            f"it changes ({shown}){made_for}",
+            card.path,
+        )
+
+
+def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
+    """The classes that a card names, by key."""
+    named = {"pipeline": card.pipeline, "edit_pipeline": card.edit_pipeline}
+    named["scheduler.class"] = card.scheduler.cls if card.scheduler else None
+    yield from ((key, name) for key, name in named.items() if name)
+
+
+@cache
+def _diffusers_names() -> frozenset[str]:
+    """The classes that diffusers has, by its own list; reading it imports nothing heavy."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    return frozenset(re.findall(r'"(\w+)"', Path(spec.origin).read_text()))
+
+
+def _check_class(card: EndpointCard, where: str, name: str) -> None:
+    known = _diffusers_names()
+    if known and name not in known:
+        raise CardError(f"{where}: diffusers has no class '{name}'{near(name, known)}", card.path)
+
+
+def _index(card: EndpointCard) -> Path:
+    """The pipeline's index, wherever it lies."""
+    index = index_file(card)
+    if index is not None:
+        return index
+    place = card.folder / card.source
+    where = f"key 'source' = {card.source!r}"
+    if place.is_dir():
+        raise CardError(f"{where}: wanted a folder with {INDEX} and every part it names", card.path)
+    if place.is_symlink() or place.exists():
+        what = "a link that leads nowhere" if place.is_symlink() else "no folder"
+        raise CardError(f"{where}: is {what}", card.path)
+    beside = near(place.name, [path.name for path in place.parent.glob("*/")])
+    if card.source.startswith((".", "/", "~")) or card.source.count("/") != 1:
+        raise CardError(f"{where}: there is no such folder{beside}", card.path)
+    raise NotHereError(f"{where}: neither a folder here nor in the hub's cache{beside}", card.path)
+
+
+def _absent(card: EndpointCard, reason: str) -> CardError:
+    """A part that is missing: on the hub there is more, in a folder there is not."""
+    return CardError(reason, card.path) if card.is_local else NotHereError(reason, card.path)
+
+
+def _decoded(card: EndpointCard, file: Path) -> Any:
+    name = file.name if file.name == INDEX else f"{file.parent.name}/{file.name}"
+    try:
+        return json.loads(file.read_bytes())  # has infinities, which msgspec refuses
+    except FileNotFoundError:
+        raise _absent(card, f"{name}: its link leads nowhere") from None
+    except OSError as error:
+        raise CardError(f"{name}: cannot be read: {error.strerror}", card.path) from None
+    except ValueError as error:
+        raise CardError(f"{name}: not valid JSON: {error}", card.path) from None
+
+
+def _components(parts: Any) -> dict[str, tuple[str, str]]:
+    """Library and class of each part that the index names."""
+    if not isinstance(parts, dict):
+        return {}
+    return {
+        name: (str(value[0]), str(value[1]))
+        for name, value in parts.items()
+        if not name.startswith("_")
+        and isinstance(value, list) and len(value) == 2 and value[0] is not None
+    }  # fmt: skip
+
+
+def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> None:
+    if library == "diffusers":
+        _check_class(card, f"{INDEX}: {folder.name}", cls)
+    names = sorted(path.name for path in folder.glob("*"))
+    if not names:
+        is_link = folder.is_symlink() and not folder.exists()
+        what = "is a link that leads nowhere" if is_link else "is not there"
+        raise _absent(
+            card, f"the part '{folder.name}' {what if not folder.exists() else 'is empty'}"
+        )
+    for name in names:
+        if name.endswith(".json") and _size(folder / name) < _SMALL_BYTES:
+            _decoded(card, folder / name)
+    if cls.endswith("Scheduler") and "scheduler_config.json" not in names:
+        raise _absent(card, f"{folder.name}: scheduler_config.json is missing")
+    weights = [name for name in names if name.endswith(WEIGHTS)]
+    if weights and "config.json" not in names:
+        raise _absent(card, f"{folder.name}: config.json is missing")
+    if "config.json" in names and not cls.endswith(_NO_MODULE):
+        _check_weights(card, folder, names, weights)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: list[str]) -> None:
+    """See that a part has every file of weights, and each is whole."""
+    varied = [name for name in weights if card.variant and f".{card.variant}." in name]
+    shards = [name for name in names if _SHARDS.search(name)]
+    chosen = [name for name in shards if card.variant and f".{card.variant}." in name]
+    for name in chosen or ([] if varied else shards):
+        listed = _decoded(card, folder / name)
+        wanted = listed.get("weight_map", {}).values() if isinstance(listed, dict) else ()
+        if missing := sorted({str(shard) for shard in wanted if shard not in weights}):
+            more = f" and {len(missing) - 1} more" if missing[1:] else ""
+            raise _absent(card, f"{folder.name}: the shard {missing[0]} is missing{more}")
+    for name in varied or weights:
+        _check_file(card, folder / name, f"{folder.name}/")
+    if weights:
+        return
+    if pickles := [name for name in names if name.endswith(PICKLES)]:
+        raise CardError(
+            f"{folder.name}/{pickles[0]}: pickled weights are refused; wanted {WEIGHTS}", card.path
+        )
+    left = next((name for name in names if name.endswith(UNFINISHED)), None)
+    told = f"; {left} was not downloaded to its end" if left else ""
+    raise _absent(card, f"{folder.name}: its weights are missing{told}")
+
+
+def _check_variant(card: EndpointCard, folders: list[Path]) -> None:
+    if card.variant is None:
+        return
+    names = [path.name for folder in folders for path in folder.glob(f"*{WEIGHTS}")]
+    if not any(f".{card.variant}" in name for name in names):
+        raise _absent(card, f"key 'variant' = {card.variant!r}: there is no file of this variant")
+
+
+def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -> Header:
+    """A file's head; what is wrong with it is told with its card and its own name."""
+    if file.name.endswith(PICKLES):
+        raise CardError(
+            f"{where}{file.name}: pickled weights are refused; wanted {WEIGHTS}", card.path
+        )
+    named = "" if file == card.path else f"{where}{file.name}: "
+    try:
+        return read_header(file)
+    except CardError as fault:
+        raise CardError(f"{named}{fault.reason}", card.path) from None
+
+
+def _adapter_file(card: AdapterCard) -> Path | None:
+    """The file of an adapter; None where it was made in code, or has gone with its file."""
+    name, where = card.weight_name or LORA, f"key 'source' = {card.source!r}"
+    if lexists(card.place):
+        return card.place / name if card.place.is_dir() else card.place
+    if card.path is None or card.path == card.place:
+        return None
+    if card.source.endswith(WEIGHTS):
+        raise CardError(f"{where}: wanted a file beside the card", card.path)
+    if name.endswith(PICKLES):
+        raise CardError(
+            f"{card.source}/{name}: pickled weights are refused; wanted {WEIGHTS}", card.path
+        )
+    if card.source.startswith((".", "~")) or card.source.count("/") != 1:
+        raise CardError(f"{where}: wanted a file beside the card, or a hub id", card.path)
+    if cached := cached_file(card.source, name, card.revision):
+        return cached
+    raise NotHereError(f"{where}: {name} is not on this disk", card.path)
+
+
+def _denoiser_widths(card: EndpointCard) -> frozenset[int]:
+    """The widths that an endpoint's layers take, but for its text encoders'; none if unknown."""
+    index = index_file(card)
+    if card.path is None or index is None:
+        return frozenset()
+    widths: set[int] = set()
+    try:
+        for name, (library, _) in _components(_decoded(card, index)).items():
+            config, files = index.parent / name / "config.json", (index.parent / name).glob("*")
+            if library == "transformers" or not config.is_file():
+                continue
+            if b"quantization_config" in config.read_bytes():
+                return frozenset()  # packed, so that shapes say nothing
+            for file in files:
+                widths |= read_header(file).widths if file.suffix == WEIGHTS else set()
+    except (CardError, OSError):
+        return frozenset()
+    return frozenset(widths)

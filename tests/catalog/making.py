@@ -1,0 +1,61 @@
+"""Folders of models and LoRAs as they lie on a disk, with weights of no account."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+Shapes = dict[str, tuple[int, ...]]
+
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+    "safety_checker": [None, None],
+    "requires_safety_checker": False,
+}
+UNET: Shapes = {"down.attn2.to_k.weight": (320, 768), "down.attn1.to_q.weight": (320, 320)}
+
+
+def write(path: Path, content: str | bytes | dict[str, Any]) -> Path:
+    """A file, and the folders it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content) if isinstance(content, dict) else content
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def weights(path: Path, shapes: Shapes, **facts: str) -> Path:
+    """A safetensors file of zeros."""
+    head: dict[str, Any] = {"__metadata__": facts} if facts else {}
+    at = 0
+    for name, (high, wide) in shapes.items():
+        end = at + 4 * high * wide
+        head[name] = {"dtype": "F32", "shape": [high, wide], "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(head).encode()
+    return write(path, struct.pack("<Q", len(text)) + text + bytes(at))
+
+
+def lora(path: Path, width: int, prefix: str = "unet.down.attn2.to_k", **facts: str) -> Path:
+    """A LoRA of one layer that takes so wide an input."""
+    names = (f"{prefix}.lora_A.weight", f"{prefix}.lora_B.weight")
+    return weights(path, {names[0]: (4, width), names[1]: (320, 4)}, **facts)
+
+
+def model(folder: Path, card: str = "") -> Path:
+    """A folder of a whole model in diffusers' format; returns it."""
+    write(folder / "card.toml", f'id = "{folder.name}"\n{card}')
+    write(folder / "model_index.json", INDEX)
+    modules: dict[str, Shapes] = {"unet": UNET, "vae": {"conv": (4, 4)}}
+    for part, shapes in modules.items():
+        write(folder / part / "config.json", "{}")
+        weights(folder / part / "diffusion_pytorch_model.safetensors", shapes)
+    write(folder / "text_encoder" / "config.json", "{}")
+    weights(folder / "text_encoder" / "model.safetensors", {"text": (77, 1024)})
+    write(folder / "tokenizer" / "tokenizer_config.json", "{}")
+    write(folder / "scheduler" / "scheduler_config.json", '{"beta_end": Infinity}')
+    return folder

@@ -1,0 +1,74 @@
+"""What lies in the folders and is passed over is named, if it looks meant."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.catalog.folders import load_catalog
+from tests.catalog.making import lora, model, write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model and its LoRA, and what nobody takes for either."""
+    write(model(tmp_path / "models" / "sd") / "README.md", "")
+    lora(tmp_path / "adapters" / "sd" / "ink.safetensors", 768)
+    for name in ("LICENSE", "index.html", ".hidden.ckpt"):
+        write(tmp_path / "models" / name, "")
+        write(tmp_path / "adapters" / "sd" / name, "")
+    return tmp_path
+
+
+def passed_over(folder: Path) -> dict[str, str]:
+    found = load_catalog((folder / "models",), (folder / "adapters",)).passed_over
+    return {str(Path(str(stray.path)).relative_to(folder)): stray.reason for stray in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("adapters/sd/old.ckpt", "pickled weights are refused"),
+        ("adapters/sd/old.PT", "pickled weights are refused"),
+        ("adapters/sd/a.SAFETENSORS", "misspelt '.SAFETENSORS'; wanted .safetensors"),
+        ("adapters/sd/a.safetensor", "misspelt '.safetensor'; wanted .safetensors"),
+        ("adapters/sd/a.safetensors.txt", "wanted its name to end in .safetensors"),
+        ("adapters/sd/a.tml", "misspelt '.tml'; wanted .toml"),
+        ("adapters/sd/a.gguf", "'.gguf' is not read"),
+        ("adapters/sd/a.safetensors.part", "not downloaded to its end"),
+        ("adapters/sd/a.crdownload", "not downloaded to its end"),
+        ("adapters/sd/more/a.safetensors", "it lies too deep without a card.toml"),
+        ("adapters/a.safetensors", "it lies in no endpoint's folder"),
+        ("adapters/sdd/a.safetensors", "no endpoint is called 'sdd'; did you mean 'sd'?"),
+        ("models/a.safetensors", "a single file of weights is no endpoint"),
+        ("models/a.ckpt", "pickled weights are refused"),
+        ("models/a.TOML", "misspelt '.TOML'; wanted .toml"),
+        ("models/a/Card.toml", "neither card.toml nor model_index.json; did you mean 'Card.toml'"),
+    ],
+)
+def test_it_is_named_with_what_was_wanted(folder: Path, name: str, says: str) -> None:
+    assert passed_over(folder) == {}
+    write(folder / name, "")
+    [(place, reason)] = passed_over(folder).items()
+    assert Path(name).is_relative_to(place)
+    assert says in reason
+
+
+def test_a_folder_that_does_not_exist_is_named(folder: Path) -> None:
+    found = load_catalog((folder / "model",), (folder / "models" / "LICENSE",)).passed_over
+    assert [str(fault) for fault in found] == [
+        f"{folder}/model: there is no such folder; did you mean 'models'?",
+        f"{folder}/models/LICENSE: is no folder",
+    ]
+
+
+def test_two_cards_of_one_id_are_one_model_and_a_line(folder: Path) -> None:
+    write(folder / "models" / "a.toml", 'id = "sd"\nsource = "sd"')
+    [(place, reason)] = passed_over(folder).items()
+    assert place == "models/sd/card.toml"
+    assert "'sd' is described in a.toml already" in reason
+
+
+def test_what_cards_name_is_not_passed_over(folder: Path) -> None:
+    model(folder / "models" / "weights" / "other").joinpath("card.toml").unlink()
+    write(folder / "models" / "other.toml", 'id = "other"\nsource = "weights/other"')
+    assert passed_over(folder) == {}
