@@ -1,5 +1,6 @@
 """JSON from outside: read in any Unicode encoding, bounded before and after it is decoded."""
 
+import codecs
 import json
 import math
 import sys
@@ -15,11 +16,12 @@ MAX_JSON_BYTES = 16 * MIB
 """Decoded at once, while nobody else is answered: in two hundredths of a second if it is text."""
 
 MAX_SMALL_BYTES = 2 * MIB
-"""Apart from what is `LONG_BYTES` without a comma, as pictures are: digits cost more than text."""
+"""Apart from what is `LONG_BYTES` of plain ASCII without a comma, as pictures are: numbers cost
+most, and text of other signs, or of escapes, more than plain text."""
 
 LONG_BYTES = 16_384
-MAX_VALUES = 75_000
-"""Some eight times what the largest workflow graph that is taken has."""
+MAX_VALUES = 50_000
+"""Some five times what the largest workflow graph that is taken has."""
 
 MAX_DEPTH = 64
 WHOLE_NUMBERS = range(-(2**63), 2**64)
@@ -45,13 +47,23 @@ def decode_json(body: bytes) -> Any:
             raise ValueError(
                 f"it has over {MAX_VALUES} values, or {MAX_SMALL_BYTES // MIB} MiB of short ones"
             )
-        document = [_decoder.decode(body.decode(json.detect_encoding(body)))]
+        document = [_decoder.decode(_readable(body))]
         _tidy(document)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidRequest(
             f"We could not parse the JSON body of your request: {error}.", code="invalid_json"
         ) from None
     return document[0]
+
+
+def _readable(body: bytes) -> bytes | memoryview | str:
+    """JSON as the decoder takes it; bytes of UTF-8 it reads eight times as fast as their text."""
+    encoding = json.detect_encoding(body)
+    if encoding == "utf-8":
+        return body
+    if encoding == "utf-8-sig":
+        return memoryview(body)[len(codecs.BOM_UTF8) :]
+    return body.decode(encoding)
 
 
 def check_size(size_bytes: int) -> None:
@@ -73,8 +85,12 @@ def means_too_much(text: bytes) -> bool:
         return True
     if len(text) <= MAX_SMALL_BYTES:
         return False
-    parts = map(len, text.split(b","))
-    return sum(length for length in parts if length < LONG_BYTES) > MAX_SMALL_BYTES
+    return sum(len(part) for part in text.split(b",") if not _is_plain(part)) > MAX_SMALL_BYTES
+
+
+def _is_plain(part: bytes) -> bool:
+    """Whether this costs next to nothing: escapes are as few as slashes and ends of lines."""
+    return len(part) >= LONG_BYTES and part.isascii() and part.count(b"\\") * 16 < len(part)
 
 
 def num_values(text: bytes) -> int:

@@ -15,7 +15,8 @@ from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import MAX_UPLOAD_BYTES
 from gateway.web.comfydeploy.wire import Asking, House
-from gateway.web.door.desk import announced_bytes, read_files
+from gateway.web.door.bodies import announced_bytes
+from gateway.web.door.forms import read_form
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
@@ -31,8 +32,8 @@ SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, Any]:
     """Keep a file sent as multipart form data."""
     coming = min(announced_bytes(request) or MAX_UPLOAD_BYTES, MAX_UPLOAD_BYTES)
-    async with runs.quota.room(asker.owner, coming) as room:
-        part = (await read_files(request)).get("file")
+    async with runs.quota.room(asker.owner, coming) as room, read_form(request) as form:
+        part = form.get("file")
         if not isinstance(part, UploadFile):
             raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
         name = part.filename or "file"

@@ -17,7 +17,8 @@ from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
 from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
-from gateway.web.door.desk import read_json, warning_headers
+from gateway.web.door.bodies import read_json_or_none
+from gateway.web.door.desk import warning_headers
 from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
@@ -140,8 +141,7 @@ async def get_batch(runs: House, asker: Asking, batch_id: FromPath[str]) -> dict
 
 async def read_body(request: AnyRequest) -> RunBody:
     """The body of a request; the first generation may send none."""
-    is_empty = not (await request.body()).strip()
-    return run_body(None if is_empty else await read_json(request))
+    return run_body(await read_json_or_none(request))
 
 
 async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> list[NewRun]:

@@ -1,50 +1,36 @@
 """Where a dialect's request becomes pictures: admit the caller, draw, wait as long as it takes."""
 
 import asyncio
-import hashlib
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
-from litestar.datastructures import FormMultiDict, UploadFile
+from litestar import Response
 from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Catalog, Model
-from gateway.errors import (
-    InvalidRequest,
-    InvalidType,
-    InvalidValue,
-    NotStored,
-    UnsupportedMediaType,
-)
+from gateway.errors import InvalidValue, NotStored
 from gateway.images.darkroom import Darkroom
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
-from gateway.outside.documents import check_size, check_text, decode_json
 from gateway.outside.spelling import decimal, is_absent
 from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
 from gateway.web.door.addresses import public_base
 from gateway.web.door.auth import Doorkeeper
+from gateway.web.door.bodies import Asked, remembered
 from gateway.web.door.content import Content
 from gateway.web.door.flights import Flights
 from gateway.web.door.ledger import note
 from gateway.web.door.patience import HeartbeatResponse, wait_for
 
-Asked = Request[Any, Any, Any]
 Respond = Callable[[list[Picture]], Awaitable[Content]]
 TIMEOUT_HEADER = "X-Request-Timeout"
 WARNINGS_HEADER = "x-warnings"
-MAX_FIELDS = 1000
-"""Of a body, ten times those of any dialect: they are looked through name by name."""
-
-LONG_BODY_BYTES = 2**20
 LINGER_SECONDS = 2.0
 """How long work outlives a client that is known to try again: the SDKs' first backoff."""
 
@@ -127,13 +113,13 @@ class Desk:
         is_patient = job.deadline is not None or caller.priority == "batch"
         patience = self.settings.heartbeat_seconds if is_json and not is_patient else None
         self.log_job(request, job)
-        claiming = await self.claiming(request, caller, job)
+        claiming = self.claiming(request, caller, job)
         async with AsyncExitStack() as held:
             work = await held.enter_async_context(
                 self._flights.aboard(
                     claiming.claim,
                     lambda: self._draw(caller, claiming, rendering),
-                    is_retry=_is_retry(request) or await _names_its_seed(request),
+                    is_retry=_is_retry(request) or remembered(request).names_its_seed,
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
                 )
             )
@@ -164,9 +150,9 @@ class Desk:
         except NotStored:
             return UNSET  # logged, counted in the store's health, and nobody's loss
 
-    async def claiming(self, request: Asked, caller: Caller, job: Job) -> Job:
+    def claiming(self, request: Asked, caller: Caller, job: Job) -> Job:
         """The same job, by which its client is known again if it is refused and comes back."""
-        return msgspec.structs.replace(job, claim=await _flight_key(request, caller))
+        return msgspec.structs.replace(job, claim=_flight_key(request, caller))
 
     async def stream(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering
@@ -198,63 +184,6 @@ class Desk:
     async def _draw(self, caller: Caller, job: Job, rendering: Rendering) -> list[Picture]:
         with self.door.limits.permit(caller, len(job.seeds), job.claim):
             return await self.studio.draw_all(job, rendering)
-
-
-async def read_json(request: Asked) -> dict[str, Any]:
-    """The body as a JSON object.
-
-    Raises:
-        UnsupportedMediaType: the content type says it is something else.
-        InvalidRequest: it is not a JSON object.
-    """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind and kind != "application/json" and not kind.endswith("+json"):
-        raise UnsupportedMediaType(
-            f"Unsupported content type: '{kind}'. This API method only accepts "
-            "'application/json' requests."
-        )
-    check_size(announced_bytes(request) or 0)
-    body = decode_json(await request.body())
-    if not isinstance(body, dict):
-        raise InvalidType("body", "an object", type(body).__name__)
-    if len(body) > MAX_FIELDS:
-        raise InvalidRequest(f"The body has over {MAX_FIELDS} fields.", code="invalid_json")
-    return body
-
-
-async def read_form(request: Asked) -> FormMultiDict:
-    """The parts of a form.
-
-    Raises:
-        InvalidRequest: as for `read_files`.
-    """
-    # Read whole first: the framework keeps the bytes, and others look at them again.
-    await request.body()
-    return await read_files(request)
-
-
-async def read_files(request: Asked) -> FormMultiDict:
-    """The parts of a form whose files are too large to be in memory: they lie on the disk.
-
-    Raises:
-        InvalidRequest: a name or a text in it is not UTF-8, nor what its part says it is.
-    """
-    try:
-        form = await request.form()
-        for name, value in form.multi_items():
-            named = value.filename if isinstance(value, UploadFile) else str(value)
-            check_text(f"{name}{named}")
-    except UnicodeDecodeError:
-        raise InvalidRequest("The form has text that is not UTF-8.") from None
-    except (ValueError, LookupError) as error:
-        raise InvalidRequest(f"The form could not be read: {error}.") from None
-    return form
-
-
-def announced_bytes(request: Asked) -> int | None:
-    """How long the client says its body is."""
-    text = request.headers.get("content-length", "")
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _timeout_seconds(request: Asked) -> float | None:
@@ -294,39 +223,18 @@ def note_warnings(request: Asked, pictures: list[Picture]) -> None:
         note(request.scope, warnings=kinds)
 
 
-async def _flight_key(request: Asked, caller: Caller) -> str:
-    """Who asks for what, to the byte; a form's boundary is new each time and says nothing."""
+def _flight_key(request: Asked, caller: Caller) -> str:
+    """Who asks for what, to the byte."""
     named = request.headers.get("idempotency-key", "")
-    body = await request.body()
-    if boundary := request.content_type[1].get("boundary"):
-        body = body.replace(boundary.encode(), b"")
-    # A thread is worth its while for long bodies alone.
-    is_long = len(body) > LONG_BODY_BYTES
-    hashed = await asyncio.to_thread(hashlib.sha256, body) if is_long else hashlib.sha256(body)
-    digest = hashed.hexdigest()
+    accepted = request.headers.get("accept", "")
     return "\n".join(
-        (caller.id, request.scope["path"], request.headers.get("accept", ""), named, digest)
+        (caller.id, request.scope["path"], accepted, named, remembered(request).digest)
     )
 
 
 def _is_retry(request: Asked) -> bool:
     count = request.headers.get("x-stainless-retry-count", "0")
     return count not in ("", "0") or "idempotency-key" in request.headers
-
-
-async def _names_its_seed(request: Asked) -> bool:
-    """Whether the pictures are settled by the request, so that joining changes nothing."""
-    try:
-        given = msgspec.json.decode(await request.body(), type=_Seeded)
-    except msgspec.DecodeError:
-        return False  # a form: its seed is not looked for
-    return not is_absent(given.seed) and str(given.seed) != "-1"
-
-
-class _Seeded(msgspec.Struct):
-    """All that is looked at of a body here; the rest of it is not even kept."""
-
-    seed: Any = None
 
 
 def _tries_again(request: Asked) -> bool:

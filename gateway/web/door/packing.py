@@ -1,5 +1,6 @@
 """Bodies that come packed (`Content-Encoding`), unpacked a piece at a time."""
 
+import asyncio
 import zlib
 
 from litestar.types import HTTPRequestEvent, Receive, ReceiveMessage
@@ -8,6 +9,9 @@ from gateway.errors import InvalidRequest, UnsupportedMediaType
 
 PIECE_BYTES = 2**18
 """At most this much is unpacked at once: how much there is in all, the router bounds."""
+
+MAX_STREAMS = 500
+"""In one body; each is begun anew, whether there is anything in it or not."""
 
 TAKEN = ("gzip", "x-gzip", "deflate")
 _GZIP_OR_ZLIB = zlib.MAX_WBITS + 32
@@ -35,6 +39,7 @@ def unpacked(receive: Receive, encoding: str) -> Receive:
             )
         while not unpacker.is_over:
             if piece := unpacker.take():
+                await asyncio.sleep(0)  # there may be hundreds in one packet
                 return HTTPRequestEvent(type="http.request", body=piece, more_body=True)
             if unpacker.has_all:
                 unpacker.finish()
@@ -57,6 +62,7 @@ class Unpacker:
         self._packed = b""
         self._stream = zlib.decompressobj(_GZIP_OR_ZLIB)
         self._has_begun = False
+        self._num_streams = 1
 
     def give(self, packed: bytes, *, more: bool) -> None:
         """Add packed bytes."""
@@ -91,6 +97,9 @@ class Unpacker:
     def _next(self) -> bytes:
         if self._stream.eof:
             self._stream, self._has_begun = zlib.decompressobj(_GZIP_OR_ZLIB), False
+            self._num_streams += 1
+            if self._num_streams > MAX_STREAMS:
+                raise _broken(f"it has over {MAX_STREAMS} packed streams")
         try:
             piece = self._stream.decompress(self._packed, PIECE_BYTES)
         except zlib.error:

@@ -1,7 +1,9 @@
 """The bodies of edits: multipart as every SDK writes it, or JSON, read into one shape."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from io import SEEK_END
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from gateway.errors import (
     InvalidType,
     MissingParameter,
     OutOfRange,
+    TooLarge,
     UnsupportedMediaType,
     UnsupportedValue,
 )
@@ -22,10 +25,11 @@ from gateway.images.objects import Stored
 from gateway.images.scale import within
 from gateway.intake import Inputs
 from gateway.job import Pixels
-from gateway.outside.documents import check_text, decode_json
+from gateway.outside.documents import MAX_SMALL_BYTES, MIB, decode_json
 from gateway.outside.inline import inline_bytes, source_of
 from gateway.outside.spelling import is_absent
-from gateway.web.door.desk import Asked, read_form, read_json
+from gateway.web.door.bodies import Asked, Read, media_type, read_json, remember
+from gateway.web.door.forms import FORM, Form, read_form, read_text
 
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 50 * 2**20
@@ -93,8 +97,8 @@ async def read_upload(request: Asked, sources: Sources) -> Upload:
     Raises:
         InvalidRequest: of its family, for what is missing, malformed or not to be had.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == "multipart/form-data":
+    kind = media_type(request)
+    if kind == FORM:
         upload = await _read_multipart(request, sources)
     elif kind in ("application/json", ""):
         upload = await _read_json(request, sources)
@@ -137,12 +141,18 @@ def _mask(data: bytes) -> Pixels:
 
 
 async def _read_multipart(request: Asked, sources: Sources) -> Upload:
+    async with read_form(request) as form:
+        remember(request, Read(await asyncio.to_thread(form.digest)))
+        return await _read_parts(form, sources)
+
+
+async def _read_parts(form: Form, sources: Sources) -> Upload:
     fields: dict[str, Any] = {}
     pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
     loras: list[tuple[str, str, str]] = []
-    parts = list((await read_form(request)).multi_items())
-    _check_count(sum(_role(name) == "image" for name, value in parts if not is_absent(value)))
-    for name, value in parts:
+    roles = [_role(name) for name, value in form.parts if not is_absent(value)]
+    _check_count(max(roles.count("image"), roles.count("mask")))
+    for name, value in form.parts:
         if is_absent(value):
             continue
         if role := _role(name):
@@ -181,10 +191,11 @@ async def _text(name: str, value: Any) -> str | None:
         return str(value)
     if not value.content_type.startswith(("text/", "application/json")):
         return None
+    if value.file.seek(0, SEEK_END) > MAX_SMALL_BYTES:
+        raise TooLarge(f"'{name}' is a text of over {MAX_SMALL_BYTES // MIB} MiB.", param=name)
+    await value.seek(0)
     try:
-        text = (await value.read()).decode()
-        check_text(text)
-        return text
+        return read_text(await value.read(), "utf-8")
     except ValueError:
         raise InvalidRequest(f"'{name}' is not UTF-8 text.", param=name) from None
 
@@ -192,9 +203,9 @@ async def _text(name: str, value: Any) -> str | None:
 async def _bytes(name: str, value: Any, sources: Sources) -> bytes:
     if not isinstance(value, UploadFile):
         return await _named_picture(value, name, sources)
-    data = await value.read()
-    check_size(len(data), name)
-    return data
+    check_size(value.file.seek(0, SEEK_END), name)
+    await value.seek(0)
+    return await value.read()
 
 
 def check_size(size_bytes: int, param: str) -> None:

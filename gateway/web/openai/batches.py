@@ -12,7 +12,8 @@ from gateway.outside.values import convert
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Batch, Fault, Status
 from gateway.web.door.addresses import public_base
-from gateway.web.door.desk import Desk, read_json
+from gateway.web.door.bodies import read_json
+from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented, refusals
 from gateway.web.openai.files import ends, page_size, runs_of
 

@@ -17,7 +17,9 @@ from gateway.outside.spelling import is_absent, whole
 from gateway.runs.batches.records import KeptFile
 from gateway.runs.quota import Room
 from gateway.runs.runs import Runs
-from gateway.web.door.desk import Desk, announced_bytes, read_files
+from gateway.web.door.bodies import announced_bytes
+from gateway.web.door.desk import Desk
+from gateway.web.door.forms import Form, read_form
 from gateway.web.door.schema import documented_form, refusals
 
 AnyRequest = Request[Any, Any, Any]
@@ -94,8 +96,9 @@ def routes(desk: Desk) -> list[Any]:
         """Keep a file; `purpose` batch for the requests of a batch, as JSON lines."""
         caller = desk.admit(request)
         coming = min(announced_bytes(request) or MAX_FILE_BYTES, MAX_FILE_BYTES)
-        async with runs_of(request).quota.room(caller.id, coming) as room:
-            return FileObject.of(await _kept(request, room))
+        runs = runs_of(request)
+        async with runs.quota.room(caller.id, coming) as room, read_form(request) as form:
+            return FileObject.of(await _kept(runs, form, room))
 
     @get("/v1/files", responses=refusals(), tags=["batches"])
     async def list_files(
@@ -157,9 +160,8 @@ def routes(desk: Desk) -> list[Any]:
     return [upload_file, list_files, get_file, get_content, delete_file]
 
 
-async def _kept(request: AnyRequest, room: Room) -> KeptFile:
+async def _kept(runs: Runs, form: Form, room: Room) -> KeptFile:
     """The file of a form, kept."""
-    form = await read_files(request)
     part, purpose = form.get("file"), form.get("purpose")
     if is_absent(part):
         raise MissingParameter("file")
@@ -175,8 +177,7 @@ async def _kept(request: AnyRequest, room: Room) -> KeptFile:
         raise TooLarge(f"Files may have up to {MAX_FILE_BYTES >> 20} MiB.")
     expires_at = _expiry(form.get("expires_after[seconds]"))
     name = part.filename or "file"
-    batches = runs_of(request).batches
-    return await batches.keep_file(room, name, purpose, part.file, expires_at)
+    return await runs.batches.keep_file(room, name, purpose, part.file, expires_at)
 
 
 def runs_of(request: AnyRequest) -> Runs:

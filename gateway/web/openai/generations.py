@@ -12,8 +12,9 @@ from gateway.job import Job
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
+from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
-from gateway.web.door.desk import Asked, Desk, read_json, warnings_of
+from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images

@@ -15,16 +15,11 @@ from gateway.images.receipt import Receipt
 from gateway.job import Job, StepDone
 from gateway.remarks import Remark
 from gateway.studio import Picture, PreviewPicture, Rendering
-from gateway.web.door.desk import Asked, Desk
+from gateway.web.door.bodies import Asked
+from gateway.web.door.content import GAP, Content
+from gateway.web.door.desk import Desk
 from gateway.web.door.faults import envelope
-from gateway.web.openai.wire import (
-    QUALITY,
-    Usage,
-    Wanted,
-    background_of,
-    base64_text,
-    resample_headers,
-)
+from gateway.web.openai.wire import QUALITY, Usage, Wanted, background_of, resample_headers
 
 PING = b": ping\n\n"
 
@@ -58,7 +53,7 @@ async def stream_images(
     if rendering.format == "raw":
         raise UnsupportedValue("'raw' cannot be streamed.", param="response_format")
     still = Rendering(rendering.format, rendering.quality, previews=rendering.format)
-    claiming = await desk.claiming(request, caller, job)
+    claiming = desk.claiming(request, caller, job)
     items = await begun(desk.stream(request, caller, claiming, still))
     frames = _frames(items, job, wanted, prefix)
     return Stream(
@@ -89,9 +84,9 @@ async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
     return chained()
 
 
-async def keep_alive(frames: AsyncGenerator[bytes], seconds: float) -> AsyncGenerator[bytes]:
+async def keep_alive(frames: AsyncGenerator[Content], seconds: float) -> AsyncGenerator[bytes]:
     """The frames, with a comment whenever none came for a while."""
-    upcoming: asyncio.Task[bytes] | None = None
+    upcoming: asyncio.Task[Content] | None = None
     try:
         while True:
             upcoming = upcoming or asyncio.ensure_future(anext(frames))
@@ -104,7 +99,8 @@ async def keep_alive(frames: AsyncGenerator[bytes], seconds: float) -> AsyncGene
             except StopAsyncIteration:
                 return
             upcoming = None
-            yield frame
+            async for piece in frame.sent():
+                yield piece
     finally:
         if upcoming is not None:
             upcoming.cancel()
@@ -114,7 +110,7 @@ async def keep_alive(frames: AsyncGenerator[bytes], seconds: float) -> AsyncGene
 
 async def _frames(
     items: AsyncGenerator[Any], job: Job, wanted: Wanted, prefix: str
-) -> AsyncGenerator[bytes]:
+) -> AsyncGenerator[Content]:
     width, height = job.output_size or (job.width, job.height)
     facts: dict[str, Any] = {
         "created_at": int(time.time()),
@@ -129,35 +125,40 @@ async def _frames(
                 yield frame(
                     StreamEvent(
                         type=f"{prefix}.partial_image",
-                        b64_json=base64_text(item.data),
+                        b64_json=GAP,
                         index=item.sample,
                         partial_image_index=item.index,
                         **facts,
-                    )
+                    ),
+                    item.data,
                 )
             elif isinstance(item, Picture):
                 yield frame(
                     StreamEvent(
                         type=f"{prefix}.completed",
-                        b64_json=base64_text(item.data),
+                        b64_json=GAP,
                         index=item.sample,
                         usage=Usage(),
                         seed=item.seed,
                         receipt=item.receipt,
                         warnings=item.remarks,
                         **facts,
-                    )
+                    ),
+                    item.data,
                 )
             elif isinstance(item, StepDone):
                 # A comment: every SDK skips it, and the playground shows it.
-                yield f": step {item.step}/{item.num_steps} of {item.sample}\n\n".encode()
+                step = f": step {item.step}/{item.num_steps} of {item.sample}\n\n"
+                yield Content((step.encode(),))
     except GatewayError as error:
         refused = {"type": "error", **msgspec.to_builtins(envelope(error))}
-        yield b"event: error\ndata: " + msgspec.json.encode(refused) + b"\n\n"
+        yield Content((b"event: error\ndata: " + msgspec.json.encode(refused) + b"\n\n",))
     finally:
         await items.aclose()
 
 
-def frame(event: StreamEvent) -> bytes:
+def frame(event: StreamEvent, picture: bytes) -> Content:
     """One event on the wire."""
-    return f"event: {event.type}\ndata: ".encode() + msgspec.json.encode(event) + b"\n\n"
+    before, after = Content.of(event, [picture]).texts
+    begun = f"event: {event.type}\ndata: ".encode() + before
+    return Content((begun, after + b"\n\n"), (picture,))

@@ -1,6 +1,5 @@
 """OpenAI's wire format of pictures: bodies, answers, and how an answer is to look."""
 
-import base64
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -199,8 +198,3 @@ def resample_headers(job: Job) -> dict[str, str]:
 def background_of(job: Job) -> str:
     """What stands behind the subject."""
     return "transparent" if job.matting else "opaque"
-
-
-def base64_text(data: bytes) -> str:
-    """Bytes as JSON carries them."""
-    return base64.b64encode(data).decode()

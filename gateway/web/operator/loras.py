@@ -12,7 +12,8 @@ from gateway.catalog.cards import AdapterCard, CardError
 from gateway.catalog.loras import card_of, place_of
 from gateway.errors import AlreadyLoaded, Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.outside.values import convert
-from gateway.web.door.desk import Desk, read_json
+from gateway.web.door.bodies import read_json
+from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented_body, refusals
 
 T = TypeVar("T")

@@ -1,0 +1,104 @@
+"""The bodies of requests: JSON as it is read, and what is remembered of any body."""
+
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from gateway.errors import InvalidRequest, InvalidType, UnsupportedMediaType
+from gateway.outside.documents import check_size, decode_json
+from gateway.outside.spelling import is_absent
+
+Asked = Request[Any, Any, Any]
+MAX_FIELDS = 1000
+"""Of a body, ten times those of any dialect: they are looked through name by name."""
+
+_READ = "read"
+
+
+class Read(msgspec.Struct, frozen=True):
+    """What is remembered of a body: a digest of all of it, and the seed it names."""
+
+    digest: str
+    seed: Any = None
+
+    @property
+    def names_its_seed(self) -> bool:
+        """Whether the pictures are settled by it: joining work for the same changes nothing."""
+        return not is_absent(self.seed) and str(self.seed) != "-1"
+
+
+def remember(request: Asked, read: Read) -> None:
+    """Keep what is known of a request's body with it."""
+    request.scope["state"][_READ] = read
+
+
+def remembered(request: Asked) -> Read:
+    """What is known of a request's body, which has been read."""
+    read: Read = request.scope["state"][_READ]
+    return read
+
+
+async def read_json(request: Asked) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        UnsupportedMediaType: the content type says it is something else.
+        TooLarge: it has more bytes than are decoded at once; the others are not read.
+        InvalidRequest: it is not a JSON object.
+    """
+    _check_is_json(request)
+    return _object(request, *await _read(request))
+
+
+async def read_json_or_none(request: Asked) -> dict[str, Any] | None:
+    """The same where a request need not have a body, whatever its content type says then."""
+    text, digest = await _read(request)
+    if not text.strip():
+        return None
+    _check_is_json(request)
+    return _object(request, text, digest)
+
+
+def announced_bytes(request: Asked) -> int | None:
+    """How long the client says its body is."""
+    text = request.headers.get("content-length", "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def media_type(request: Asked) -> str:
+    """What the client says its body is, in lower case; empty if nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _check_is_json(request: Asked) -> None:
+    kind = media_type(request)
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(
+            f"Unsupported content type: '{kind}'. This API method only accepts "
+            "'application/json' requests."
+        )
+
+
+async def _read(request: Asked) -> tuple[bytes, str]:
+    """All of a body of JSON and its digest, refused as soon as it is seen to be too large."""
+    check_size(announced_bytes(request) or 0)
+    pieces, size_bytes, digest = [], 0, hashlib.sha256()
+    async for piece in request.stream():
+        size_bytes += len(piece)
+        check_size(size_bytes)
+        pieces.append(piece)
+        digest.update(piece)
+    return b"".join(pieces), digest.hexdigest()
+
+
+def _object(request: Asked, text: bytes, digest: str) -> dict[str, Any]:
+    body = decode_json(text)
+    if not isinstance(body, dict):
+        raise InvalidType("body", "an object", type(body).__name__)
+    if len(body) > MAX_FIELDS:
+        raise InvalidRequest(f"The body has over {MAX_FIELDS} fields.", code="invalid_json")
+    remember(request, Read(digest, body.get("seed")))
+    return body
