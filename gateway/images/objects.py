@@ -63,7 +63,11 @@ class Stored(msgspec.Struct, frozen=True):
         Raises:
             StoreUnavailable: the store stops answering.
         """
-        return b"".join([piece async for piece in self.pieces()])
+        if len(self.beginning) == self.size_bytes:
+            return self.beginning
+        pieces = [piece async for piece in self.pieces()]
+        # To join megabytes takes a while, in which a thread lets go of the interpreter.
+        return await asyncio.to_thread(b"".join, pieces)
 
 
 class Objects:
@@ -109,12 +113,8 @@ class Objects:
         Raises:
             StoreUnavailable: nobody knows.
         """
-        with _unavailable():
-            try:
-                found = await obstore.get_async(self._store, key)
-            except FileNotFoundError:
-                return None
-            return bytes(await found.bytes_async())
+        stored = await self.open(key)
+        return await stored.whole() if stored else None
 
     async def open(self, key: str) -> "Stored | None":
         """The bytes of a key to be read piece by piece, or None.

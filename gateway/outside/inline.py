@@ -8,7 +8,8 @@ from urllib.parse import unquote_to_bytes
 from gateway.errors import InvalidRequest, shortened
 
 _HEAD = re.compile(
-    r"\s*data:(?P<kind>([\w.+*-]{1,100}/[\w.+*-]{1,100})?(\s*;[^,;]{0,200}){0,9}),", re.IGNORECASE
+    r"\s{0,100}+data:(?P<kind>([\w.+*-]{1,100}/[\w.+*-]{1,100})?(\s{0,100}+;[^,;]{0,200}){0,9}),",
+    re.IGNORECASE,
 )
 _ALPHABET = bytes.maketrans(b"-_", b"+/")
 _SPACE = b" \t\r\n\v\f"
@@ -41,7 +42,7 @@ def inline_bytes(text: str, param: str) -> bytes:
 
 def is_inline(text: str) -> bool:
     """Whether a text is a picture itself, and no name or address of one."""
-    return bool(_HEAD.match(text)) or text.lstrip().startswith(_BASE64_OF_PICTURES)
+    return bool(_HEAD.match(text)) or text[:100].lstrip().startswith(_BASE64_OF_PICTURES)
 
 
 def source_of(entry: Any) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import msgspec
 from msgspec import Meta, inspect
@@ -21,6 +21,9 @@ Words = Annotated[str, Meta(extra={"words": True})]
 ABSENT = frozenset({"", "null", "undefined"})
 PYTHONS = "None"
 """As Python writes it into forms; small, it may be somebody's id."""
+LONGEST_WORD = 256
+"""With the spaces around it. What is longer may be a picture, and is not to be copied."""
+
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True}
 TRUTHS |= {"false": False, "0": False, "no": False, "off": False}
 # Not `int()` and `float()` of any text: they take digits of every script, `1_000` and `nan`.
@@ -28,9 +31,14 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,20}(\.0*)?")
 _DECIMAL = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]{0,400})?|\.[0-9]{1,400})([eE][+-]?[0-9]{1,3})?")
 
 
+def is_word(value: Any) -> TypeGuard[str]:
+    """Whether a value may be one of the words that are known here."""
+    return isinstance(value, str) and len(value) <= LONGEST_WORD
+
+
 def is_absent(value: Any) -> bool:
     """Whether a value means that there is none."""
-    if not isinstance(value, str):
+    if not is_word(value):
         return value is None
     text = value.strip()
     return text == PYTHONS or text.lower() in ABSENT
@@ -72,13 +80,15 @@ def truth(value: Any) -> bool:
     """
     if isinstance(value, int | float) and value in (0, 1):
         return bool(value)
-    if isinstance(value, str) and (word := value.strip().lower()) in TRUTHS:
+    if is_word(value) and (word := value.strip().lower()) in TRUTHS:
         return TRUTHS[word]
     raise ValueError(f"{_shown(value)} is not a truth value")
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:80] if isinstance(value, str | int | float) else type(value).__name__
+    if isinstance(value, str):
+        return repr(value[:80])
+    return str(value) if isinstance(value, int | float) else type(value).__name__
 
 
 def spelled(value: Any, kind: Any) -> Any:
@@ -111,7 +121,7 @@ def _spelled(value: Any, kind: inspect.Type) -> Any:
             found = _struct(value, fields)
         case inspect.ListType() | inspect.VarTupleType() if isinstance(value, list | tuple):
             found = [_spelled(each, kind.item_type) for each in value]
-        case inspect.LiteralType(values=choices) if isinstance(value, str):
+        case inspect.LiteralType(values=choices) if is_word(value):
             folded = value.strip().lower()
             found = next((one for one in choices if str(one).lower() == folded), value)
         case inspect.StrType() if isinstance(value, str):

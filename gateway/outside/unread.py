@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from gateway.outside.parameters import ALIASES, GenerationRequest
-from gateway.outside.spelling import is_absent
+from gateway.outside.spelling import is_absent, is_word
 from gateway.remarks import Remark, no_effect, shown
 
 _ONE_QUALITY = "an endpoint draws in one quality, and num_inference_steps says how finely"
@@ -42,7 +42,7 @@ def unread(given: Mapping[str, Any], *more: str, edits: bool = False) -> tuple[R
     idle = [
         no_effect(name, why)
         for name, why in IDLE.items()
-        if name in said and str(said[name]).strip().lower() != "auto"
+        if name in said and not (is_word(said[name]) and said[name].strip().lower() == "auto")
     ]
     strange = [name for name in said if name not in known | IDLE.keys() | SILENT]
     return (*idle, *_unknown(strange, known | IDLE.keys()))

@@ -11,6 +11,9 @@ from gateway.outside.guard import UrlRefused
 from gateway.runs import files
 from gateway.runs.files import FileStore
 
+MAX_CHARACTERS = 8192
+"""Of a URL that is given out here, under whatever prefix; what is longer is a picture itself."""
+
 
 class SignedUrls:
     """Known by path and signature, whatever host, scheme or prefix stands before them.
@@ -28,6 +31,8 @@ class SignedUrls:
         Raises:
             UrlRefused: it was given out here and leads nowhere any more.
         """
+        if len(url) > MAX_CHARACTERS:
+            return None
         try:
             parts = urlsplit(url.strip())
         except ValueError:

@@ -285,8 +285,10 @@ class BatchWork:
         self, batch: Batch, numbers: Iterable[int], more: list[bytes], *, failed: bool
     ) -> AsyncIterator[bytes]:
         for number in numbers:
-            if (part := await self.files.get(batch.answer_key(number, failed=failed))) is not None:
-                yield part
+            stored = await self.files.open(batch.answer_key(number, failed=failed))
+            if stored is not None:
+                async for piece in stored.pieces():
+                    yield piece
         for part in more:
             yield part
 

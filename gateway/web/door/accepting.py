@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from gateway.outside.spelling import decimal
 
+MAX_RANGES = 64
+"""That are looked at; browsers send eight."""
+
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
     """The best accepted of the offered types, None where none is.
@@ -11,7 +14,7 @@ def preferred(accept: str, offered: Sequence[str]) -> str | None:
     Weight decides, then how closely the client named it, then the client's order, then the
     order of the offer.
     """
-    ranges = [_range(entry) for entry in accept.lower().split(",")]
+    ranges = [_range(entry) for entry in accept.lower().split(",", MAX_RANGES)[:MAX_RANGES]]
     ranked = []
     for index, kind in enumerate(offered):
         fits = [

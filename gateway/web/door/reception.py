@@ -21,6 +21,9 @@ from gateway.outside.spelling import is_absent
 from gateway.web.door.addresses import MOUNTED_AT
 from gateway.web.door.packing import unpacked
 
+MAX_PAIRS = 64
+"""Of a query; no route has ten parameters."""
+
 NO_TEXT = "\ufffd"
 """Stands for what is no text, as decoding puts it for bytes that are not UTF-8."""
 
@@ -93,10 +96,12 @@ def _under(prefixes: Iterable[str], path: str) -> str:
 
 
 def _tidy(query: bytes) -> bytes:
-    """A query without absent values."""
+    """A query without absent values, nor what stands behind more parameters than there are."""
     if not query:
         return query
-    pairs = (pair.partition("=") for pair in query.decode("latin-1").split("&"))
+    pairs = (
+        pair.partition("=") for pair in query.decode("latin-1").split("&", MAX_PAIRS)[:MAX_PAIRS]
+    )
     kept = [
         f"{quote(_text(name))}={quote(_text(value).strip())}"
         for name, _, value in pairs
@@ -107,5 +112,5 @@ def _tidy(query: bytes) -> bytes:
 
 def _text(quoted: str) -> str:
     """A name or value; unquoted bytes beyond ASCII are taken for the UTF-8 that they mostly are."""
-    plain = re.sub(r"[^\x00-\x7f]", lambda byte: f"%{ord(byte[0]):02X}", quoted)
+    plain = re.sub(r"[^\x00-\x7f]+", lambda some: quote(some[0].encode("latin-1")), quoted)
     return unquote_plus(plain).replace("\0", NO_TEXT)

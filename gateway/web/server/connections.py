@@ -27,6 +27,9 @@ MAX_HEAD_BYTES = 64 * 1024
 # What strangers send is answered and counted; a warning for each of it would fill disks.
 PEERS = logging.getLogger("uvicorn.error.peers")
 PEERS.setLevel(logging.ERROR)
+TURN_BYTES = 4096
+"""Of a head, or of a body in chunks, parsed at once: there may be a thousand chunks in them."""
+
 LOBBY = 8
 """One of so many places is kept for connections that have not asked for anything yet."""
 
@@ -95,6 +98,9 @@ class Connection(H11Protocol):
         self._num_received = 0
         self._has_only_asked = False
         self._is_sending = False
+        self._is_chunked = False
+        self._unread = b""
+        self._will_read = False
         self._sends = Pace(hall.settings.stall_seconds, hall.clock())
         self._takes: Pace | None = None
 
@@ -112,14 +118,10 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        now = self._hall.clock()
         self._num_received += len(data)
-        if self.conn.their_state is h11.IDLE and data.strip(EMPTY_LINES):
-            self._head_since = self._head_since or now
-        super().data_received(data)
-        self._settle(now)
+        self._unread += data
+        if not self._will_read:
+            self._read()
 
     def on_response_complete(self) -> None:
         now = self._hall.clock()
@@ -129,6 +131,7 @@ class Connection(H11Protocol):
                 self.transport.close()
         super().on_response_complete()
         self._settle(now)
+        self._go_on()
 
     def shutdown(self) -> None:
         """Close once what is being answered has been."""
@@ -184,6 +187,40 @@ class Connection(H11Protocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing is wrong: whoever offers another protocol is answered in this one."""
 
+    def _read(self) -> None:
+        """Parse what has come: of what may cost much, a little at a turn.
+
+        What follows a whole request waits until that is answered.
+        """
+        self._will_read = False
+        if self.transport.is_closing() or self.is_whole:
+            return
+        is_plain = self.conn.their_state is h11.SEND_BODY and not self._is_chunked
+        num_bytes = len(self._unread) if is_plain else TURN_BYTES
+        piece, self._unread = self._unread[:num_bytes], self._unread[num_bytes:]
+        self._parse(piece)
+        self._go_on()
+
+    def _parse(self, data: bytes) -> None:
+        now = self._hall.clock()
+        if self.conn.their_state is h11.IDLE and data.strip(EMPTY_LINES):
+            self._head_since = self._head_since or now
+        super().data_received(data)
+        self._settle(now)
+
+    def _go_on(self) -> None:
+        """Read what is left before there is more."""
+        if self.transport.is_closing():
+            return
+        if not self._unread:
+            if not self.flow.read_paused:
+                self.transport.resume_reading()
+            return
+        self.transport.pause_reading()
+        if not self._will_read:
+            self._will_read = True
+            self.loop.call_soon(self._read)
+
     def _settle(self, now: float) -> None:
         state = self.conn.their_state
         if state is not h11.IDLE:
@@ -192,6 +229,7 @@ class Connection(H11Protocol):
             self._early_since = None
         elif not self._is_sending:
             self._sends.restart(now, self._num_received)
+            self._is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         self._is_sending = state is h11.SEND_BODY
         # Whether a body will follow an answer, nobody can say: `Expect: 100-continue`.
         self._has_only_asked = self.conn.they_are_waiting_for_100_continue

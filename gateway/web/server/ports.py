@@ -7,6 +7,9 @@ from contextlib import ExitStack, contextmanager
 
 from gateway.settings import Settings, SettingsError
 
+UNSENT_BYTES = 2**17
+"""Of an answer that its reader leaves lying, in the kernel, which else takes megabytes."""
+
 ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """A name may mean an address of a family that this machine does not have."""
 
@@ -56,6 +59,8 @@ def _bound(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Every connection has it from here.
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         if family == socket.AF_INET6:
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         one.bind(address)

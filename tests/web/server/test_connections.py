@@ -1,5 +1,7 @@
 """Slow, silent, broken and too many peers: each is bounded, and nobody else notices."""
 
+import asyncio
+import fcntl
 import http.client
 import json
 import logging
@@ -7,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +77,35 @@ def test_head_leaves_the_connection_as_get_does(place: Listening) -> None:
         assert link.getresponse().read() == b'{"status":"ok"}', path
         assert link.sock is kept, path
     link.close()
+
+
+def test_a_body_in_very_many_chunks_leaves_turns_to_others(place: Listening) -> None:
+    asked = json.dumps({"prompt": "a" * 30_000, "size": "64x64"}).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % sign for sign in asked)
+
+    async def fed() -> float:
+        (connection,) = place.server.hall.connections
+        began = time.thread_time()
+        connection.data_received(chunks)
+        return time.thread_time() - began
+
+    with place.link(ASK + b"Transfer-Encoding: chunked\r\n\r\n") as link:
+        wait_until(lambda: place.num_connections == 1)
+        assert asyncio.run_coroutine_threadsafe(fed(), place.loop).result() < 0.08
+        link.send(b"0\r\n\r\n" + LIVE + b"\r\n")
+        assert link.read_until(b"\r\n").startswith(b"HTTP/1.1 200")
+        assert link.read_until(b'{"status":"ok"}')
+
+
+def test_what_a_reader_leaves_lying_does_not_fill_the_kernel(place: Listening) -> None:
+    form = {"file": ("large", bytes(2**23))}
+    kept = httpx.post(f"{place.url}/v1/files", files=form, data={"purpose": "user_data"}).json()
+    asked = f"GET /v1/files/{kept['id']}/content HTTP/1.1\r\n".encode() + HOST + b"\r\n"
+    with place.link(asked, receive_bytes=4096):
+        wait_until(lambda: any(one.flow.write_paused for one in place.server.hall.connections))
+        (reader,) = [one for one in place.server.hall.connections if one.flow.write_paused]
+        left = fcntl.ioctl(reader.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
+        assert int.from_bytes(left, sys.byteorder) < 2**19
 
 
 def test_a_head_that_does_not_come_is_not_waited_for(place: Listening) -> None:
