@@ -27,8 +27,8 @@ URL = "/v1/images/generations"
 async def answer(batch: Batch, line: Line) -> Answer:
     """Answers every line at once, but for those that never come to an end."""
     if line.body["prompt"] == "never":
-        return Answer(429, "req_1", b"{}", retry_after_seconds=60)
-    return Answer(200, "req_1", b'   {"data":[]}')
+        return Answer(429, "req_1", (b"{}",), retry_after_seconds=60)
+    return Answer(200, "req_1", (b'   {"data"', b":[]}"))
 
 
 def opened(data: Path, database: str | None, **more: Any) -> AbstractAsyncContextManager[Runs]:

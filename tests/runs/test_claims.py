@@ -134,7 +134,7 @@ async def test_a_line_in_flight_at_three_crashes_fails_alone(
         asked.append(line.id)
         if line.body["prompt"] == "never":
             await asyncio.Event().wait()
-        return Answer(200, "req_1", b"{}")
+        return Answer(200, "req_1", (b"{}",))
 
     monkeypatch.setattr(batch_work, "answer", answer)
     for life in range(MAX_CRASHES):

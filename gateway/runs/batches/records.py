@@ -108,9 +108,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a request of a batch was answered: `body` is JSON."""
+    """What a request of a batch was answered: `body` is JSON, in the pieces that it came in."""
 
     status: int
     request_id: str
-    body: bytes
+    body: tuple[bytes, ...]
     retry_after_seconds: float | None = None

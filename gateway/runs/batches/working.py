@@ -6,6 +6,7 @@ out where they are met. A line that was being answered at several crashes is not
 """
 
 import asyncio
+import secrets
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -31,6 +32,10 @@ Ask = Callable[[Batch, Line], Awaitable[Answer]]
 
 LINES_AT_ONCE = 16
 """Of all batches of a process: enough to fill forwards, too few to fill the engine's door."""
+
+WHOLE_BYTES = 2**20
+GAP = secrets.token_hex(16).encode()
+"""Stands where the answer to a line will be."""
 
 TRY_AGAIN = (429, 503, 507)
 MAX_WAIT_SECONDS = 10.0
@@ -166,16 +171,16 @@ class BatchWork:
         for number, line in left:
             num_crashes = crashes.get(batch.line_subject(number), 0)
             if num_crashes >= MAX_CRASHES:
-                failed, text = True, _unanswered(batch, number, line, "crashed", CRASHED)
+                failed, entry = True, [_unanswered(batch, number, line, "crashed", CRASHED)]
             else:
                 async with self.ground.beside_others(num_crashes):
                     answer = await self._answer(batch, number, line)
-                failed, text = answer.status >= 400, _answered(batch, number, line, answer)
-            await self._note(batch, number, text, failed=failed)
+                failed, entry = answer.status >= 400, _answered(batch, number, line, answer)
+            await self._note(batch, number, entry, failed=failed)
 
-    async def _note(self, batch: Batch, number: int, text: bytes, *, failed: bool) -> None:
+    async def _note(self, batch: Batch, number: int, entry: list[bytes], *, failed: bool) -> None:
         key = batch.answer_key(number, failed=failed)
-        await patiently(lambda: self.files.put(key, text), "store")
+        await patiently(lambda: self.files.put(key, _kept(entry)), "store")
         await self.ground.patiently(self.store.note_answer, batch, number, failed=failed)
 
     async def _answer(self, batch: Batch, number: int, line: Line) -> Answer:
@@ -293,13 +298,24 @@ class BatchWork:
             yield part
 
 
-def _answered(batch: Batch, number: int, line: Line, answer: Answer) -> bytes:
+def _kept(entry: list[bytes]) -> bytes | AsyncIterator[bytes]:
+    """An entry as the store takes it: large ones, which have pictures in them, piece by piece."""
+
+    async def each() -> AsyncIterator[bytes]:
+        for piece in entry:
+            yield piece
+
+    return b"".join(entry) if sum(map(len, entry)) <= WHOLE_BYTES else each()
+
+
+def _answered(batch: Batch, number: int, line: Line, answer: Answer) -> list[bytes]:
     response = {
         "status_code": answer.status,
         "request_id": answer.request_id,
-        "body": msgspec.Raw(answer.body.strip()),
+        "body": msgspec.Raw(GAP),
     }
-    return _entry(batch, number, line, response=response, error=None)
+    before, after = _entry(batch, number, line, response=response, error=None).split(GAP)
+    return [before, *answer.body, after]
 
 
 def _unanswered(batch: Batch, number: int, line: Line, code: str, message: str) -> bytes:

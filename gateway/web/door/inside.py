@@ -1,5 +1,7 @@
 """Requests from inside: a batch's line, answered by the application like any client's."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +19,28 @@ IN_LINE = {"response_format": "b64_json"}
 NOT_IN_LINE = ("timeout", "timeout_seconds")
 """Nobody waits for a line; one that could not be in time would be asked again for a day."""
 
+PIECE_BYTES = 2**18
+"""Of a line's request, read at once."""
+
 
 def ask_inside(app: ASGIApp) -> Ask:
-    """A function that puts a batch's line to the application."""
+    """A function that puts a batch's line to the application.
+
+    Requests and answers go in pieces: there may be ten pictures in them, and clients besides.
+    """
 
     async def ask(batch: Batch, line: Line) -> Answer:
+        body: list[bytes] = []
+
         async def owned(scope: Any, receive: Any, send: Any) -> None:
+            async def keeping(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    body.append(message.get("body", b""))
+                    message = message | {"body": b""}
+                await send(message)
+
             scope["state"] = {BATCH_OWNER: batch.owner}
-            await app(scope, receive, send)
+            await app(scope, receive, keeping)
 
         base = urlsplit(batch.base_url)
         async with httpx.AsyncClient(
@@ -35,18 +51,24 @@ def ask_inside(app: ASGIApp) -> Ask:
         ) as client:
             answer = await client.post(
                 batch.endpoint,
-                content=msgspec.json.encode(_asked(line)),
+                content=_pieces(msgspec.json.encode(_asked(line))),
                 headers={"content-type": "application/json"},
             )
         retry_after = answer.headers.get("retry-after")
         return Answer(
             answer.status_code,
             answer.headers["x-request-id"],
-            answer.content,
+            tuple(body),
             float(retry_after) if retry_after else None,
         )
 
     return ask
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), PIECE_BYTES):
+        yield data[start : start + PIECE_BYTES]
+        await asyncio.sleep(0)
 
 
 def _asked(line: Line) -> dict[str, Any]:

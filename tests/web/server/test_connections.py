@@ -97,6 +97,10 @@ def test_a_body_in_very_many_chunks_leaves_turns_to_others(place: Listening) -> 
         assert link.read_until(b'{"status":"ok"}')
 
 
+def test_threads_at_work_let_the_event_loop_on_soon(place: Listening) -> None:
+    assert sys.getswitchinterval() == pytest.approx(0.001)
+
+
 def test_what_a_reader_leaves_lying_does_not_fill_the_kernel(place: Listening) -> None:
     form = {"file": ("large", bytes(2**23))}
     kept = httpx.post(f"{place.url}/v1/files", files=form, data={"purpose": "user_data"}).json()
