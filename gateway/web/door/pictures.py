@@ -32,11 +32,12 @@ def routes(store: PictureStore) -> list[Any]:
         if stored is None:
             raise NotFound("This file's URL has expired.", code="url_expired")
         headers = {
+            "Content-Type": kind,
             "Content-Length": str(stored.size_bytes),
             "Cache-Control": f"private, max-age={left}, immutable",
             "Cross-Origin-Resource-Policy": "cross-origin",
             "X-Content-Type-Options": "nosniff",
         }
-        return Stream(stored.pieces(), media_type=kind, headers=headers)
+        return Stream(stored.pieces(), headers=headers)
 
     return [get_picture]

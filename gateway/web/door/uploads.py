@@ -30,6 +30,7 @@ from gateway.outside.inline import inline_bytes, source_of
 from gateway.outside.spelling import is_absent
 from gateway.web.door.bodies import Asked, Read, media_type, read_json, remember
 from gateway.web.door.forms import FORM, Form, read_form, read_text
+from gateway.web.door.patience import while_here
 
 MAX_IMAGES = 16
 MAX_IMAGE_BYTES = 50 * 2**20
@@ -143,7 +144,7 @@ def _mask(data: bytes) -> Pixels:
 async def _read_multipart(request: Asked, sources: Sources) -> Upload:
     async with read_form(request) as form:
         remember(request, Read(await asyncio.to_thread(form.digest)))
-        return await _read_parts(form, sources)
+        return await while_here(request, _read_parts(form, sources))
 
 
 async def _read_parts(form: Form, sources: Sources) -> Upload:
@@ -256,6 +257,10 @@ def _regrouped(parts: list[tuple[str, str, str]]) -> list[dict[str, str]]:
 
 async def _read_json(request: Asked, sources: Sources) -> Upload:
     fields = await read_json(request)
+    return await while_here(request, _find_pictures(fields, sources))
+
+
+async def _find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
     listed = [fields.pop(name, None) for name, role in _PICTURES.items() if role == "image"]
     given: Any = next((pictures for pictures in listed if not is_absent(pictures)), [])
     entries = given if isinstance(given, list) else [given]

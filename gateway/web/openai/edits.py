@@ -60,8 +60,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         fetches = fetch if desk.settings.fetch_urls else None
         signed = runs_of(request).signed
         sources = Sources(fetches, desk.darkroom, open_file, signed.open)
-        await request.body()
-        return await while_here(request, read_upload(request, sources))
+        return await read_upload(request, sources)
 
     @post(
         ["/v1/images/edits", "/images/edits"],

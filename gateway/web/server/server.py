@@ -31,7 +31,7 @@ WATCHED = "/health"
 """Answered however full it is: whoever watches would start a busy process anew."""
 POLL_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
-"""After which a thread at work lets the event loop on, which may wait for that in each of its turns.
+"""After which a thread at work lets the event loop on, which waits for that in each of its turns.
 By default it is 5 ms; the work takes no longer so."""
 
 FAREWELL_SECONDS = 5.0

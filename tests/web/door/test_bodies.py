@@ -82,8 +82,7 @@ async def test_texts_of_a_form_are_bounded(tmp_path: Path) -> None:
 async def test_what_is_wrong_with_a_form_is_said(tmp_path: Path) -> None:
     wrong = {
         "'punycode'": [('prompt"\r\nContent-Type: text/plain; charset=punycode', b"a-b")],
-        "not a public address": [('image"', b"http://127.0.0.1:1/")] * (MAX_IMAGES + 1),
-        f"maximum length {MAX_IMAGES}": [('image"', b"AAAA")] * (MAX_IMAGES + 1),
+        f"maximum length {MAX_IMAGES}": [('mask"', b"http://127.0.0.1:1/")] * (MAX_IMAGES + 1),
         "over 1000 parts": [('x"', b"")] * 1001,
         "very long head": [("x" * 5000 + '"', b"")],
         "'image'": [],
