@@ -19,6 +19,9 @@ _PIECE = 4 * 2**18
 _BASE64_OF_PICTURES = ("iVBORw0KGgo", "/9j/", "_9j_", "R0lGOD", "UklGR")
 """How PNG, JPEG, GIF and WebP begin in base64."""
 
+HEAD_CHARACTERS = 100
+"""Of a text, as much is looked at to see whether it begins so."""
+
 
 def inline_bytes(text: str, param: str) -> bytes:
     """The bytes of a data URL or of bare base64.
@@ -42,7 +45,8 @@ def inline_bytes(text: str, param: str) -> bytes:
 
 def is_inline(text: str) -> bool:
     """Whether a text is a picture itself, and no name or address of one."""
-    return bool(_HEAD.match(text)) or text[:100].lstrip().startswith(_BASE64_OF_PICTURES)
+    begin = "".join(text[:HEAD_CHARACTERS].split())  # wrapped base64 may be so anywhere
+    return bool(_HEAD.match(text)) or begin.startswith(_BASE64_OF_PICTURES)
 
 
 def source_of(entry: Any) -> str | None:

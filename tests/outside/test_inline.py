@@ -51,6 +51,7 @@ def test_what_is_no_base64(text: str) -> None:
     [
         ("data:image/png;base64,AAAA", True),
         ("iVBORw0KGgoAAAA", True),
+        (" iVBORw\r\n0KGgoA AAA", True),
         ("data: what it is, and what it is not", False),
         ("img_0123456789abcdef", False),
         ("https://a.example/a.png", False),
