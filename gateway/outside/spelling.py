@@ -7,7 +7,7 @@ is spelled otherwise is left as it is, for the conversion to refuse by name.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated, Any, TypeGuard
@@ -85,6 +85,12 @@ def truth(value: Any) -> bool:
     raise ValueError(f"{_shown(value)} is not a truth value")
 
 
+def chosen(text: str, choices: Iterable[Any]) -> Any:
+    """The choice that a text means, in whatever case; the text itself where it means none."""
+    folded = text.strip().lower() if is_word(text) else text
+    return next((one for one in choices if str(one).lower() == folded), text)
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:80])
@@ -122,8 +128,7 @@ def _spelled(value: Any, kind: inspect.Type) -> Any:
         case inspect.ListType() | inspect.VarTupleType() if isinstance(value, list | tuple):
             found = [_spelled(each, kind.item_type) for each in value]
         case inspect.LiteralType(values=choices) if is_word(value):
-            folded = value.strip().lower()
-            found = next((one for one in choices if str(one).lower() == folded), value)
+            found = chosen(value, choices)
         case inspect.StrType() if isinstance(value, str):
             found = value.strip()
         case inspect.IntType() | inspect.FloatType() | inspect.BoolType():

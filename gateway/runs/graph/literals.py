@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.outside.documents import WHOLE_NUMBERS
-from gateway.outside.spelling import decimal, truth, whole
+from gateway.outside.spelling import chosen, decimal, truth, whole
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.refusal import NodeFault, input_fault, not_in_list, out_of_range
 
@@ -35,6 +35,8 @@ def literal(name: str, given: Input, value: Any) -> Any:
             "invalid_input_type", message, name, value, str(error), exception_message=str(error)
         )
         raise NodeFault(fault) from None
+    if given.options is not None:
+        found = chosen(found, given.options)
     _check_range(name, given, found)
     return found
 

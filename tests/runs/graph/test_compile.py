@@ -50,6 +50,12 @@ def test_text_to_image() -> None:
     )
 
 
+def test_choices_are_taken_in_any_case() -> None:
+    graph = examples.text_to_image(sampler_name=" Euler", scheduler=["20", 0])
+    graph["20"] = node("ComfyUIDeployExternalText", default_value="KARRAS ")
+    assert only(graph).scheduler_config == {"use_karras_sigmas": True}
+
+
 def test_image_to_image_runs_as_many_steps_as_comfyui() -> None:
     draft = only(examples.image_to_image())
     assert draft.picture == Picture(Loaded("example.png"))
