@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from diffusers import ConfigMixin, DiffusionPipeline
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from gateway.engine.pixels import to_image
+from gateway.engine.reading import beside, beside_turns
 from gateway.engine.schedulers import made, scheduler_class
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
@@ -44,6 +46,9 @@ def _own(pipeline: Any, copies: dict[int, Any]) -> Any:
                 copies[id(value)] = _own(value, copies)
             elif isinstance(value, ConfigMixin) and not isinstance(value, torch.nn.Module):
                 copies[id(value)] = copy.deepcopy(value)
+                if isinstance(value, VaeImageProcessor):
+                    own_kind: Any = type(value)
+                    copies[id(value)].__class__ = beside_turns(own_kind)
         if id(value) in copies:
             # Not by setattr, which would write the pipeline's config anew for every sample.
             vars(own)[name] = copies[id(value)]
@@ -159,10 +164,12 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
     name = type(pipeline).__name__
     if "image" not in known:
         raise UnsupportedValue(f"{name} takes no image.", param="image")
-    images = [to_image(pixels).convert("RGB") for pixels in job.images]
-    if "strength" in known:
-        # It repaints the picture it is given, at that picture's size.
-        images = [image.resize((job.width, job.height), RESAMPLING) for image in images]
+    # One that redraws repaints the picture it is given, at that picture's size.
+    size = (job.width, job.height) if "strength" in known else None
+    images = [
+        beside(pixels.width * pixels.height, functools.partial(_rgb, pixels, size))
+        for pixels in job.images
+    ]
     given: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
     if job.mask is not None:
         if "mask_image" not in known:
@@ -176,6 +183,11 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
             asked = steps_to_ask(pipeline, job.num_inference_steps, strength)
             given["num_inference_steps"] = asked
     return given
+
+
+def _rgb(pixels: Pixels, size: tuple[int, int] | None) -> Image.Image:
+    image = to_image(pixels).convert("RGB")
+    return image.resize(size, RESAMPLING) if size else image
 
 
 def _mask(mask: Pixels, job: Job) -> Image.Image:

@@ -1,19 +1,22 @@
-"""Tokenizers, off the engine's turn: a long text is read beside it while other samples go on.
+"""Long texts and large pictures, off the engine's turn: read beside it while others go on.
 
 A prompt of 32,000 characters takes a tokenizer up to 0.1 s, some pipelines read each several
-times, and what they do with the result is theirs. So the very call that a pipeline makes is
-made by another thread, and the sample is resumed with what came of it.
+times, and what they do with the result is theirs; so it is with pictures that are scaled and
+made tensors of. The very call that a pipeline makes is made by another thread, and the sample
+is resumed with what came of it.
 """
 
 import functools
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FunctionType, MethodType
+from typing import Any, TypeVar
 
 import greenlet
+from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -24,11 +27,18 @@ METHODS = ("__call__", "tokenize", "batch_decode")
 SHORT = 1000
 """Characters, or tokens, that take about as long as telling a thread of them."""
 
+PIXELS = 250
+"""Of a picture, that take as long as a character."""
+
+T = TypeVar("T")
+
 
 class Reading:
-    """A call of a tokenizer that a sample waits for; `size` says how long it is."""
+    """A call that a sample waits for; `size` says how long it is."""
 
-    def __init__(self, size: int, work: Callable[[], Any], lock: threading.Lock) -> None:
+    def __init__(
+        self, size: int, work: Callable[[], Any], lock: AbstractContextManager[Any]
+    ) -> None:
         self.size = size
         self._work = work
         self._lock = lock
@@ -80,6 +90,42 @@ def take_back(tokenizer: Any) -> None:
     """Give a tokenizer its own class back."""
     if hasattr(type(tokenizer), "is_set_aside"):
         tokenizer.__class__ = type(tokenizer).__base__
+
+
+def beside(num_pixels: int, work: Callable[[], T]) -> T:
+    """What comes of work on so many pixels, while others go on if they are many."""
+    current, size = greenlet.getcurrent(), num_pixels // PIXELS
+    if size <= SHORT or not isinstance(current, SampleGreenlet):
+        return work()
+    assert current.parent is not None
+    found: T = current.parent.switch(Reading(size, work, nullcontext()))
+    return found
+
+
+@functools.cache
+def beside_turns(kind: Hashable) -> type:
+    """A class whose methods do work on large pictures beside the turns."""
+    assert isinstance(kind, type)
+
+    def found(self: Any, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        is_method = isinstance(value, FunctionType | MethodType) and not name.startswith("__")
+        return functools.partial(_on_pictures, value) if is_method else value
+
+    return type(kind.__name__, (kind,), {"__getattribute__": found})
+
+
+def _on_pictures(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return beside(_pixels((args, kwargs)), functools.partial(method, *args, **kwargs))
+
+
+def _pixels(value: Any) -> int:
+    """Of the pictures in a call's arguments."""
+    if isinstance(value, Image.Image):
+        return value.width * value.height
+    if isinstance(value, dict):
+        return sum(map(_pixels, value.values()))
+    return sum(map(_pixels, value)) if isinstance(value, list | tuple) else 0
 
 
 def tokenizers_of(components: dict[str, Any]) -> list[Any]:

@@ -1,14 +1,20 @@
 """Long texts are read beside the engine's turns, and come out the same."""
 
 import threading
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from gateway.engine.reading import SHORT, tokenizers_of
+from gateway.catalog.cards import EndpointCard
+from gateway.engine.loading import LoadedPipeline
+from gateway.engine.reading import SHORT, Reading, reader, tokenizers_of
+from gateway.job import Pixels
 from tests.engine.conftest import built
 from tests.engine.workbench import (
+    CPU,
     TOLERANCE,
     Workbench,
     alone,
@@ -106,3 +112,26 @@ def test_what_a_tokenizer_raises_is_the_samples_own_fault() -> None:
 
 def _raising(*_args: Any, **_kwargs: Any) -> torch.Tensor:
     raise ValueError("unreadable")
+
+
+def test_large_pictures_are_made_ready_beside_the_turns() -> None:
+    """And come out the same; the engine's thread only hears of the end."""
+    side = 640
+    drawn = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    pictures = (Pixels(side, side, 3, drawn.tobytes()),)
+    wanted = job("sd", "x", 1, 2, images=pictures, strength=0.6)
+    variant = LoadedPipeline(EndpointCard(id="sd"), built("sd"), CPU)
+    expected = alone(variant.pipeline_for(wanted), wanted)
+    variant.close()
+    bench = Workbench({"sd": built("sd"), "sdxl": built("sdxl")})
+    gate = threading.Event()
+    reader().add(Reading(0, gate.wait, nullcontext()), lambda *_: None)
+    [edited] = bench.add(wanted)
+    [other] = bench.add(job("sdxl", "short", 2, 2))
+    bench.until(lambda: other.is_done)
+    assert edited.parked is None
+    assert not edited.is_done
+    gate.set()
+    bench.run()
+    bench.close()
+    assert difference(picture(edited), expected) <= TOLERANCE
