@@ -15,6 +15,7 @@ APART = 0.35
 OUTLINE_PIXELS = 2
 Mask = NDArray[np.bool_]
 Colours = NDArray[np.floating[Any]]
+Places = NDArray[np.intp]
 
 
 def cut_out(pixels: Pixels) -> Pixels:
@@ -46,14 +47,53 @@ def _edge(colours: Colours) -> Colours:
 
 
 def _connected(alike: Mask) -> Mask:
-    """Of the pixels that are alike those that a path of such pixels joins to the edge."""
-    found = np.zeros_like(alike)
-    found[[0, -1]], found[:, [0, -1]] = alike[[0, -1]], alike[:, [0, -1]]
-    count = -1
-    while count != (count := int(found.sum())):
-        for _ in range(max(alike.shape) // 4):
-            found = _grown(found, 1) & alike
-    return found
+    """Of the pixels that are alike those that a path of such pixels joins to the edge.
+
+    Pixels of a row that touch are one run, and runs that touch get one label: a labyrinth
+    takes no longer than many runs do.
+    """
+    height, width = alike.shape
+    steps = np.diff(np.pad(alike, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(steps == 1)
+    ends = np.nonzero(steps == -1)[1]
+    labels = _labels(len(rows), *_touching(rows, starts, ends, width))
+    at_edge = (rows == 0) | (rows == height - 1) | (starts == 0) | (ends == width)
+    is_outside = np.zeros(len(rows), np.bool_)
+    is_outside[labels[at_edge]] = True
+    kept = is_outside[labels]
+    changes = np.zeros((height, width + 1), np.int8)
+    changes[rows[kept], starts[kept]] = 1
+    changes[rows[kept], ends[kept]] = -1
+    return np.cumsum(changes, axis=1, dtype=np.int8)[:, :width] > 0
+
+
+def _touching(rows: Places, starts: Places, ends: Places, width: int) -> tuple[Places, Places]:
+    """The pairs of runs, by number, that lie over each other in neighbouring rows."""
+    below, stride = (rows + 1) * (width + 1), width + 1
+    first = np.searchsorted(rows * stride + ends, below + starts, side="right")
+    last = np.searchsorted(rows * stride + starts, below + ends, side="left")
+    counts = np.maximum(last - first, 0)
+    upper = np.repeat(np.arange(len(rows)), counts)
+    number = np.arange(len(upper)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return upper, first[upper] + number
+
+
+def _labels(count: int, ones: Places, others: Places) -> Places:
+    """The least of the things from 0 to `count` that each is joined to by pairs.
+
+    Labels that meet take the lower one, and whatever had the higher follows at once, which
+    leaves far fewer of them each time (Liu and Tarjan, 2019).
+    """
+    labels = np.arange(count)
+    while len(ones):
+        higher, lower = np.maximum(ones, others), np.minimum(ones, others)
+        np.minimum.at(labels, higher, lower)
+        while not np.array_equal(labels, shorter := labels[labels]):
+            labels = shorter
+        ones, others = labels[ones], labels[others]
+        is_apart = ones != others
+        ones, others = ones[is_apart], others[is_apart]
+    return labels
 
 
 def _grown(mask: Mask, pixels: int) -> Mask:

@@ -1,5 +1,7 @@
 """Transparent backgrounds: what is cut out, what stays, and what becomes of the outline."""
 
+import time
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
@@ -64,3 +66,36 @@ def test_a_way_through_a_spiral_is_found() -> None:
         gap = inset if inset % 16 == 4 else 61 - inset
         pen.rectangle((31, gap, 34, gap + 2), fill=GREEN)
     assert matted(picture)[32, 32, 3] == 0
+
+
+def test_a_labyrinth_takes_no_longer_than_its_pixels() -> None:
+    """One path through all of it: followed step by step it takes half a minute."""
+    ways = np.full((512, 512, 3), RED, np.uint8)
+    ways[:, 1::2] = GREEN
+    ways[-1, 3::4] = ways[0, 1::4] = ways[0] = ways[-1] = RED
+    ways[1, 2::4] = ways[-2, 4::4] = GREEN
+    ways[0, 1] = GREEN
+    ways[:, 0] = ways[:, -1] = RED
+    ways[:, -2:] = RED
+    framed = np.pad(ways, ((4, 4), (4, 4), (0, 0)), mode="constant")
+    framed[:4] = framed[-4:] = framed[:, :4] = framed[:, -4:] = GREEN
+    began = time.monotonic()
+    cut = matted(Image.fromarray(framed))
+    assert time.monotonic() - began < 5
+    assert (cut[6:-6, 5:-8:2, 3] == 0).all()
+    assert (cut[10:-10, 6:-8:2, 3] > 0).mean() > 0.9
+
+
+def test_paths_are_found_as_by_growing_step_by_step() -> None:
+    chance, cell = np.random.default_rng(0), 6  # larger than the soft outline
+    for share in (0.4, 0.55, 0.6, 0.65, 0.8) * 2:
+        alike = chance.random((23, 31)) < share
+        found = np.pad(np.zeros((21, 29), np.bool_), 1, constant_values=True) & alike
+        for _ in range(alike.size // 2):
+            wide = np.pad(found, 1)
+            beside = wide[1:-1, :-2] | wide[1:-1, 2:]
+            found = (found | beside | wide[:-2, 1:-1] | wide[2:, 1:-1]) & alike
+        grey = np.where(alike, 255, 0).astype(np.uint8).repeat(cell, 0).repeat(cell, 1)
+        framed = np.pad(grey, 3, constant_values=255)
+        cut = matted(Image.fromarray(framed).convert("RGB"))
+        assert ((cut[6::cell, 6::cell, 3] == 0)[:23, :31] == found).all()
