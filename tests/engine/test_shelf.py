@@ -1,10 +1,12 @@
 """What is kept in memory, and what goes when a budget is passed."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from diffusers import DiffusionPipeline
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
@@ -21,6 +23,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     folder = tmp_path_factory.mktemp("models")
     for id in IDS:
         tiny.save("sd", folder, id=id)
+    (folder / "far.toml").write_text('id = "far"\nsource = "someone/far"\n')
     return load_catalog((folder,), ())
 
 
@@ -30,6 +33,11 @@ def bench(catalog: Catalog) -> Iterator[Workbench]:
     bench = Workbench({}, catalog=catalog, endpoint_gib=2.5 * one / 2**30)
     yield bench
     bench.close()
+
+
+def folder_of(bench: Workbench, id: str) -> str:
+    """Where an endpoint's weights lie."""
+    return bench.catalog.endpoints[id].location
 
 
 def test_endpoints_load_on_demand_and_the_least_recently_used_goes(bench: Workbench) -> None:
@@ -52,6 +60,33 @@ def test_room_is_made_before_loading(bench: Workbench, monkeypatch: pytest.Monke
         bench.add(job(id, "a", 1, 1))
         bench.run()
     assert held == [0, 1, 1]
+
+
+def test_a_download_holds_up_no_other(
+    bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    may_come = threading.Event()
+
+    def download(source: str, **_: Any) -> str:
+        assert may_come.wait(60)
+        place = tmp_path / f"models--{source.replace('/', '--')}"
+        for folder in ("refs", "snapshots"):
+            (place / folder).mkdir(parents=True)
+        (place / "refs" / "main").write_text("a")
+        (place / "snapshots" / "a").symlink_to(folder_of(bench, "one"))
+        return str(place / "snapshots" / "a")
+
+    monkeypatch.setattr(DiffusionPipeline, "download", download)
+    far = bench.add(job("far", "a", 1, 1))[0]
+    for id in ("two", "three"):
+        near = bench.add(job(id, "b", 1, 1))[0]
+        bench.until(lambda: near.is_done)  # noqa: B023
+    assert not far.is_done
+    may_come.set()
+    bench.run()
+    assert far.is_done
+    assert not failures(bench.events)
 
 
 def test_what_runs_is_not_dropped_but_makes_room_when_it_ends(bench: Workbench) -> None:

@@ -54,6 +54,7 @@ class Workbench:
             cards |= catalog.endpoints
         routes = {(card.endpoint, card.route): card for card in adapters}
         catalog = catalog or Catalog(cards, routes)
+        self.catalog = catalog
         self._data = TemporaryDirectory()
         self.shelf = Shelf(
             Collection.of(catalog), CPU, Digests(Path(self._data.name)),

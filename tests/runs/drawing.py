@@ -14,11 +14,14 @@ from gateway.engine.protocol import EngineStatus
 from gateway.errors import Overloaded
 from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone
 
+UNUSABLE = "The model `tiny` cannot be used: unet: its weights are missing"
+
 
 class TestEngine:
     """Draws plain pictures: red and green are the seed's bytes, blue is 255 after an edit.
 
-    A prompt of `fail` fails, one of `slow` takes its time. `jobs` are those it was given.
+    A prompt of `fail` fails, one of `slow` takes its time, one of `unusable` finds its model
+    to be so. `jobs` are those it was given.
     """
 
     __test__ = False
@@ -48,7 +51,9 @@ class TestEngine:
                 for sample in range(len(job.seeds)):
                     yield StepDone(sample, step, job.num_inference_steps)
             for sample, seed in enumerate(job.seeds):
-                if "fail" in job.prompt:
+                if "unusable" in job.prompt:
+                    yield Failed(sample, "model_unusable", UNUSABLE, "model")
+                elif "fail" in job.prompt:
                     yield Failed(sample, "generation_failed", "The pipeline raised.")
                 else:
                     colour = bytes((seed & 255, seed >> 8 & 255, 255 if job.images else 0))

@@ -8,7 +8,14 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from litestar.response import Stream
 
-from gateway.errors import Conflict, DeadlineExceeded, GenerationFailed, InvalidRequest, NotFound
+from gateway.errors import (
+    FAILURES,
+    Conflict,
+    DeadlineExceeded,
+    GenerationFailed,
+    InvalidRequest,
+    NotFound,
+)
 from gateway.outages import patiently
 from gateway.runs.records import Run, RunOutput
 from gateway.runs.runs import Runs
@@ -221,7 +228,7 @@ def check_success(run: Run, made: Iterable[RunOutput]) -> None:
     message = f"Run {run.id} ended as {run.status}: {run.error or run.status}"
     for output in made:
         if output.run_id == run.id and output.refusal:
-            raise InvalidRequest(message, code=output.refusal)
+            raise FAILURES.get(output.refusal, InvalidRequest)(message, code=output.refusal)
     faults = {"failed": GenerationFailed, "timeout": DeadlineExceeded, "cancelled": Conflict}
     if run.status in faults:
         raise faults[run.status](message)

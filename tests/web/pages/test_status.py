@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.web.pages.browsing import generate, open_page
 
@@ -18,6 +18,22 @@ def test_it_shows_what_is_loaded_and_what_was_asked(browser: Browser, gateway: s
         expect(latest).to_contain_text(re.compile("POST /v1/images/generations.*emoji.*2.*3.*200"))
         expect(page.locator("#step")).to_have_text(re.compile(r"^\d+ ms$"))
         assert page.locator("#batches rect").count() > 0
+
+
+def test_what_is_to_be_mended_is_on_it(browser: Browser, gateway: str) -> None:
+    with open_page(browser, f"{gateway}/status") as page:
+        expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
+        expect(page.locator("#faults")).to_be_hidden()
+        told = {"unusable": {"emoji": "is cut short"}, "passed_over": ["old.ckpt: a pickle"]}
+
+        def faulty(route: Route) -> None:
+            answer = route.fetch()
+            route.fulfill(response=answer, json=answer.json() | told)
+
+        page.route("**/status.json", faulty)
+        expect(page.locator("#faults tr", has_text="emoji")).to_contain_text("is cut short")
+        expect(page.locator("#faults")).to_contain_text("old.ckpt: a pickle")
+        expect(page.locator("#endpoints tr", has_text="emoji")).to_contain_text("unusable")
 
 
 def test_it_is_live(browser: Browser, gateway: str) -> None:

@@ -40,7 +40,8 @@ function render(snapshot) {
   byId('since').textContent = `Version ${snapshot.version}, up for ${duration(snapshot.uptime_seconds)}`;
   renderFigures(snapshot);
   renderCharts(engine);
-  byId('endpoints').replaceChildren(...snapshot.endpoints.map((id) => endpointRow(id, engine)));
+  byId('endpoints').replaceChildren(...snapshot.endpoints.map((id) => endpointRow(id, snapshot)));
+  renderFaults(snapshot);
   byId('recent').replaceChildren(...snapshot.recent.map(requestRow));
   byId('none-yet').hidden = snapshot.recent.length > 0;
 }
@@ -65,18 +66,33 @@ function renderCharts(engine) {
   byId('queue-most').textContent = `at most ${drawLines(byId('queue'), series, NUM_SECONDS)}`;
 }
 
-function endpointRow(id, engine) {
+function renderFaults({ unusable, passed_over: passedOver }) {
+  const faults = [...Object.entries(unusable), ...passedOver.map((line) => ['', line])];
+  byId('faults').hidden = faults.length === 0;
+  byId('fault-rows').replaceChildren(...faults.map(([model, why]) => {
+    const row = element('tr');
+    row.append(cell(model, 'wrong'), cell(why, 'text'));
+    return row;
+  }));
+}
+
+function endpointRow(id, { engine, unusable }) {
   const row = element('tr');
   const loaded = engine.loaded.find((one) => one.id === id);
   row.append(
     cell(id),
-    loaded ? cell(loaded.warm ? 'warm' : 'loaded') : cell('not loaded', 'quiet'),
+    stateCell(loaded, id in unusable),
     cell(loaded?.pipeline ?? ''),
     cell(loaded?.device ?? ''),
     cell(loaded ? bytes(loaded.size_bytes) : '', 'number'),
     cell(loaded?.adapters.join(', ') ?? ''),
     cell(milliseconds(engine.step_seconds[id]), 'number'));
   return row;
+}
+
+function stateCell(loaded, isUnusable) {
+  if (isUnusable) return cell('unusable', 'wrong');
+  return loaded ? cell(loaded.warm ? 'warm' : 'loaded') : cell('not loaded', 'quiet');
 }
 
 function requestRow(request) {
