@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -202,6 +203,14 @@ class Catalog(msgspec.Struct, frozen=True):
                 Model(endpoint, self.adapters[endpoint.id, route])
                 for route in self.routes(endpoint.id)
             ]
+        return found
+
+    def aliased(self) -> list[tuple[str, Model]]:
+        """Every alias with the model it means, but for those whose model is gone."""
+        found = []
+        for alias, target in self.aliases.items():
+            with suppress(ModelNotFound):
+                found.append((alias, self.resolve(target)))
         return found
 
     def _newer(self) -> "Catalog":

@@ -101,9 +101,10 @@ def model_cards(catalog: Catalog, caller: Caller, stands: Stands) -> list[ModelC
     """Every model that a caller may use, and the aliases; may take a second after the start."""
     models = filter(caller.may_use, catalog.models())
     cards = [model_card(model, catalog, stands) for model in models]
-    for alias, target in catalog.aliases.items():
-        if caller.may_use(model := catalog.resolve(target)):
+    for alias, model in catalog.aliased():
+        if caller.may_use(model):
             card = model_card(model, catalog, stands)
+            target = catalog.aliases[alias]
             cards.append(msgspec.structs.replace(card, id=alias, alias_of=target))
     return cards
 
