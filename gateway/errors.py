@@ -12,6 +12,7 @@
     ├── Forbidden               403
     ├── NotFound                404
     │   └── ModelNotFound
+    │       └── OtherWeights
     ├── MethodNotAllowed        405
     ├── Conflict                409
     ├── TooLarge                413
@@ -185,6 +186,13 @@ class ModelNotFound(NotFound):
         self, message: str, *, param: str | None = "model", code: str | None = None
     ) -> None:
         super().__init__(message, param=param, code=code)
+
+
+class OtherWeights(ModelNotFound):
+    """A model is there, but not with the digest that was asked for."""
+
+    def __init__(self, id: str, found: str | None, wanted: str) -> None:
+        super().__init__(f"The model `{id}` has the weights `{found}`, not `{wanted}`.")
 
 
 class MethodNotAllowed(GatewayError):

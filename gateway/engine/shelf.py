@@ -30,7 +30,7 @@ from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, 
 from gateway.engine.parking import Entry
 from gateway.engine.sample import Material, Sample
 from gateway.engine.unusable import unusable
-from gateway.errors import ModelNotFound, ShuttingDown
+from gateway.errors import ModelNotFound, OtherWeights, ShuttingDown
 from gateway.job import AdapterUse, Job
 from gateway.telemetry import metrics
 
@@ -374,8 +374,8 @@ def _check_digests(job: Job, digests: dict[str, str | None]) -> None:
     """Refuse to draw with other weights than were asked for.
 
     Raises:
-        ModelNotFound: saying which they are.
+        OtherWeights: saying which they are.
     """
     for id, wanted in job.pins.items():
         if wanted != (found := digests.get(id)):
-            raise ModelNotFound(f"The model `{id}` has the weights `{found}`, not `{wanted}`.")
+            raise OtherWeights(id, found, wanted)

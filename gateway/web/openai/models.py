@@ -11,7 +11,7 @@ from gateway.accounts.limits import Caller
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.survey import State
-from gateway.errors import Forbidden
+from gateway.errors import Forbidden, OtherWeights
 from gateway.outside.unread import IDLE
 from gateway.web.door.desk import Desk
 from gateway.web.door.faults import ErrorBody
@@ -80,7 +80,9 @@ def routes(desk: Desk) -> list[Any]:
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
         target = desk.catalog.aliases.get(wanted)
-        card = await asyncio.to_thread(model_card, model, desk.catalog, await told(desk))
+        stands = await told(desk)
+        _check_weights(model, stands)
+        card = await asyncio.to_thread(model_card, model, desk.catalog, stands)
         return msgspec.structs.replace(card, id=wanted, alias_of=target) if target else card
 
     @delete(
@@ -107,6 +109,18 @@ def model_cards(catalog: Catalog, caller: Caller, stands: Stands) -> list[ModelC
             target = catalog.aliases[alias]
             cards.append(msgspec.structs.replace(card, id=alias, alias_of=target))
     return cards
+
+
+def _check_weights(model: Model, stands: Stands) -> None:
+    """Find no model whose weights in memory are others than were asked for.
+
+    Raises:
+        OtherWeights: saying which they are.
+    """
+    for part in (Model(model.endpoint), model):
+        found, wanted = stands(part).digest, model.pins.get(part.id)
+        if found and wanted not in (None, found):
+            raise OtherWeights(part.id, found, wanted)
 
 
 def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:

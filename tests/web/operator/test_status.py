@@ -79,6 +79,9 @@ def test_a_key_learns_nothing_of_weights_that_it_may_not_use(tmp_path: Path) -> 
             cards = client.get("/v1/models", headers=headers).json()["data"]
             told = {card["id"]: card["digest"] for card in cards if card["digest"]}
             assert told == {id: digest for id, digest in one["digests"].items() if id in seen}
+            path = f"/v1/models/tiny:style@{'b' * 16}"
+            assert client.get(path, headers=headers).json()["digest"] == "b" * 16
+            assert "not `cc`" in client.get("/v1/models/tiny:style@cc", headers=headers).text
 
 
 def test_each_step_is_told_in_a_comment_that_other_clients_skip(client: Client) -> None:
