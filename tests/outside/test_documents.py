@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from gateway.errors import InvalidRequest, TooLarge
-from gateway.outside.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES, decode_json
+from gateway.outside.documents import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES, Reading, decode_json
 
 DECODE_SECONDS = 0.05
 """That the event loop may be held; the tests allow ten times that."""
@@ -74,7 +74,19 @@ def test_what_costs_more_than_its_bytes_is_read_or_refused_soon(body: bytes) -> 
 def test_a_large_picture_is_plain_however_it_is_wrapped() -> None:
     picture = "\r\n".join(["A" * 63 + "/"] * 2**16)
     text = json.dumps({"prompt": "пёс", "image": f"data:;base64,{picture}"}, ensure_ascii=False)
-    assert decode_json(text.replace("/", "\\/").encode())["image"].endswith("\n" + "A" * 63 + "/")
+    body = text.replace("/", "\\/").encode()
+    assert decode_json(body)["image"].endswith("\n" + "A" * 63 + "/")
+    reading = Reading()
+    for start in range(0, len(body), 1000):
+        reading.add(body[start : start + 1000])
+    assert reading.document() == decode_json(body)
+
+
+def test_a_document_is_refused_before_it_is_whole() -> None:
+    reading = Reading()
+    reading.add(b"0," * MAX_VALUES)
+    with pytest.raises(InvalidRequest, match=f"{MAX_VALUES} values"):
+        reading.add(b"0,")
 
 
 def test_a_document_has_a_bound_and_the_refusal_says_what_to_do() -> None:

@@ -1,5 +1,6 @@
 """However a value is spelled, it is read for what it means; and digits are 0 to 9."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -7,8 +8,25 @@ import pytest
 from msgspec import Meta
 
 from gateway.errors import InvalidRequest, MissingParameter
+from gateway.images.store import PictureStore
+from gateway.outside.inline import is_inline
 from gateway.outside.spelling import Words, decimal, is_absent, truth, whole
+from gateway.outside.unread import unread
 from gateway.outside.values import convert
+from gateway.runs.files import FileStore
+from gateway.runs.signed import SignedUrls
+from gateway.settings import Settings
+
+
+class Untouched(str):
+    """A text that is too long to be copied: a picture."""
+
+    __slots__ = ()
+
+    def strip(self, *_: Any) -> str:
+        raise AssertionError
+
+    lower = strip
 
 
 class Inner(msgspec.Struct):
@@ -91,3 +109,18 @@ def test_what_is_neither_true_nor_false(value: Any) -> None:
 
 def test_a_small_none_may_be_an_id() -> None:
     assert not is_absent("none")
+
+
+def test_a_long_text_is_no_word_and_is_not_searched_for_one() -> None:
+    long = Untouched("a" * 1000)
+    assert not is_absent(long)
+    assert not is_inline(long)
+    assert unread({"quality": long})[0].param == "quality"
+    with pytest.raises(ValueError, match="not a truth value"):
+        truth(long)
+
+
+async def test_a_long_text_is_no_url_of_this_gateway(tmp_path: Path) -> None:
+    files = FileStore(Settings(data=tmp_path))
+    signed = SignedUrls(PictureStore(Settings(data=tmp_path)), files)
+    assert await signed.open(Untouched("a" * 10_000)) is None

@@ -5,41 +5,31 @@ by its id. None of them may be answered by a 5xx, nor hold up anybody else.
 """
 
 import base64
-import json
 import struct
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 
+from tests.resilience.hostile import JSON, LARGE, MIB, Hostile, posted
+from tests.resilience.wrappings import wrapped
+
 Graph = dict[str, dict[str, Any]]
-JSON = {"content-type": "application/json"}
-MIB = 2**20
-LARGE = 2 * MIB
-
-
-class Hostile(NamedTuple):
-    """A request with a name; `body` goes as it is."""
-
-    name: str
-    method: str
-    path: str
-    body: bytes
-    headers: dict[str, str]
 
 
 def requests(model: str, *, edits: bool = True) -> Iterator[Hostile]:
     """Every request of the corpus; `edits` where the model redraws pictures."""
     for name, graph in graphs(model):
-        yield _posted(f"graph {name}", "/api/run", {"workflow_api": graph})
-        yield _posted(f"stored graph {name}", "/api/v1/workflows", {"workflow_api": graph})
+        yield posted(f"graph {name}", "/api/run", {"workflow_api": graph})
+        yield posted(f"stored graph {name}", "/api/v1/workflows", {"workflow_api": graph})
     for name, inputs in model_inputs():
-        yield _posted(f"inputs {name}", "/api/run", {"model_id": model, "inputs": inputs})
+        yield posted(f"inputs {name}", "/api/run", {"model_id": model, "inputs": inputs})
     yield from _batches(model)
     yield from _images(model)
     yield from _bodies()
+    yield from wrapped(model)
     if edits:
         yield from _edits(model)
 
@@ -142,7 +132,7 @@ def _images(model: str) -> Iterator[Hostile]:
         ("user", _nested(900)),
     ):
         body = {"model": model, "prompt": "a", name: value}
-        yield _posted(f"{name} of {type(value).__name__} beyond measure", path, body)
+        yield posted(f"{name} of {type(value).__name__} beyond measure", path, body)
 
 
 def _edits(model: str) -> Iterator[Hostile]:
@@ -154,13 +144,13 @@ def _edits(model: str) -> Iterator[Hostile]:
         ("noise that is no picture", b"\x89PNG\r\n\x1a\n" + bytes(MIB)),
     ):
         body = {"model": model, "prompt": "a", "images": [{"image_url": data_url(picture)}]}
-        yield _posted(f"edit of {name}", path, body)
+        yield posted(f"edit of {name}", path, body)
     for mib in (15, 17):
         inline = "data:image/png;base64," + "A" * (mib * MIB)
-        yield _posted(f"edit of {mib} MiB of base64", path, {"prompt": "a", "image": inline})
+        yield posted(f"edit of {mib} MiB of base64", path, {"prompt": "a", "image": inline})
     spaced = "data:image/png;base64," + "A \n" * LARGE
-    yield _posted("edit of spaced base64", path, {"prompt": "a", "image": spaced})
-    yield _posted("edit of 100,000 pictures", path, {"prompt": "a", "images": ["x"] * 100_000})
+    yield posted("edit of spaced base64", path, {"prompt": "a", "image": spaced})
+    yield posted("edit of 100,000 pictures", path, {"prompt": "a", "images": ["x"] * 100_000})
 
 
 def _bodies() -> Iterator[Hostile]:
@@ -179,11 +169,7 @@ def _bodies() -> Iterator[Hostile]:
 
 
 def _run(name: str, model: str, inputs: dict[str, Any], **more: Any) -> Hostile:
-    return _posted(name, "/api/run", {"model_id": model, "inputs": inputs} | more)
-
-
-def _posted(name: str, path: str, body: Any) -> Hostile:
-    return Hostile(name, "POST", path, json.dumps(body).encode(), JSON)
+    return posted(name, "/api/run", {"model_id": model, "inputs": inputs} | more)
 
 
 def _node(class_type: str, **inputs: Any) -> dict[str, Any]:

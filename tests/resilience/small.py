@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.facts import resident_mib
 from tests.resilience.bystander import PICTURE, bystanding
-from tests.resilience.corpus import Hostile, requests
+from tests.resilience.corpus import requests
+from tests.resilience.hostile import Hostile
 from tests.resilience.house import tormented
 from tests.resilience.ledger import Owner, new_owner
 from tests.resilience.row import Row
@@ -80,6 +81,7 @@ class Attack:
         self.statuses: Counter[int] = Counter()
         self.faults: list[str] = []
         self._runs: list[str] = []
+        self._batches: list[str] = []
         self._client = httpx.AsyncClient(base_url=url, headers=owner.headers, timeout=120)
 
     async def send(self, corpus: Sequence[Hostile]) -> None:
@@ -96,6 +98,8 @@ class Attack:
         """Cancel what was accepted, and ask for nothing more."""
         for run_id in self._runs:
             (await self._client.post(f"/api/run/{run_id}/cancel")).raise_for_status()
+        for batch_id in self._batches:
+            await self._client.post(f"/v1/batches/{batch_id}/cancel")
         await self._client.aclose()
 
     async def _send(self, one: Hostile) -> None:
@@ -109,6 +113,14 @@ class Attack:
             if answer.is_success and one.path == "/api/run":
                 made = answer.json()
                 self._runs += made.get("run_ids", [made["run_id"]])
+            if answer.is_success and one.path == "/v1/files":
+                await self._begin(answer.json()["id"])
+
+    async def _begin(self, file_id: str) -> None:
+        asked = {"input_file_id": file_id, "endpoint": "/v1/images/edits"}
+        asked["completion_window"] = "24h"
+        answer = await self._client.post("/v1/batches", json=asked)
+        self._batches.append(answer.raise_for_status().json()["id"])
 
 
 async def _forward_seconds(url: str, operator: Owner) -> float:

@@ -7,7 +7,7 @@ other load does not change.
 import asyncio
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +17,10 @@ import pytest
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.resilience import corpus
+from tests.resilience.hostile import Hostile
 from tests.runs.drawing import TestEngine, small_catalog
 
+PIECE_BYTES = 2**16
 STALL_SECONDS = 0.5
 """Ten times the 50 ms that are promised."""
 
@@ -33,13 +35,20 @@ async def longest_turn(until: asyncio.Event) -> float:
     return longest
 
 
-async def sent(client: httpx.AsyncClient, hostile: corpus.Hostile) -> tuple[int, float]:
+async def pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A body as a server has it come."""
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
+        await asyncio.sleep(0)
+
+
+async def sent(client: httpx.AsyncClient, hostile: Hostile) -> tuple[int, float]:
     """The status of a request's answer, and the longest turn meanwhile."""
     done = asyncio.Event()
     watching = asyncio.create_task(longest_turn(done))
     await asyncio.sleep(0)
     answer = await client.request(
-        hostile.method, hostile.path, content=hostile.body, headers=hostile.headers
+        hostile.method, hostile.path, content=pieces(hostile.body), headers=hostile.headers
     )
     done.set()
     return answer.status_code, await watching

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request
 
 from gateway.errors import InvalidRequest, InvalidType, UnsupportedMediaType
-from gateway.outside.documents import check_size, decode_json
+from gateway.outside.documents import Reading, check_size
 from gateway.outside.spelling import is_absent
 
 Asked = Request[Any, Any, Any]
@@ -55,11 +55,11 @@ async def read_json(request: Asked) -> dict[str, Any]:
 
 async def read_json_or_none(request: Asked) -> dict[str, Any] | None:
     """The same where a request need not have a body, whatever its content type says then."""
-    text, digest = await _read(request)
-    if not text.strip():
+    reading, digest = await _read(request)
+    if reading.is_blank:
         return None
     _check_is_json(request)
-    return _object(request, text, digest)
+    return _object(request, reading, digest)
 
 
 def announced_bytes(request: Asked) -> int | None:
@@ -82,20 +82,18 @@ def _check_is_json(request: Asked) -> None:
         )
 
 
-async def _read(request: Asked) -> tuple[bytes, str]:
-    """All of a body of JSON and its digest, refused as soon as it is seen to be too large."""
+async def _read(request: Asked) -> tuple[Reading, str]:
+    """All of a body of JSON and its digest; what can be done piece by piece is."""
     check_size(announced_bytes(request) or 0)
-    pieces, size_bytes, digest = [], 0, hashlib.sha256()
+    reading, digest = Reading(), hashlib.sha256()
     async for piece in request.stream():
-        size_bytes += len(piece)
-        check_size(size_bytes)
-        pieces.append(piece)
+        reading.add(piece)
         digest.update(piece)
-    return b"".join(pieces), digest.hexdigest()
+    return reading, digest.hexdigest()
 
 
-def _object(request: Asked, text: bytes, digest: str) -> dict[str, Any]:
-    body = decode_json(text)
+def _object(request: Asked, reading: Reading, digest: str) -> dict[str, Any]:
+    body = reading.document()
     if not isinstance(body, dict):
         raise InvalidType("body", "an object", type(body).__name__)
     if len(body) > MAX_FIELDS:

@@ -99,14 +99,11 @@ def _tidy(query: bytes) -> bytes:
     """A query without absent values, nor what stands behind more parameters than there are."""
     if not query:
         return query
-    pairs = (
-        pair.partition("=") for pair in query.decode("latin-1").split("&", MAX_PAIRS)[:MAX_PAIRS]
-    )
-    kept = [
-        f"{quote(_text(name))}={quote(_text(value).strip())}"
-        for name, _, value in pairs
-        if not is_absent(_text(value))
-    ]
+    kept = []
+    for pair in query.decode("latin-1").split("&", MAX_PAIRS)[:MAX_PAIRS]:
+        name, _, value = map(_text, pair.partition("="))
+        if not is_absent(value):
+            kept.append(f"{quote(name)}={quote(value.strip())}")
     return "&".join(kept).encode()
 
 

@@ -31,6 +31,7 @@ OFFERED = ("application/json", "image/png", "image/jpeg", "image/webp")
         ("image/png;q=x, application/json;q=0.9", "image/png"),
         ("image/png;q=٣;level=1", "image/png"),
         (";;,,=", None),
+        ("a/b," * 100 + "image/png", None),
     ],
 )
 def test_the_weights_decide(accept: str, wanted: str | None) -> None:

@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.settings import Settings
 from gateway.web.door.addresses import public_base
-from gateway.web.door.reception import Reception
+from gateway.web.door.reception import MAX_PAIRS, Reception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.web.openai.asking import PATH, Client, refused
 
@@ -113,6 +113,7 @@ def test_absent_values_of_a_query(client: Client, value: str) -> None:
         assert answer.status_code == 200, answer.text
     assert client.get("/v1/files?limit=%204%20&order=ASC").status_code == 200
     assert client.get("/v1/files?limit=%D9%A3").status_code == 400
+    assert client.get(f"/v1/files?{'a=b&' * MAX_PAIRS}limit=0").status_code == 200
 
 
 async def test_an_upload_that_is_broken_off_is_no_fault(
