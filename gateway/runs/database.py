@@ -2,12 +2,13 @@
 
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway.runs.schema import metadata
+from gateway.runs.schema import VERSION, metadata, schema
 from gateway.settings import Settings
 
 POOL_SIZE = 20
@@ -27,18 +28,58 @@ SERVER_ARGUMENTS = {
 }
 """A server that has gone without a word is noticed."""
 
+OURS = "gateway_"
+SHOWN = 5
+
 LOCK_FAMILY = zlib.crc32(b"image-gateway") & 0x7FFFFFFF
 
 
+class NewerDatabase(ValueError):
+    """The database is of a gateway that came later."""
+
+
 def open_database(settings: Settings) -> sa.Engine:
-    """Connect, and create the tables and indexes that are missing."""
+    """Connect, and create the tables and indexes that are missing.
+
+    Raises:
+        NewerDatabase: what is there is of a later gateway, and is left alone.
+    """
     url = settings.database or f"sqlite:///{settings.data / 'runs.sqlite'}"
     engine = _sqlite(url, settings.data) if url.startswith("sqlite") else _server(url)
+    _check_age(engine)
     metadata.create_all(engine)
+    with suppress(sa.exc.IntegrityError), engine.begin() as connection:  # two start at once
+        if connection.execute(sa.select(schema.c.version)).first() is None:
+            connection.execute(sa.insert(schema).values(version=VERSION))
     for table in metadata.tables.values():
         for index in table.indexes:
             index.create(engine, checkfirst=True)
     return engine
+
+
+def _check_age(engine: sa.Engine) -> None:
+    """Refuse what a later gateway has written, by what it says or by what is unknown in it."""
+    inspector = sa.inspect(engine)
+    found = {name for name in inspector.get_table_names() if name.startswith(OURS)}
+    if schema.name in found:
+        with engine.connect() as connection:
+            version = connection.execute(sa.select(sa.func.max(schema.c.version))).scalar() or 0
+        if version > VERSION:
+            raise NewerDatabase(
+                f"its tables are of version {version}, and this gateway knows those up to "
+                f"{VERSION}: a newer gateway has used it"
+            )
+    unknown = sorted(found - metadata.tables.keys())
+    for name in sorted(found & metadata.tables.keys()):
+        known = metadata.tables[name].columns.keys()
+        unknown += [
+            f"{name}.{column['name']}"
+            for column in inspector.get_columns(name)
+            if column["name"] not in known
+        ]
+    if unknown:
+        listed = ", ".join(unknown[:SHOWN])
+        raise NewerDatabase(f"it has {listed}, which this gateway does not know: is it older?")
 
 
 def close_database(engine: sa.Engine) -> None:

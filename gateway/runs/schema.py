@@ -5,8 +5,13 @@ Times are seconds since the epoch; JSON is text, so that SQLite and PostgreSQL a
 
 import sqlalchemy as sa
 
+VERSION = 1
+"""Of these tables: whoever changes what older gateways would misread raises it."""
+
 metadata = sa.MetaData()
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+schema = sa.Table("gateway_schema", metadata, sa.Column("version", sa.Integer, primary_key=True))
 
 runs = sa.Table(
     "gateway_runs",

@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+from gateway.telemetry.lines import LineWriter
+
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
@@ -28,7 +30,8 @@ def configure_logs() -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    root = logging.getLogger()
+    handler = _writer(root)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -38,7 +41,6 @@ def configure_logs() -> None:
             foreign_pre_chain=SHARED,
         )
     )
-    root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
@@ -46,6 +48,16 @@ def configure_logs() -> None:
     logging.raiseExceptions = False
     for name in ("httpx", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _writer(root: logging.Logger) -> LineWriter:
+    """The one that writes to standard error as it is now; it may have been set up before."""
+    for handler in root.handlers:
+        if isinstance(handler, LineWriter):
+            if handler.stream is sys.stderr:
+                return handler
+            handler.close()
+    return LineWriter(sys.stderr)
 
 
 def _renderer() -> Any:

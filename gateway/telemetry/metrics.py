@@ -38,3 +38,6 @@ OUTAGES = Counter(
 MENDED = Counter(
     "gateway_mended_total", "Accepted work found to be going on nowhere, and begun again", ["kind"]
 )
+LOG_LINES_DROPPED = Counter(
+    "gateway_log_lines_dropped_total", "Log lines that nobody read in time"
+)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.main import main
+from gateway.runs.database import close_database, open_database
+from gateway.settings import Settings
 
 Said = Callable[..., str]
 
@@ -77,6 +79,25 @@ def test_a_database_cut_short(said: Said, tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(5000)
     assert "malformed" in said("serve", "--port", 0, "--data", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "UPDATE gateway_schema SET version = 99",
+        "ALTER TABLE gateway_runs ADD COLUMN colour TEXT",
+        "CREATE TABLE gateway_dreams (x)",
+    ],
+)
+def test_a_database_of_a_later_gateway(said: Said, tmp_path: Path, later: str) -> None:
+    close_database(open_database(Settings(data=tmp_path)))
+    close_database(open_database(Settings(data=tmp_path)))  # its own is none
+    with sqlite3.connect(tmp_path / "runs.sqlite") as newer:
+        newer.execute(later)
+    newer.close()
+    line = said("serve", "--port", 0, "--data", tmp_path)
+    assert "runs.sqlite" in line
+    assert "99" in line or "colour" in line or "gateway_dreams" in line
 
 
 @pytest.mark.parametrize("url", ["postgresql://me:secret@127.0.0.1:1/db", "me:secret@nowhere"])

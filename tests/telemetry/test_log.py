@@ -40,6 +40,43 @@ def test_a_log_that_cannot_be_written_ends_nothing(closed: str) -> None:
     assert ran.stdout == "7\n"
 
 
+FLOOD = """
+import logging, structlog
+from gateway.telemetry.log import configure_logs
+configure_logs()
+log = structlog.get_logger()
+for number in range(1500):
+    log.info("flood", number=number, text="x" * 4000)
+print("done", flush=True)
+input()
+log.info("last")
+"""
+
+
+def test_a_reader_that_stops_reading_holds_nothing_up() -> None:
+    """And is told, when it reads again, how much it has missed."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", FLOOD], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stdout.readline() == "done\n"
+        _, said = program.communicate("\n", timeout=20)
+    events = [json.loads(line)["event"] for line in said.splitlines()]
+    [dropped] = [event for event in events if "dropped" in event]
+    written = events.count("flood") + events.count("last")
+    assert int(dropped.split()[0]) + written == 1501
+
+
+def test_a_reader_that_stopped_reading_does_not_hold_up_the_end() -> None:
+    program = FLOOD.replace("input()", "")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as stuck:
+        assert stuck.wait(timeout=20) == 0
+
+
 def test_on_a_terminal_a_traceback_shows_no_locals() -> None:
     ours, theirs = pty.openpty()
     program = LOGGING.replace("1 / 0", "secret = 'of a local'; 1 / 0")
