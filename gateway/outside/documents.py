@@ -4,7 +4,6 @@ import codecs
 import json
 import math
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,11 +18,13 @@ MAX_SMALL_BYTES = 2 * MIB
 """Apart from what is `LONG_BYTES` of plain ASCII without a comma, as pictures are: numbers cost
 most, and text of other signs, or of escapes, more than plain text."""
 
+LARGE_BYTES = 2**16
 LONG_BYTES = 16_384
 MAX_VALUES = 50_000
 """Some five times what the largest workflow graph that is taken has."""
 
 MAX_DEPTH = 64
+CONTAINERS = frozenset({dict, list})
 WHOLE_NUMBERS = range(-(2**63), 2**64)
 """The whole numbers that JSON can be written with here; wider ones are read as decimals."""
 
@@ -68,6 +69,11 @@ class Reading:
         """Whether there is nothing in it."""
         return not self._text or self._text.isspace()
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes a while to decode."""
+        return len(self._text) >= LARGE_BYTES
+
     def document(self) -> Any:
         """What it says. It can be encoded again, copied, compared and kept in any database.
 
@@ -77,7 +83,7 @@ class Reading:
         """
         try:
             document = [_decoder.decode(_readable(self._text))]
-            _tidy(document)
+            _tidy(document, has_escapes=self._burden.has_escapes)
         except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
             raise _not_json(str(error)) from None
         return document[0]
@@ -89,6 +95,7 @@ class Burden:
     def __init__(self) -> None:
         self._num_values = 0
         self._num_small = 0
+        self.has_escapes = False
         self._begin()
 
     @property
@@ -120,7 +127,9 @@ class Burden:
 
     def _extend(self, part: bytes) -> None:
         self._num_bytes += len(part)
-        self._num_escapes += part.count(b"\\")
+        num_escapes = part.count(b"\\")
+        self._num_escapes += num_escapes
+        self.has_escapes = self.has_escapes or num_escapes > 0
         self._is_ascii = self._is_ascii and part.isascii()
 
 
@@ -180,29 +189,34 @@ def finite(text: str) -> float:
 _decoder = msgspec.json.Decoder(float_hook=finite)
 
 
-def _tidy(document: list[Any]) -> None:
-    """Walk a document level by level, without recursion."""
+def _tidy(document: list[Any], *, has_escapes: bool) -> None:
+    """Walk a document level by level, without recursion; a NUL in it is written as an escape."""
     level: list[Any] = [document]
     for _ in range(MAX_DEPTH + 1):
         deeper: list[Any] = []
         for container in level:
-            if isinstance(container, dict):
-                check_text("".join(container))
-            for key, value in _entries(container):
-                if isinstance(value, dict | list):
-                    deeper.append(value)
-                elif isinstance(value, str):
-                    check_text(value)
-                elif isinstance(value, int) and value not in WHOLE_NUMBERS:
-                    container[key] = float(value)
+            values = list(container.values()) if isinstance(container, dict) else container
+            kinds = set(map(type, values))
+            if not kinds.isdisjoint(CONTAINERS):
+                deeper += [value for value in values if type(value) in CONTAINERS]
+            if int in kinds:
+                _narrow(container)
+            if has_escapes:
+                for text in (*container, *values):
+                    if isinstance(text, str):
+                        check_text(text)
         if not deeper:
             return
         level = deeper
     raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
 
 
-def _entries(container: Any) -> Iterable[tuple[Any, Any]]:
-    return list(container.items()) if isinstance(container, dict) else enumerate(container)
+def _narrow(container: Any) -> None:
+    """Make decimals of the whole numbers that are too wide."""
+    entries = list(container.items()) if isinstance(container, dict) else enumerate(container)
+    for key, value in entries:
+        if type(value) is int and value not in WHOLE_NUMBERS:
+            container[key] = float(value)
 
 
 def check_text(text: str) -> None:

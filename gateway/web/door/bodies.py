@@ -1,5 +1,6 @@
 """The bodies of requests: JSON as it is read, and what is remembered of any body."""
 
+import asyncio
 import hashlib
 import re
 from typing import Any
@@ -16,6 +17,8 @@ MAX_FIELDS = 1000
 """Of a body, ten times those of any dialect: they are looked through name by name."""
 
 _READ = "read"
+_DECODING = "decoding"
+"""In the application's state: who decodes a large document."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -50,7 +53,7 @@ async def read_json(request: Asked) -> dict[str, Any]:
         InvalidRequest: it is not a JSON object.
     """
     _check_is_json(request)
-    return _object(request, *await _read(request))
+    return await _object(request, *await _read(request))
 
 
 async def read_json_or_none(request: Asked) -> dict[str, Any] | None:
@@ -59,7 +62,7 @@ async def read_json_or_none(request: Asked) -> dict[str, Any] | None:
     if reading.is_blank:
         return None
     _check_is_json(request)
-    return _object(request, reading, digest)
+    return await _object(request, reading, digest)
 
 
 def announced_bytes(request: Asked) -> int | None:
@@ -92,8 +95,18 @@ async def _read(request: Asked) -> tuple[Reading, str]:
     return reading, digest.hexdigest()
 
 
-def _object(request: Asked, reading: Reading, digest: str) -> dict[str, Any]:
-    body = reading.document()
+async def _document(request: Asked, reading: Reading) -> Any:
+    """What a body says; large ones are decoded one at a turn, however many come at once."""
+    if not reading.is_large:
+        return reading.document()
+    async with request.app.state.setdefault(_DECODING, asyncio.Lock()):
+        document = reading.document()
+        await asyncio.sleep(0)
+        return document
+
+
+async def _object(request: Asked, reading: Reading, digest: str) -> dict[str, Any]:
+    body = await _document(request, reading)
     if not isinstance(body, dict):
         raise InvalidType("body", "an object", type(body).__name__)
     if len(body) > MAX_FIELDS:
