@@ -32,6 +32,9 @@ RUNS_QUEUE = "gateway-runs"
 WEBHOOKS_QUEUE = "gateway-webhooks"
 BATCHES_QUEUE = "gateway-batches"
 BATCHES_AT_ONCE = 32
+BATCHES_OF_A_KEY = 4
+"""As many at once, so that those of others are worked on beside them."""
+
 POLL_SECONDS = 0.25
 """An idle process spends 1.5 % of a core on polling a queue this often."""
 
@@ -118,7 +121,7 @@ class Durable:
         self._work: Work | None = None
         self._client: DBOSClient | None = None
         schema = "dbos" if engine.dialect.name == "postgresql" else None
-        names = ("workflow_uuid", "status", "executor_id")
+        names = ("workflow_uuid", "status", "executor_id", "queue_name", "queue_partition_key")
         columns = [sa.column(name, sa.Text) for name in names]
         self._workflows = sa.table("workflow_status", *columns, schema=schema)
 
@@ -140,6 +143,7 @@ class Durable:
         logging.getLogger("dbos").setLevel(logging.ERROR)
         DBOS.launch()
         self._client = DBOSClient(system_database_engine=self.engine)
+        await asyncio.to_thread(self._name_keys)
         await DBOS.register_queue_async(
             RUNS_QUEUE,
             worker_concurrency=self.max_running,
@@ -155,6 +159,7 @@ class Durable:
         await DBOS.register_queue_async(
             BATCHES_QUEUE,
             worker_concurrency=BATCHES_AT_ONCE,
+            partition_worker_concurrency=BATCHES_OF_A_KEY,
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
@@ -205,9 +210,18 @@ class Durable:
                 "workflow_name": "gateway.batch",
                 "queue_name": BATCHES_QUEUE,
                 "workflow_id": batch.id,
+                "queue_partition_key": _key_of(batch.owner),
             },
             batch.id,
         )
+
+    def _name_keys(self) -> None:
+        """Batches that were queued when queues knew no keys are one key's."""
+        table = self._workflows
+        unnamed = table.c.queue_partition_key.is_(None), table.c.queue_name == BATCHES_QUEUE
+        with self.engine.begin() as connection:
+            named = sa.update(table).where(*unnamed, table.c.status.in_(GOING_ON))
+            connection.execute(named.values(queue_partition_key=_key_of("")))
 
     async def start_run(self, run_id: str) -> None:
         """Begin a run at once; one that cannot be begun now is found by its mender."""
@@ -259,3 +273,8 @@ class Durable:
         await asyncio.to_thread(DBOS.destroy)
         # dbos had made its own threads the loop's, and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
+
+
+def _key_of(owner: str) -> str:
+    """What dbos divides a queue by; it takes no empty name."""
+    return f"key {owner}"

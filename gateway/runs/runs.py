@@ -100,7 +100,9 @@ class Runs:
         self.deliveries = Deliveries(self.store, self.files, outbound, secret)
         batches = BatchStore(self.engine, settings.max_batch_lines)
         work = BatchWork(batches, self.files, self.quota, self.ground, ask)
-        self.batches = Batches(batches, work, self.files, self.durable.enqueue_batch)
+        self.batches = Batches(
+            batches, work, self.files, self.durable.enqueue_batch, self.durable.forget
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod

@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from gateway.accounts.keys import KeyStore
 from gateway.catalog.collection import Collection
 from gateway.errors import NotFound, RateLimited
 from gateway.images.darkroom import Darkroom
+from gateway.runs import durable
 from gateway.runs.batches import store
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Answer, Batch, Line
@@ -42,7 +44,7 @@ def opened(data: Path, database: str | None, **more: Any) -> AbstractAsyncContex
     return Runs.opened(equipment, KeyStore(data), answer)
 
 
-async def begun(runs: Runs, *prompts: str, seconds: float = 3600) -> Batch:
+async def begun(runs: Runs, *prompts: str, seconds: float = 3600, owner: str = "ann") -> Batch:
     lines = (
         {"custom_id": str(number), "method": "POST", "url": URL, "body": {"prompt": prompt}}
         for number, prompt in enumerate(prompts)
@@ -50,7 +52,10 @@ async def begun(runs: Runs, *prompts: str, seconds: float = 3600) -> Batch:
     data = b"\n".join(map(msgspec.json.encode, lines))
     file = await kept(runs, "lines.jsonl", data)
     batch = new_batch("ann", URL, file, "http://here", None)
-    batch = msgspec.structs.replace(batch, expires_at=time.time() + seconds)
+    until_then = time.time() + seconds
+    batch = msgspec.structs.replace(batch, expires_at=until_then, owner=owner)
+    if owner != "ann":
+        await runs.files.put(batch.input_key, data)
     await runs.batches.begin(batch)
     return batch
 
@@ -109,7 +114,13 @@ async def test_old_batches_and_expired_files_are_forgotten(
         assert await runs.batches.sweep(time.time() - 60) == 1
         assert await runs.batches.files.get(expired.key) is None
         assert await runs.batches.get(batch.id, "ann") == batch
+        workflow = sa.exists().where(sa.column("workflow_uuid") == batch.id)
+        known = sa.select(workflow.select_from(runs.durable._workflows))
+        with runs.engine.connect() as connection:
+            assert connection.execute(known).scalar()
         assert await runs.batches.sweep(time.time() + 1) == 3
+        with runs.engine.connect() as connection:
+            assert not connection.execute(known).scalar(), "dbos remembers"
         try:
             await runs.batches.get(batch.id, "ann")
         except NotFound:
@@ -134,6 +145,23 @@ async def test_a_batch_outlives_its_input_file(tmp_path: Path, database: str | N
         (one,) = await content(runs, cancelled.output_file_id)
         assert one["custom_id"] == "0"
         assert await runs.batches.files.get(batch.input_key) is None
+
+
+async def test_no_key_has_all_the_places_of_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "BATCHES_AT_ONCE", 3)
+    monkeypatch.setattr(durable, "BATCHES_OF_A_KEY", 2)
+    async with opened(tmp_path, None) as runs:
+        endless = [await begun(runs, "never") for _ in range(4)]
+        others = await begun(runs, "a cat", owner="bob")
+
+        async def is_done() -> bool:
+            return (await runs.batches.get(others.id, "bob")).status == "completed"
+
+        await until(is_done)
+        for batch in endless:
+            assert not (await runs.batches.get(batch.id, "ann")).has_ended
 
 
 async def test_a_key_has_only_so_many_lines_waiting(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from io import SEEK_END
 from typing import IO
 
@@ -26,7 +27,12 @@ class Batches:
     """The one object that the web layer knows of batches."""
 
     def __init__(
-        self, store: BatchStore, work: BatchWork, files: FileStore, announce: Announce
+        self,
+        store: BatchStore,
+        work: BatchWork,
+        files: FileStore,
+        announce: Announce,
+        forget_work: Callable[[list[str]], Awaitable[None]],
     ) -> None:
         self.store = store
         self.work = work
@@ -34,6 +40,7 @@ class Batches:
         self.files = files
         self.quota = work.quota
         self._announce = announce
+        self._forget_work = forget_work
 
     async def keep_file(
         self,
@@ -152,6 +159,8 @@ class Batches:
         Whether a file has expired the calendar says, as its bytes do not come back.
         """
         old = await self.ground.ask(self.store.ended_before, before, SWEPT_AT_ONCE)
+        if old:
+            await self._forget_work([batch.id for batch in old])
         for batch in old:
             await self.ground.ask(self.store.forget, batch.id)
         now = self.ground.calendar.now()
