@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from os.path import exists, realpath
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -32,7 +33,8 @@ class CardError(Exception):
     """
 
     def __init__(self, reason: str, path: Path | str | None = None) -> None:
-        super().__init__(f"{path}: {reason}" if path else reason)
+        whole = f"{path}: {reason}" if path else reason
+        super().__init__(whole.encode(errors="backslashreplace").decode())
         self.path = path
         self.reason = without_folders(reason, path)
 
@@ -50,6 +52,7 @@ def without_folders(text: str, path: Path | str | None = None) -> str:
     """
     for folder in Path(path).absolute().parents[:-1] if path else ():
         text = text.replace(f"{folder}/", "").replace(str(folder), folder.name)
+    text = text.encode(errors="backslashreplace").decode()
     return shortened(" ".join(_FOLDERS.sub("", text).split()), REASON_CHARACTERS)
 
 
@@ -149,7 +152,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def location(self) -> str:
         """The local folder of the weights where there is one, else the hub id."""
         local = self.folder / self.source
-        return str(local.resolve()) if local.exists() else self.source
+        return realpath(local) if exists(local) else self.source
 
     def call_arguments(self, num_inference_steps: int) -> dict[str, Any]:
         """Extra keyword arguments of the pipeline's call at a number of steps."""
@@ -164,7 +167,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def is_local(self) -> bool:
         """Whether `source` is a path rather than a hub id."""
-        return (self.folder / self.source).exists()
+        return exists(self.folder / self.source)
 
 
 class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -192,7 +195,7 @@ class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def file(self) -> Path | None:
         """The local safetensors file, or None where `source` is a hub id."""
-        return self.place if self.place.exists() else None
+        return self.place if exists(self.place) else None
 
     @property
     def place(self) -> Path:
@@ -215,7 +218,7 @@ def read_card(path: Path, kind: type[Card]) -> Card:
     except msgspec.ValidationError as error:
         fields = [field.encode_name for field in msgspec.structs.fields(kind)]
         raise CardError(_explained(text, error, fields), path) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CardError(f"not valid TOML: {error}", path) from None
     if card.path is not None:
         raise CardError("key 'path' is not one to write", path)

@@ -87,6 +87,7 @@ class Collection:
         self._faults: Mapping[str, CardError] = {}
         self._faults_due = 0.0
         self._lock = threading.RLock()
+        self._inspecting = threading.Lock()
         self._watched: list[str] = []
         self._seen: Sight | None = None
         self._due = 0.0
@@ -121,9 +122,7 @@ class Collection:
 
     def faults(self) -> Mapping[str, CardError]:
         """Why models cannot be loaded, or not without fetching them, by id, as a moment ago."""
-        with self._lock:
-            if time.monotonic() >= self._faults_due:
-                self._inspect()
+        self._inspect(is_due=False)
         return self._faults
 
     def learn(self, tried: RunsScheduler, heard: Heard) -> None:
@@ -178,7 +177,7 @@ class Collection:
         self._found = self._read()
         self._seen = seen if is_settled(seen.values()) else None
         self._publish()
-        self._inspect()
+        self._inspect(is_due=True)
 
     def _publish(self) -> None:
         adapters = {
@@ -201,13 +200,17 @@ class Collection:
         if served != self._latest:
             self._latest = served
 
-    def _inspect(self) -> None:
-        began = time.monotonic()
-        self._faults = faults_of(self.latest)
-        ended = time.monotonic()
-        self._faults_due = ended + max(FRESH_SECONDS, SHARE * (ended - began))
-        faults = {id: fault for id, fault in self._faults.items() if state_of(fault) == "unusable"}
-        self._tell({id: str(fault) for id, fault in faults.items()})
+    def _inspect(self, *, is_due: bool) -> None:
+        """Look at files, by a lock of its own: whoever looks at folders does not wait for it."""
+        with self._inspecting:
+            began = time.monotonic()
+            if not is_due and began < self._faults_due:
+                return
+            self._faults = faults = faults_of(self.latest)
+            ended = time.monotonic()
+            self._faults_due = ended + max(FRESH_SECONDS, SHARE * (ended - began))
+            unusable = (id for id, fault in faults.items() if state_of(fault) == "unusable")
+            self._tell({id: str(faults[id]) for id in unusable})
 
     def _tell(self, unusable: dict[str, str]) -> None:
         """Say what is new; of an endpoint that cannot be used its adapters' lines say no more."""

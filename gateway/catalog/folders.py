@@ -28,6 +28,9 @@ from gateway.catalog.strays import (
 )
 from gateway.catalog.weights import INDEX, WEIGHTS
 
+SEEN = "[!.]*"
+"""What is not hidden, such as what file systems and copies leave beside files."""
+
 Card = TypeVar("Card", EndpointCard, AdapterCard)
 
 
@@ -67,9 +70,9 @@ class _Reading:
 
     def read_models(self, folder: Path) -> None:
         found: dict[str, EndpointCard] = {}
-        for path in sorted(folder.glob(f"*{CARDS}")):
+        for path in sorted(folder.glob(f"{SEEN}{CARDS}")):
             self._read(found, path, EndpointCard, id=path.stem)
-        for inner in sorted(path for path in folder.glob("*/") if path.is_dir()):
+        for inner in sorted(path for path in folder.glob(f"{SEEN}/") if path.is_dir()):
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
             elif exists(inner / INDEX):
@@ -78,13 +81,14 @@ class _Reading:
 
     def read_adapters(self, folder: Path) -> None:
         found: dict[str, AdapterCard] = {}
-        for path in sorted([*folder.glob(f"*/*{CARDS}"), *folder.glob(f"*/*/{CARD}")]):
+        alone, beside = f"{SEEN}/{SEEN}{CARDS}", f"{SEEN}/{SEEN}/{CARD}"
+        for path in sorted([*folder.glob(alone), *folder.glob(beside)]):
             owner = path.relative_to(folder).parts[0].replace("--", "/")
             route = path.parent.name if path.name == CARD else path.stem
             given = {"endpoint": owner, "route": route, "source": f"{route}{WEIGHTS}"}
             self._read(found, path, AdapterCard, **given)
         described = {realpath(card.place) for card in found.values()}
-        for path in sorted(folder.glob(f"*/*{WEIGHTS}")):
+        for path in sorted(folder.glob(f"{SEEN}/{SEEN}{WEIGHTS}")):
             owner = path.parent.name.replace("--", "/")
             self.used.add(path)
             if realpath(path) not in described and f"{owner}:{path.stem}" not in found:
@@ -112,6 +116,9 @@ class _Reading:
         """Take a card, unless there is one of its id in the same folder."""
         assert card.path
         folder: Path = card.path.parent
+        if not card.id.isprintable():
+            self.passed_over.append(CardError("passed over: its name is no text", card.path))
+            return
         if (other := found.get(card.id)) is not None:
             told = f"passed over: '{card.id}' is described in {other.path} already"
             self.passed_over.append(CardError(told, card.path))
@@ -136,7 +143,7 @@ def _named(path: Path, kind: type[Card], named: dict[str, str]) -> Card | None:
     """A card with nothing but names: as it calls itself, else as its file is called."""
     try:
         told = msgspec.toml.decode(read_text(path))
-    except (CardError, msgspec.DecodeError, UnicodeDecodeError):
+    except (CardError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         told = {}
     names = {key: told[key] for key in ("id", "route") if key in named and key in told}
     for given in (named | names, named):

@@ -109,7 +109,7 @@ def _header(path: Path, size: int, length: int, text: bytes) -> Header:
         entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         facts = msgspec.json.decode(entries.pop("__metadata__", b"{}"), type=dict[str, Any] | None)
         tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in entries.items()}
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CardError("not a safetensors file: its head cannot be read", path) from None
     ends = (tensor.data_offsets[1] for tensor in tensors.values())
     whole = LENGTH_BYTES + length + max(ends, default=0)

@@ -98,12 +98,27 @@ def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _diffusers_names() -> frozenset[str]:
-    """The classes that diffusers has, by its own list; reading it imports nothing heavy."""
+def _diffusers() -> Path | None:
+    """Where diffusers lies; to read what is there imports nothing heavy."""
     spec = find_spec("diffusers")
-    if spec is None or spec.origin is None:
-        return frozenset()
-    return frozenset(re.findall(r'"(\w+)"', Path(spec.origin).read_text()))
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+@cache
+def _diffusers_names() -> frozenset[str]:
+    """The classes that diffusers has, by its own list."""
+    place = _diffusers()
+    text = (place / "__init__.py").read_text() if place else ""
+    return frozenset(re.findall(r'"(\w+)"', text))
+
+
+def _check_library(card: EndpointCard, name: str) -> None:
+    """See that there is a library, or one of diffusers' own modules of pipelines."""
+    place, package = _diffusers(), name.partition(".")[0]
+    if place and not (place / "pipelines" / name).is_dir() and find_spec(package) is None:
+        raise CardError(
+            f"{INDEX}: needs the package '{package}', which is not installed", card.path
+        )
 
 
 def _check_class(card: EndpointCard, where: str, name: str) -> None:
@@ -137,13 +152,13 @@ def _absent(card: EndpointCard, reason: str) -> CardError:
 
 def _decoded(card: EndpointCard, file: Path) -> Any:
     name = file.name if file.name == INDEX else f"{file.parent.name}/{file.name}"
+    if not file.is_file():  # one that leads nowhere, or a pipe that would be waited for
+        raise _absent(card, f"{name}: is no file that can be read")
     try:
         return json.loads(file.read_bytes())  # has infinities, which msgspec refuses
-    except FileNotFoundError:
-        raise _absent(card, f"{name}: its link leads nowhere") from None
     except OSError as error:
         raise CardError(f"{name}: cannot be read: {error.strerror}", card.path) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CardError(f"{name}: not valid JSON: {error}", card.path) from None
 
 
@@ -160,9 +175,10 @@ def _components(parts: Any) -> dict[str, tuple[str, str]]:
 
 
 def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> None:
+    _check_library(card, library)
     if library == "diffusers":
         _check_class(card, f"{INDEX}: {folder.name}", cls)
-    names = sorted(path.name for path in folder.glob("*"))
+    names = sorted(path.name for path in folder.glob("[!.]*"))
     if not names:
         is_link = folder.is_symlink() and not folder.exists()
         what = "is a link that leads nowhere" if is_link else "is not there"

@@ -1,6 +1,7 @@
 """Where an endpoint's weights are on this disk, and what they are; imports no torch."""
 
 from collections.abc import Iterable
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def index_file(card: EndpointCard) -> Path | None:
     """The pipeline's `model_index.json`, in its folder or in the hub's cache."""
     if card.is_local:
         local = Path(card.location) / INDEX
-        return local if local.exists() else None
+        return local if isfile(local) else None
     return cached_file(card.source, INDEX, card.revision)
 
 
@@ -84,5 +85,5 @@ def _decoded(index: Path) -> dict[str, Any]:
     """What the file says; nothing if it is malformed."""
     try:
         return msgspec.json.decode(index.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}

@@ -178,6 +178,7 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     pipeline.set_progress_bar_config(disable=True)
     if card.scheduler is not None:
         pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
+    _check_whole(card, pipeline)
     for module in modules_of(pipeline.components):
         module.eval().requires_grad_(False)
     _widen_autoencoder(pipeline)
@@ -271,6 +272,19 @@ def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:
     )
     pipeline.fuse_lora(lora_scale=lora.scale)
     pipeline.unload_lora_weights()
+
+
+def _check_whole(card: EndpointCard, pipeline: Any) -> None:
+    """See that every module got all of its weights from the files.
+
+    Raises:
+        CardError: some stayed without.
+    """
+    for part, module in pipeline.components.items():
+        weights = module.state_dict() if isinstance(module, torch.nn.Module) else {}
+        if lacking := [name for name, weight in weights.items() if weight.is_meta]:
+            more = f" and {len(lacking) - 1} more" if lacking[1:] else ""
+            raise CardError(f"{part}: its files lack the weights '{lacking[0]}'{more}", card.path)
 
 
 def _widen_autoencoder(pipeline: Any) -> None:

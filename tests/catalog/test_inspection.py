@@ -70,6 +70,12 @@ MODELS: dict[str, tuple[Change, str]] = {
     "index": (lambda f: write(f / "model_index.json", "{"), "model_index.json: not valid JSON"),
     "list": (lambda f: write(f / "model_index.json", "[]"), "model_index.json: wanted an object"),
     "json": (lambda f: write(f / "vae/config.json", "{"), "vae/config.json: not valid JSON"),
+    "deep": (lambda f: write(f / "vae/config.json", "[" * 99999), "vae/config.json: not valid"),
+    "pipe": (lambda f: os.mkfifo(f / "vae" / "x.json"), "vae/x.json: is no file"),
+    "package": (
+        lambda f: write(f / "model_index.json", INDEX | {"vae": ["nopackage", "Vae"]}),
+        "needs the package 'nopackage', which is not installed",
+    ),
     "pipeline": (
         lambda f: write(f / "model_index.json", INDEX | {"_class_name": "StableDifusionPipeline"}),
         "no class 'StableDifusionPipeline'; did you mean 'StableDiffusionPipeline'",
@@ -170,6 +176,28 @@ def test_packed_weights_say_nothing_of_widths(tmp_path: Path) -> None:
     write(folder / "unet" / "config.json", {"quantization_config": {"load_in_4bit": True}})
     lora(tmp_path / "adapters" / "sd" / "ink.safetensors", 3072)
     assert reasons(tmp_path) == {}
+
+
+def test_what_copies_leave_hidden_beside_files_is_nothing(tmp_path: Path) -> None:
+    folder = model(tmp_path / "models" / "sd")
+    write(folder / "vae" / "._config.json", b"\0\5\x16\7")
+    write(folder / "vae" / "._diffusion_pytorch_model.safetensors", b"\0\5\x16\7")
+    write(tmp_path / "models" / "._sd.toml", b"\0\5\x16\7")
+    lora(tmp_path / "adapters" / "sd" / "ink.safetensors", 768)
+    write(tmp_path / "adapters" / "sd" / "._ink.safetensors", b"\0\5\x16\7")
+    catalog = read(tmp_path)
+    assert (reasons(tmp_path), catalog.passed_over) == ({}, ())
+    assert [model.id for model in catalog.models()] == ["sd", "sd:ink"]
+
+
+def test_a_name_that_is_no_text_stops_nobody(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "sd")
+    folder = lora(tmp_path / "adapters" / "sd" / "ink.safetensors", 768).parent
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.safetensors")).touch()
+    catalog = read(tmp_path)
+    assert catalog.routes("sd") == ["ink"]
+    [stray] = catalog.passed_over
+    assert "its name is no text" in str(stray).encode().decode()
 
 
 def test_a_card_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from gateway.catalog.bundle import served_collection
+from gateway.catalog.cards import CardError
 from gateway.cli.main import main
+from gateway.cli.serve import check_models
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings
 
@@ -105,6 +109,17 @@ def test_a_database_that_cannot_be_reached(said: Said, tmp_path: Path, url: str)
     line = said("serve", "--port", 0, "--data", tmp_path, "--database", url)
     assert line.startswith("gateway: GATEWAY_DATABASE: ")
     assert "secret" not in line
+
+
+def test_one_model_of_no_use_stops_no_other(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text('id = "bad"\nstpes = 4\n')
+    settings = Settings(endpoints=("bad", "emoji"), models=tmp_path, data=tmp_path / "data")
+    check_models(settings, served_collection(settings))
+    with pytest.raises(CardError, match="unknown field `stpes`; did you mean 'steps'"):
+        check_models(replace(settings, endpoints=("bad",)), served_collection(settings))
+    for command in (("check", "bad"), ("generate", "a", "--model", "bad")):
+        line = said(*command, "--models", tmp_path, "--data", tmp_path / "data")
+        assert "unknown field `stpes`; did you mean 'steps'" in line
 
 
 def test_a_folder_of_keys_that_cannot_be_written(said: Said, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate import cpu_offload_with_hook
 from diffusers.hooks import apply_group_offloading
+from safetensors.torch import load_file, save_file
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.folders import load_catalog
@@ -51,7 +52,13 @@ def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_weights_that_are_not_there_are_told_with_the_card(tmp_path: Path) -> None:
     folder = tiny.save("sd", tmp_path)
-    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["conv_in.bias"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(CardError, match=r"unet: its files lack the weights 'conv_in\.bias'$"):
+        load(card_in(tmp_path, "sd"), CPU)
+    file.unlink()
     with pytest.raises(CardError, match=r"card\.toml: cannot load"):
         load(card_in(tmp_path, "sd"), CPU)
 

@@ -114,6 +114,15 @@ async def test_preload_tells_what_cannot_run(tmp_path: Path) -> None:
     await engine.stop(0)
 
 
+async def test_what_cannot_be_preloaded_stops_no_other(tmp_path: Path) -> None:
+    for id in ("torn", "well"):
+        tiny.save("sd", tmp_path, id=id)
+    (tmp_path / "torn" / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"nothing")
+    async with running(load_catalog((tmp_path,), ()), preload=True) as engine:
+        assert engine.status().ready
+        assert [one.id for one in engine.status().loaded if one.warm] == ["well"]
+
+
 async def test_a_full_door_refuses_before_any_work(catalog: Catalog) -> None:
     async with running(catalog, max_batch=1, max_waiting=2) as engine:
         await events_of(engine, job("sd", "measures a step", 1, 2))
