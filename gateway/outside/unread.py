@@ -1,7 +1,7 @@
 """Fields that are not read, or read for nothing: said with the answer, never refused."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from gateway.outside.parameters import ALIASES, GenerationRequest
@@ -45,10 +45,11 @@ def unread(given: Mapping[str, Any], *more: str, edits: bool = False) -> tuple[R
         if name in said and not (is_word(said[name]) and said[name].strip().lower() == "auto")
     ]
     strange = [name for name in said if name not in known | IDLE.keys() | SILENT]
-    return (*idle, *_unknown(strange, known | IDLE.keys()))
+    return (*idle, *unknown(strange, known | IDLE.keys()))
 
 
-def _unknown(names: list[str], known: Collection[str]) -> list[Remark]:
+def unknown(names: Sequence[str], known: Collection[str]) -> list[Remark]:
+    """What is to be said of names that mean nothing among some that do."""
     found = [
         Remark(
             "unknown_field", shown(name), f"{shown(name)!r} is not known here{_near(name, known)}"

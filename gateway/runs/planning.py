@@ -16,10 +16,12 @@ from gateway.job import Job, Pixels
 from gateway.outside.inline import source_of
 from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
-from gateway.outside.unread import unread
+from gateway.outside.unread import unknown, unread
+from gateway.remarks import Remark
 from gateway.runs.album import Album
 from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
+from gateway.runs.graph.externals import external_nodes
 from gateway.runs.graph.scope import SizeOf, unseen
 from gateway.runs.graph.values import Draft, Loaded, Mask, Output, Picture, Plan, Rendered
 from gateway.runs.pictures import flat, mask_of
@@ -41,12 +43,15 @@ def plan_of(
         InvalidRequest: a model's inputs are not what its card takes.
     """
     if order.graph is not None:
-        return compile_graph(order.graph, catalog, Bounds.of(settings), size_of)
+        plan = compile_graph(order.graph, catalog, Bounds.of(settings), size_of)
+        notes = (*order.remarks, *_unknown_inputs(order.graph, order.inputs), *plan.notes)
+        return msgspec.structs.replace(plan, notes=notes)
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
     request = read_request(order.inputs)
     remarks = unread(order.inputs, *PICTURE_INPUTS, *MASK_INPUTS, "output_format", edits=True)
-    job = to_job(request, model, catalog, settings, Terms(remarks=remarks))
+    terms = Terms(remarks=(*order.remarks, *remarks))
+    job = to_job(request, model, catalog, settings, terms)
     file_type = _file_type(order.inputs)
     if job.matting and file_type in ("jpg", "jpeg"):
         raise InvalidRequest(
@@ -61,6 +66,13 @@ def plan_of(
         output_id="output_images",
     )
     return Plan((_model_draft(order, model, job, size_of),), (output,), job.remarks)
+
+
+def _unknown_inputs(graph: dict[str, Any], inputs: dict[str, Any]) -> list[Remark]:
+    """What is to be said of inputs that no node goes by."""
+    known = {input_id for _, input_id, _ in external_nodes(graph)}
+    said = [name for name, value in inputs.items() if not is_absent(value)]
+    return unknown([name for name in said if name not in known], known)
 
 
 async def jobs_of(draft: Draft, card: EndpointCard, album: Album) -> list[Job]:

@@ -23,6 +23,8 @@ ENDED: frozenset[str] = frozenset({"success", "failed", "timeout", "cancelled"})
 class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything a run was asked for, settled: drawing it twice gives the same pictures.
 
+    `remarks` are those on the fields of the request itself.
+
     Exactly one of `model_id` and `graph` says what to draw; `inputs` are the model's
     parameters, or what was filled into the graph. The rest is kept to be told again.
     """
@@ -47,6 +49,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     concurrency_limit: int | None = None
     num_samples: int = 1
     """The most pictures that one of its jobs draws."""
+    remarks: tuple[Remark, ...] = ()
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -131,8 +131,11 @@ def run_of(client: Client, **body: Any) -> Any:
 
 
 def test_a_models_run(client: Client) -> None:
-    run = run_of(client, model_id="emoji", inputs=ASKED | {"styel": "x"})
+    run = run_of(client, model_id="emoji", inputs=ASKED | {"styel": "x"}, webhok="http://a.example")
     assert told(run["run_log"]["warnings"]) == {*TOLD, "unknown_field"}
+    unknown = [one for one in run["run_log"]["warnings"] if one["code"] == "unknown_field"]
+    assert {one["param"] for one in unknown} == {"styel", "webhok"}
+    assert "'webhook'?" in unknown[0]["message"]
     assert run["run_log"]["notes"] == [one["message"] for one in run["run_log"]["warnings"]]
 
 
@@ -156,6 +159,7 @@ def test_a_graphs_run_and_its_stream(client: Client) -> None:
     graph = {
         "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "emoji"}},
         "2": text("(a red apple:1.3)" + LONG),
+        "8": {"class_type": "ComfyUIDeployExternalText", "inputs": {"input_id": "input_text"}},
         "3": text("blurry"),
         "4": {
             "class_type": "EmptyLatentImage",
@@ -174,9 +178,11 @@ def test_a_graphs_run_and_its_stream(client: Client) -> None:
             "class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "a"},
         },
     }  # fmt: skip
-    run = run_of(client, workflow_api=graph)
+    run = run_of(client, workflow_api=graph, inputs={"input_txt": "a cat", "seed": ""})
     assert run["status"] == "success", run
-    wanted = {*TOLD, "syntax_unread", "scheduler_replaced"}
+    wanted = {*TOLD, "syntax_unread", "scheduler_replaced", "unknown_field"}
+    [unknown] = [one for one in run["run_log"]["warnings"] if one["code"] == "unknown_field"]
+    assert "'input_text'?" in unknown["message"]
     assert told(run["run_log"]["warnings"]) == wanted
     stream = client.get(f"/api/run/{run['id']}/stream").text
     [end] = [line for line in stream.splitlines() if '"event":"status"' in line]

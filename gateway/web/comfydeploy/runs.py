@@ -23,7 +23,7 @@ from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
-from gateway.web.comfydeploy.wire import Asker, Asking, House, RunBody, run_body
+from gateway.web.comfydeploy.wire import Asker, Asking, House, ReadBody, RunBody, run_body
 from gateway.web.door.bodies import read_json_or_none
 from gateway.web.door.desk import warning_headers
 from gateway.web.door.schema import of_runs
@@ -146,12 +146,12 @@ async def get_batch(runs: House, asker: Asking, batch_id: FromPath[str]) -> dict
     }
 
 
-async def read_body(request: AnyRequest) -> RunBody:
+async def read_body(request: AnyRequest) -> ReadBody:
     """The body of a request; the first generation may send none."""
     return run_body(await read_json_or_none(request))
 
 
-async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> list[NewRun]:
+async def accepted(runs: Runs, body: ReadBody, asker: Asker, only: str = "") -> list[NewRun]:
     """The runs of a body, written down; `only` refuses a batch with its words."""
     wanted = body.wanted(asker.base_url)
 
@@ -164,7 +164,7 @@ async def accepted(runs: Runs, body: RunBody, asker: Asker, only: str = "") -> l
     return await runs.accept(orders, asker.owner)
 
 
-async def queued(runs: Runs, body: RunBody, asker: Asker) -> dict[str, Any]:
+async def queued(runs: Runs, body: ReadBody, asker: Asker) -> dict[str, Any]:
     """Create runs; every SDK reads `run_id` and ignores the rest."""
     new = await accepted(runs, body, asker)
     answer: dict[str, Any] = {"run_id": new[0].id}
@@ -176,7 +176,7 @@ async def queued(runs: Runs, body: RunBody, asker: Asker) -> dict[str, Any]:
     return answer
 
 
-async def finished(runs: Runs, body: RunBody, asker: Asker) -> Response[Any]:
+async def finished(runs: Runs, body: ReadBody, asker: Asker) -> Response[Any]:
     """Create runs, wait for them, and answer all their outputs, a run's newest first.
 
     Each says the warnings of its run: the answer is a list, and has no other place for them.
@@ -198,13 +198,13 @@ async def finished(runs: Runs, body: RunBody, asker: Asker) -> Response[Any]:
     return Response(outputs, headers=warning_headers(note for run in ended for note in run.notes))
 
 
-async def streamed(runs: Runs, body: RunBody, asker: Asker) -> Stream:
+async def streamed(runs: Runs, body: ReadBody, asker: Asker) -> Stream:
     """Create a run and stream it; it goes on when nobody listens any more."""
     (new,) = await accepted(runs, body, asker, "A stream tells of one run")
     return stream_of(runs, await existing(runs, new.id, asker))
 
 
-async def _first_picture(runs: Runs, body: RunBody, asker: Asker) -> Response[bytes]:
+async def _first_picture(runs: Runs, body: ReadBody, asker: Asker) -> Response[bytes]:
     """The bytes of the first picture."""
     (new,) = await accepted(runs, body, asker, "sync_first_result answers one run")
     run = await runs.wait(new.id, asker.owner)

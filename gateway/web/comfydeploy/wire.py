@@ -11,7 +11,10 @@ from msgspec import Meta
 from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidType
 from gateway.outside.parameters import MAX_SECONDS
+from gateway.outside.spelling import is_absent
+from gateway.outside.unread import unknown
 from gateway.outside.values import convert
+from gateway.remarks import Remark
 from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
@@ -78,6 +81,12 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True):
     gpu_event_id: str | None = None
     flags: list[str] | None = None
 
+
+class ReadBody(RunBody, frozen=True, kw_only=True):
+    """A request for runs as it was read, and what is to be said of its fields."""
+
+    remarks: tuple[Remark, ...] = ()
+
     def wanted(self, base_url: str) -> Wanted:
         """The request without its dialect; an object wins over text."""
         graph = json_object(self.workflow_api, "workflow_api")
@@ -94,6 +103,7 @@ class RunBody(msgspec.Struct, frozen=True, kw_only=True):
                 base_url=base_url,
                 timeout_seconds=min(self.timeout, MAX_SECONDS) if self.timeout else None,
                 concurrency_limit=self.concurrency_limit,
+                remarks=self.remarks,
             ),
             workflow_version_id=self.workflow_version_id,
             graph=graph or json_object(self.workflow_api_json, "workflow_api_json"),
@@ -112,7 +122,7 @@ NAME_CHARACTERS = 64
 _HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
 
 
-def run_body(data: Any) -> RunBody:
+def run_body(data: Any) -> ReadBody:
     """Read a body; names in camel case mean their snake case.
 
     Raises:
@@ -122,6 +132,15 @@ def run_body(data: Any) -> RunBody:
         data = {}
     if not isinstance(data, dict):
         raise InvalidType("body", "an object", type(data).__name__)
-    names = [key for key in data if len(key) <= NAME_CHARACTERS]
-    snake = {_HUMP.sub(lambda hump: f"_{hump[1].lower()}", key): data[key] for key in names}
-    return convert(snake | data, RunBody)
+    snake = {_snake(key): value for key, value in data.items()}
+    body = convert(snake | data, RunBody)
+    said = [key for key, value in data.items() if not is_absent(value)]
+    strange = [key for key in said if _snake(key) not in RunBody.__struct_fields__]
+    remarks = tuple(unknown(strange, RunBody.__struct_fields__))
+    return ReadBody(**msgspec.structs.asdict(body), remarks=remarks)
+
+
+def _snake(name: str) -> str:
+    if len(name) > NAME_CHARACTERS:
+        return name
+    return _HUMP.sub(lambda hump: f"_{hump[1].lower()}", name)
