@@ -93,44 +93,55 @@ class Burden:
     """What it would cost to decode a document, told by its bytes as they come."""
 
     def __init__(self) -> None:
+        self.has_escapes = False
         self._num_values = 0
         self._num_small = 0
-        self.has_escapes = False
-        self._begin()
+        self._last = Part()
 
     @property
     def is_too_much(self) -> bool:
         """Whether there are more values, or more bytes of costly ones, than any request needs."""
-        small = self._num_small + (0 if self._is_cheap else self._num_bytes)
-        return self._num_values > MAX_VALUES or small > MAX_SMALL_BYTES
+        return (
+            self._num_values > MAX_VALUES
+            or self._num_small + self._last.costly_bytes > MAX_SMALL_BYTES
+        )
 
     def add(self, piece: bytes) -> None:
         """Count what stands between commas: each part may be a value, and a long one a picture."""
         self._num_values += num_values(piece)
         if self._num_values > MAX_VALUES:
             return
+        self.has_escapes = self.has_escapes or b"\\" in piece
         begun, *others = piece.split(b",")
-        self._extend(begun)
-        for part in others:
-            self._num_small += 0 if self._is_cheap else self._num_bytes
-            self._begin()
-            self._extend(part)
+        self._last.extend(begun)
+        if not others:
+            return
+        *whole, last = others
+        long = [part for part in whole if len(part) >= LONG_BYTES]
+        self._num_small += self._last.costly_bytes + sum(map(len, whole))
+        self._num_small -= sum(len(part) - Part(part).costly_bytes for part in long)
+        self._last = Part(last)
+
+
+class Part:
+    """What stands between two commas of a document."""
+
+    def __init__(self, begun: bytes = b"") -> None:
+        self._num_bytes, self._num_escapes, self._is_ascii = 0, 0, True
+        self.extend(begun)
+
+    def extend(self, more: bytes) -> None:
+        """Add what comes next of it."""
+        self._num_bytes += len(more)
+        self._num_escapes += more.count(b"\\")
+        self._is_ascii = self._is_ascii and more.isascii()
 
     @property
-    def _is_cheap(self) -> bool:
-        """Whether this part is long and plain: it has no more escapes than wrapped base64."""
-        has_few = self._num_escapes * 16 < self._num_bytes
-        return self._is_ascii and has_few and self._num_bytes >= LONG_BYTES
-
-    def _begin(self) -> None:
-        self._num_bytes, self._num_escapes, self._is_ascii = 0, 0, True
-
-    def _extend(self, part: bytes) -> None:
-        self._num_bytes += len(part)
-        num_escapes = part.count(b"\\")
-        self._num_escapes += num_escapes
-        self.has_escapes = self.has_escapes or num_escapes > 0
-        self._is_ascii = self._is_ascii and part.isascii()
+    def costly_bytes(self) -> int:
+        """All of it, or none where it is long and plain, with escapes for ends of lines at most."""
+        is_long = self._num_bytes >= LONG_BYTES
+        is_plain = self._is_ascii and self._num_escapes * 16 < self._num_bytes
+        return 0 if is_long and is_plain else self._num_bytes
 
 
 def _not_json(why: str) -> InvalidRequest:
