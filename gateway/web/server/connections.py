@@ -30,6 +30,9 @@ PEERS.setLevel(logging.ERROR)
 TURN_BYTES = 4096
 """Of a head, or of a body in chunks, parsed at once: there may be a thousand chunks in them."""
 
+PLAIN_BYTES = 4 * TURN_BYTES
+"""Of a body whose length is known: it costs nothing, but another request may stand behind it."""
+
 LOBBY = 8
 """One of so many places is kept for connections that have not asked for anything yet."""
 
@@ -196,7 +199,7 @@ class Connection(H11Protocol):
         if self.transport.is_closing() or self.is_whole:
             return
         is_plain = self.conn.their_state is h11.SEND_BODY and not self._is_chunked
-        num_bytes = len(self._unread) if is_plain else TURN_BYTES
+        num_bytes = PLAIN_BYTES if is_plain else TURN_BYTES
         piece, self._unread = self._unread[:num_bytes], self._unread[num_bytes:]
         self._parse(piece)
         self._go_on()
