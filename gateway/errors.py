@@ -18,6 +18,7 @@
     ├── TooLarge                413
     │   └── StorageFull             this key keeps as many bytes as it may; not worth a retry
     ├── UnsupportedMediaType    415
+    │   └── UnsupportedEncoding     says which are taken
     ├── Misdirected             421  addressed to a name that is not the gateway's
     ├── RateLimited             429  this key asks too much; carries retry_after_seconds
     ├── Overloaded              429  the engine's door is full; carries retry_after_seconds
@@ -231,6 +232,12 @@ class UnsupportedMediaType(GatewayError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_content_type"
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The body is packed in a way that is not read; `taken` are those that are."""
+
+    taken: ClassVar[tuple[str, ...]] = ("gzip", "deflate")
 
 
 class Misdirected(GatewayError):

@@ -102,7 +102,7 @@ def to_job(
         num_previews=request.partial_images,
         matting=card.matting if request.background == "transparent" else None,
         priority=terms.priority,
-        deadline=time.time() + min(seconds, MAX_SECONDS) if seconds else None,
+        deadline=time.monotonic() + min(seconds, MAX_SECONDS) if seconds else None,
         owner=terms.owner,
         arguments=arguments,
     )

@@ -48,8 +48,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
     `matting` is the rule by which the background is made transparent, None for opaque.
     `pins` are digests by model id: with other weights nothing is drawn.
-    `deadline` is seconds since the epoch; `owner` is the key the job is accounted to; `claim`
-    is the same when a refused client asks again, where its jobs' ids are not.
+    `deadline` is by the machine's own clock, `time.monotonic()`, which nobody can set.
+    `owner` is the key the job is accounted to; `claim` is the same when a refused client asks
+    again, where its jobs' ids are not.
     `arguments` are extra keyword arguments of the pipeline's call.
     `remarks` say what is not done as it was asked, as far as that is known before it is drawn.
     """

@@ -186,7 +186,7 @@ class Hub:
 
     def _until_deadline(self) -> float | None:
         deadlines = [sample.job.deadline for sample in self.waiting if sample.job.deadline]
-        return max(0.001, min(deadlines) - time.time()) if deadlines else None
+        return max(0.001, min(deadlines) - time.monotonic()) if deadlines else None
 
     def _end_the_dead(self) -> None:
         """End samples that were cancelled or came too late, before any work for them."""

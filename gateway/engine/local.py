@@ -255,7 +255,7 @@ class LocalEngine:
         if job.deadline is None:
             return
         needed = seconds_to_finish(near, samples, self._pace, max_batch)
-        if (late := time.time() + needed - job.deadline) > 0:
+        if (late := time.monotonic() + needed - job.deadline) > 0:
             raise Overloaded(
                 "The queue is too long for this request's deadline.",
                 retry_after_seconds=max(1.0, late),

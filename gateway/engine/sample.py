@@ -108,7 +108,7 @@ class Sample:
 
     @property
     def _is_late(self) -> bool:
-        return self.job.deadline is not None and time.time() > self.job.deadline
+        return self.job.deadline is not None and time.monotonic() > self.job.deadline
 
     def start(self, material: Material, *, alone: bool = False) -> None:
         """Begin on a pipeline and adapters that others share, unless it is `alone` there."""

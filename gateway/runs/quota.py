@@ -7,7 +7,6 @@ makes asking for room one atomic step, whichever process asks.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
@@ -34,12 +33,18 @@ _HELD = kept.c.until.is_not(None)
 
 
 class Quota:
-    """Counts what is kept for each owner; `limit_bytes` of 0 refuses nothing."""
+    """Counts what is kept for each owner; `limit_bytes` of 0 refuses nothing.
 
-    def __init__(self, engine: sa.Engine, threads: Executor, limit_bytes: int) -> None:
+    `now` is the calendar's: a clock that jumps must not end what is promised, nor sweep it.
+    """
+
+    def __init__(
+        self, engine: sa.Engine, threads: Executor, limit_bytes: int, now: Callable[[], float]
+    ) -> None:
         self.engine = engine
         self.limit_bytes = limit_bytes
         self._threads = threads
+        self._now = now
 
     @asynccontextmanager
     async def room(self, owner: str, size_bytes: int) -> AsyncIterator["Room"]:
@@ -50,7 +55,7 @@ class Quota:
             RateLimited: too many of the owner's uploads are under way.
         """
         room = Room(self, owner)
-        await self._in_thread(self._reserve, owner, room.key, size_bytes, time.time(), True)
+        await self._in_thread(self._reserve, owner, room.key, size_bytes, self._now(), True)
         try:
             yield room
         finally:
@@ -63,7 +68,7 @@ class Quota:
         Raises:
             StorageFull, RateLimited: as `room`.
         """
-        until = time.time() + seconds
+        until = self._now() + seconds
         await self._in_thread(self._reserve, owner, key, size_bytes, until, False)
 
     async def claim(self, key: str) -> str:
@@ -114,12 +119,12 @@ class Quota:
             if num_open >= OPEN_UPLOADS:
                 raise RateLimited(
                     f"{OPEN_UPLOADS} uploads of this API key are promised or under way.",
-                    retry_after_seconds=first - time.time(),
+                    retry_after_seconds=first - self._now(),
                 )
             _insert(connection, owner, key, size_bytes, until=until, is_claimed=claimed)
 
     def _claim(self, key: str) -> str:
-        may = sa.and_(kept.c.key == key, ~kept.c.is_claimed, kept.c.until > time.time())
+        may = sa.and_(kept.c.key == key, ~kept.c.is_claimed, kept.c.until > self._now())
         with self.engine.begin() as connection:
             query = sa.update(kept).where(may).values(is_claimed=True)
             if row := connection.execute(query.returning(kept.c.owner)).first():
@@ -155,7 +160,7 @@ class Quota:
             if connection.execute(sa.select(kept.c.key).where(kept.c.key == to)).first():
                 return False
             _add(connection, owner, _counted(size_bytes))
-            _insert(connection, owner, to, size_bytes, until=time.time(), is_claimed=True)
+            _insert(connection, owner, to, size_bytes, until=self._now(), is_claimed=True)
             return True
 
     def _total(self, owner: str) -> int:
@@ -163,7 +168,7 @@ class Quota:
             return _total(connection, owner)
 
     def _abandoned(self) -> list[str]:
-        now = time.time()
+        now = self._now()
         late = sa.or_(kept.c.until < now - WRITE_SECONDS, ~kept.c.is_claimed)
         query = sa.select(kept.c.key).where(kept.c.until < now, late).limit(SWEPT_AT_ONCE)
         with self.engine.connect() as connection:

@@ -76,7 +76,8 @@ class Runs:
         self.files = FileStore(settings, equipment.objects)
         outbound = Outbound(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
-        self.quota = Quota(self.engine, self.threads, int(settings.kept_gib * 2**30))
+        most_bytes = int(settings.kept_gib * 2**30)
+        self.quota = Quota(self.engine, self.threads, most_bytes, self.calendar.now)
         self.uploads = Uploads(self.files, self.library, self.quota)
         self.ordering = Ordering(
             settings, self.collection, self.library, self.uploads, equipment.darkroom

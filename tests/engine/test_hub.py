@@ -228,10 +228,10 @@ def test_endpoints_take_turns() -> None:
 
 def test_a_late_sample_is_ended_and_its_place_is_free(bench: Workbench) -> None:
     bench.hub.max_batch = 1
-    late = bench.add(job("sd", "a", 1, 10, deadline=time.time() + 60))[0]
+    late = bench.add(job("sd", "a", 1, 10, deadline=time.monotonic() + 60))[0]
     waiting = bench.add(job("sd", "b", 2, 1))[0]
     bench.until(lambda: late.num_steps_done >= 2)
-    object.__setattr__(late, "job", Job(**{**_facts(late.job), "deadline": time.time() - 1}))
+    object.__setattr__(late, "job", Job(**{**_facts(late.job), "deadline": time.monotonic() - 1}))
     num_steps = late.num_steps_done
     bench.run()
     assert late.num_steps_done == num_steps
@@ -240,7 +240,7 @@ def test_a_late_sample_is_ended_and_its_place_is_free(bench: Workbench) -> None:
 
 
 def test_a_sample_too_late_to_start_does_no_work(bench: Workbench) -> None:
-    bench.add(job("sd", "a", 1, 2, deadline=time.time() - 1))
+    bench.add(job("sd", "a", 1, 2, deadline=time.monotonic() - 1))
     bench.run()
     assert [fault.code for fault in failures(bench.events)] == ["deadline_exceeded"]
     assert not bench.forwards

@@ -162,7 +162,7 @@ async def test_a_deadline_is_judged_by_a_keys_part_of_the_device(catalog: Catalo
         await events_of(engine, job("sd", "measures a step", 1, 4))
         flood = [engine.submit(job("sd", "a", seed, 50, owner="many")) for seed in range(100)]
         pace = engine.status().step_seconds["sd"]
-        soon = time.time() + 150 * pace
+        soon = time.monotonic() + 150 * pace
         with pytest.raises(Overloaded):
             engine.submit(job("sd", "b", 9, 1, owner="many", deadline=soon))
         await engine.submit(job("sd", "b", 9, 1, owner="few", deadline=soon)).aclose()
@@ -174,15 +174,15 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_the_door(catalog: Cat
     async with running(catalog) as engine:
         await events_of(engine, job("sd", "measures a step", 1, 4))
         with pytest.raises(Overloaded):
-            engine.submit(job("sd", "a", 1, 10, deadline=time.time() + 1e-4))
-        in_time = job("sd", "a", 1, 1, deadline=time.time() + 60)
+            engine.submit(job("sd", "a", 1, 10, deadline=time.monotonic() + 1e-4))
+        in_time = job("sd", "a", 1, 1, deadline=time.monotonic() + 60)
         assert finished(await events_of(engine, in_time))
 
 
 async def test_a_deadline_that_passes_ends_the_sample(catalog: Catalog) -> None:
     async with running(catalog) as engine:
         # Nothing is measured yet: the job is let in, and loading takes longer.
-        events = await events_of(engine, job("sd", "a", 1, 2, deadline=time.time() + 0.01))
+        events = await events_of(engine, job("sd", "a", 1, 2, deadline=time.monotonic() + 0.01))
     [event] = events
     assert isinstance(event, Failed)
     assert event.code == "deadline_exceeded"

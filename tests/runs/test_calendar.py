@@ -1,5 +1,7 @@
 """Clocks that jump delete nothing, and take nobody's time."""
 
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +127,17 @@ async def test_a_jump_expires_no_batch_and_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with opened_for_batches(tmp_path, None) as runs:
+        promised = await runs.uploads.promise("ann", "image/png", "png", 1)
         move_wall(runs.calendar, 40 * DAY, monkeypatch)
+        with monkeypatch.context() as patch:
+            late = time.time() + 40 * DAY
+            patch.setattr(time, "time", lambda: late)
+            await runs.uploads.take(promised.key, _one_byte(), 1)
         batch = await ended(runs, await begun(runs, "a cat"))
         assert batch.status == "completed"
         await runs._sweep()
         assert (await runs.batches.file(batch.output_file_id or "", "ann")).size_bytes > 0
+
+
+async def _one_byte() -> AsyncIterator[bytes]:
+    yield b"x"

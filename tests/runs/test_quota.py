@@ -82,7 +82,7 @@ async def test_what_does_not_come_gives_its_room_back(tmp_path: Path) -> None:
 async def test_processes_share_one_limit(tmp_path: Path, database: str | None) -> None:
     async with opened(tmp_path, database, kept_gib=GIB_OF_A_MIB) as runs:
         with ThreadPoolExecutor(8) as threads:
-            others = [Quota(runs.engine, threads, MIB) for _ in range(4)]
+            others = [Quota(runs.engine, threads, MIB, runs.calendar.now) for _ in range(4)]
 
             async def ask(number: int) -> bool:
                 key = f"inputs/{number}"

@@ -22,6 +22,7 @@ from gateway.errors import (
     MethodNotAllowed,
     NotFound,
     TooLarge,
+    UnsupportedEncoding,
 )
 from gateway.outages import is_outage
 from gateway.web.comfydeploy import faults as comfydeploy_faults
@@ -58,6 +59,13 @@ def retry_headers(error: GatewayError) -> dict[str, str]:
         seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after_seconds or 1)))
         return {"Retry-After": str(seconds)}
     return {"x-should-retry": "false"} if error.status >= 500 else {}
+
+
+def _taken(error: GatewayError) -> dict[str, str]:
+    """How a body may be packed, where it was packed otherwise."""
+    if not isinstance(error, UnsupportedEncoding):
+        return {}
+    return {"Accept-Encoding": ", ".join(error.taken)}
 
 
 def answer_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[Any]:
@@ -117,6 +125,6 @@ def _answer(
     return Response(
         comfydeploy_faults.fault_body(error) if is_comfy else envelope(error),
         status_code=error.status,
-        headers=retry_headers(error) | (headers or {}),
+        headers=retry_headers(error) | _taken(error) | (headers or {}),
         media_type=MediaType.JSON,
     )

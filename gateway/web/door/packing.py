@@ -5,7 +5,7 @@ import zlib
 
 from litestar.types import HTTPRequestEvent, Receive, ReceiveMessage
 
-from gateway.errors import InvalidRequest, UnsupportedMediaType
+from gateway.errors import InvalidRequest, UnsupportedEncoding
 
 PIECE_BYTES = 2**18
 """At most this much is unpacked at once: how much there is in all, the router bounds."""
@@ -13,7 +13,7 @@ PIECE_BYTES = 2**18
 MAX_STREAMS = 500
 """In one body; each is begun anew, whether there is anything in it or not."""
 
-TAKEN = ("gzip", "x-gzip", "deflate")
+TAKEN = ("x-gzip", *UnsupportedEncoding.taken)
 _GZIP_OR_ZLIB = zlib.MAX_WBITS + 32
 _BARE_DEFLATE = -zlib.MAX_WBITS
 
@@ -22,7 +22,7 @@ def unpacked(receive: Receive, encoding: str) -> Receive:
     """The same body, unpacked.
 
     Reading it raises:
-        UnsupportedMediaType: it is packed in a way that is not taken.
+        UnsupportedEncoding: it is packed in a way that is not taken.
         InvalidRequest: it is not what its encoding says.
     """
     names = [name.strip().lower() for name in encoding.split(",")]
@@ -33,9 +33,9 @@ def unpacked(receive: Receive, encoding: str) -> Receive:
 
     async def receiving() -> ReceiveMessage:
         if unpacker is None:
-            raise UnsupportedMediaType(
+            raise UnsupportedEncoding(
                 f"Unsupported content encoding: '{encoding[:100]}'. Bodies may be packed once, "
-                "with gzip or deflate."
+                f"with {' or '.join(UnsupportedEncoding.taken)}."
             )
         while not unpacker.is_over:
             if piece := unpacker.take():
