@@ -13,6 +13,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock
+
 from tests.programs import program
 
 ROOT = Path(__file__).parents[2]
@@ -72,11 +74,12 @@ def _installed(name: str, content: str, install: Callable[[Path], None]) -> Path
     """The folder of an environment, installed again unless it was finished before."""
     folder = CACHE / f"{name}-{sha256(content.encode()).hexdigest()[:12]}"
     done = folder / "installed"
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        CACHE.mkdir(parents=True, exist_ok=True)
-        install(folder)
-        done.touch()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            install(folder)
+            done.touch()
     return folder
 
 

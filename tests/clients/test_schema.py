@@ -30,7 +30,7 @@ def test_nothing_that_can_be_sent_is_answered_out_of_line(server: Server, tmp_pa
             "--header", f"Authorization: Bearer {server.key}",
             "--checks", CHECKS, "--phases", "examples,coverage,fuzzing",
             "--max-examples", str(EXAMPLES), "--seed", "1", "--generation-deterministic",
-            "--request-timeout", "60", "--max-time", "90",
+            "--request-timeout", "60", "--max-time", "60",
         ],
         cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,
     )
