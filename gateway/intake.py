@@ -26,6 +26,9 @@ from gateway.outside.parameters import MAX_SECONDS, MAX_SEED, GenerationRequest
 from gateway.remarks import Remark, no_effect, of_syntax
 from gateway.settings import Settings
 
+Size = tuple[int, int]
+"""Width and height, in pixels."""
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """On what terms a request is taken.
@@ -43,10 +46,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """The pictures an edit begins with; `mask` is 255 where to edit."""
+    """The pictures an edit begins with; `mask` is 255 where to edit.
+
+    `size` is that of the first as it came, before it was scaled down.
+    """
 
     images: tuple[Pixels, ...] = ()
     mask: Pixels | None = None
+    size: Size | None = None
 
 
 def to_job(
@@ -71,10 +78,11 @@ def to_job(
     _check_prompts(request, settings)
     steps = _steps(request, card, terms.clamp_steps)
     seconds = request.timeout_seconds or terms.timeout_seconds
-    size = request.size
+    size = asked_size = request.size
     if size is None and inputs.images:
-        first = inputs.images[0]
-        size = size_within((first.width, first.height), card.sizes)
+        size = inputs.images[0].width, inputs.images[0].height
+        asked_size = inputs.size or size
+        size = size_within(size, card.sizes)
     (width, height), output_size = fit_size(size, card.sizes)
     scheduler = catalog.scheduler(card.id, request.scheduler)
     adapters, pins = adapters_of(request, model, catalog)
@@ -107,32 +115,26 @@ def to_job(
         arguments=arguments,
     )
     ignores = catalog.abilities(card.id).ignores
-    remarks = _remarks(request, job, size, scheduler, ignores)
+    remarks = _remarks(request, job, asked_size, scheduler, ignores)
     return msgspec.structs.replace(job, remarks=(*terms.remarks, *remarks))
 
 
 def _remarks(
     request: GenerationRequest,
     job: Job,
-    size: tuple[int, int] | None,
+    size: Size | None,
     scheduler: Choice,
     ignores: Collection[str],
 ) -> Iterator[Remark]:
-    """What a job does otherwise than asked; `size` is the one wanted, `ignores` what is unheard."""
+    """What a job does otherwise than asked; `size` is that one, `ignores` what is unheard."""
     yield from of_syntax("prompt", request.prompt)
     yield from of_syntax("negative_prompt", request.negative_prompt)
-    asked, steps, drawn = (
-        request.num_inference_steps,
-        job.num_inference_steps,
-        (job.width, job.height),
-    )
+    asked, steps = request.num_inference_steps, job.num_inference_steps
     if asked not in (None, steps):
         told = f"{asked} steps were lowered to {steps}, the most that {job.endpoint} takes."
         yield Remark("steps_lowered", "num_inference_steps", told)
-    if size and size != drawn:
-        becomes = "and resampled" if job.output_size else "the nearest that the endpoint draws"
-        told = f"{_shown(size)} was drawn at {_shown(drawn)}, {becomes}."
-        yield Remark("size_changed", "size" if request.size else "image", told)
+    param = "size" if request.size else "image"
+    yield from of_size(param, size, (job.width, job.height), job.output_size)
     if request.background == "transparent" and job.matting is None:
         told = f"background: the model {job.endpoint} draws opaque pictures only"
         yield Remark("background_opaque", "background", told)
@@ -140,6 +142,17 @@ def _remarks(
         yield no_effect("guidance_scale", "the endpoint's pipeline takes none")
     if scheduler.note:
         yield Remark("scheduler_replaced", "scheduler", f"scheduler: {scheduler.note}")
+
+
+def of_size(
+    param: str, asked: Size | None, drawn: Size, output_size: Size | None
+) -> Iterator[Remark]:
+    """What is to be said where a picture is drawn at another size than was asked for."""
+    if asked and asked != drawn:
+        nearest = "the nearest that the endpoint draws"
+        becomes = f"and resampled to {_shown(output_size)}" if output_size else nearest
+        told = f"{_shown(asked)} was drawn at {_shown(drawn)}, {becomes}."
+        yield Remark("size_changed", param, told)
 
 
 def seeds(seed: int | None, n: int) -> tuple[int, ...]:
@@ -188,8 +201,8 @@ def _find_adapter(catalog: Catalog, model: Model, name: str, param: str) -> Adap
 
 
 def fit_size(
-    size: tuple[int, int] | None, sizes: Sizes
-) -> tuple[tuple[int, int], tuple[int, int] | None]:
+    size: Size | None, sizes: Sizes
+) -> tuple[Size, Size | None]:
     """What to render at and, where it differs, what to resample to; `(width, height)` each.
 
     Raises:
@@ -214,7 +227,7 @@ def fit_size(
     return (width, height), None
 
 
-def _native_area(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
+def _native_area(size: Size, sizes: Sizes) -> Size:
     """The size of the native area that has the wanted aspect, within 1:2 and 2:1."""
     area = math.prod(sizes.native)
     aspect = min(2.0, max(0.5, size[0] / size[1]))
@@ -224,7 +237,7 @@ def _native_area(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
     return width, height
 
 
-def size_within(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
+def size_within(size: Size, sizes: Sizes) -> Size:
     """An input picture's size, scaled into the card's bounds where it lies outside them."""
     width, height = size
     if sizes.allowed and not sizes.resample:
@@ -236,7 +249,7 @@ def size_within(size: tuple[int, int], sizes: Sizes) -> tuple[int, int]:
     return width, height
 
 
-def _shown(size: tuple[int, int]) -> str:
+def _shown(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 

@@ -191,7 +191,8 @@ class Performer:
         shots = await self._shots(jobs, meter)
         album.add(index, shots, taken)
         album.share.give(sum(map(input_bytes, jobs)))
-        return [remark for shot in shots for remark in shot.remarks]
+        told = [remark for job in jobs for remark in job.remarks]
+        return [*told, *(remark for shot in shots for remark in shot.remarks)]
 
     async def _jobs(self, run: Run, plan: Plan, index: int, album: Album) -> list[Job]:
         draft = plan.drafts[index]
@@ -201,7 +202,7 @@ class Performer:
                 job,
                 id=f"{run.id}-{index}" if number == 0 else f"{run.id}-{index}-{number}",
                 owner=run.owner,
-                remarks=plan.notes,
+                remarks=(*plan.notes, *job.remarks),
                 priority="batch" if run.batch_id else "interactive",
             )
             for number, job in enumerate(await jobs_of(draft, card, album))

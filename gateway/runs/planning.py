@@ -11,7 +11,7 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidRequest, InvalidType, OutOfRange
 from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
-from gateway.intake import Terms, fit_size, size_within, to_job
+from gateway.intake import Terms, fit_size, of_size, size_within, to_job
 from gateway.job import Job, Pixels
 from gateway.outside.inline import source_of
 from gateway.outside.parameters import read_request
@@ -111,12 +111,13 @@ async def _job(
     index: int = 0,
 ) -> Job:
     """The job that redraws picture number `index` of a draft, or draws afresh."""
-    wanted = draft.width, draft.height
+    wanted = asked = draft.width, draft.height
     if not draft.width:
         over = picture.size if picture and draft.canvas is None else None
-        over = over or await album.size(draft.canvas)
-        wanted = size_within(over, card.sizes) if draft.fits else over
+        asked = over or await album.size(draft.canvas)
+        wanted = size_within(asked, card.sizes) if draft.fits else asked
     size, output_size = fit_size(wanted, card.sizes)
+    param = ("size" if draft.width else "image") if draft.fits else f"{draft.node_id}.latent_image"
     do = album.darkroom.do
     images: list[Pixels] = []
     if picture:
@@ -149,6 +150,7 @@ async def _job(
         scheduler=draft.scheduler,
         scheduler_config=draft.scheduler_config,
         arguments=card.call_arguments(draft.num_inference_steps) | draft.arguments,
+        remarks=tuple(of_size(param, asked, size, output_size)),
     )
 
 

@@ -139,6 +139,19 @@ def test_a_models_run(client: Client) -> None:
     assert run["run_log"]["notes"] == [one["message"] for one in run["run_log"]["warnings"]]
 
 
+def test_a_picture_that_is_drawn_over_at_another_size(client: Client) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (3000, 300), "red").save(file, "PNG")
+    inputs = {"prompt": "a", "seed": 1, "num_inference_steps": 1}
+    inputs["image"] = base64.b64encode(file.getvalue()).decode()
+    edit = client.post("/v1/images/edits", json=inputs).json()["warnings"]
+    [output] = client.post("/api/run/sync", json={"model_id": "emoji", "inputs": inputs}).json()
+    assert edit == output["warnings"]
+    [warning] = edit
+    assert (warning["code"], warning["param"]) == ("size_changed", "image")
+    assert warning["message"] == "3000x300 was drawn at 184x88, and resampled to 2048x205."
+
+
 @pytest.mark.parametrize("path", ["/api/run/sync", "/api/run"])
 def test_a_run_that_is_waited_for(client: Client, path: str) -> None:
     body = {"model_id": "emoji", "inputs": ASKED, "execution_mode": "sync"}
@@ -163,7 +176,7 @@ def test_a_graphs_run_and_its_stream(client: Client) -> None:
         "3": text("blurry"),
         "4": {
             "class_type": "EmptyLatentImage",
-            "inputs": {"width": 128, "height": 128, "batch_size": 1},
+            "inputs": {"width": 96, "height": 96, "batch_size": 1},
         },
         "5": {
             "class_type": "KSampler",
@@ -180,7 +193,7 @@ def test_a_graphs_run_and_its_stream(client: Client) -> None:
     }  # fmt: skip
     run = run_of(client, workflow_api=graph, inputs={"input_txt": "a cat", "seed": ""})
     assert run["status"] == "success", run
-    wanted = {*TOLD, "syntax_unread", "scheduler_replaced", "unknown_field"}
+    wanted = {*TOLD, "syntax_unread", "scheduler_replaced", "unknown_field", "size_changed"}
     [unknown] = [one for one in run["run_log"]["warnings"] if one["code"] == "unknown_field"]
     assert "'input_text'?" in unknown["message"]
     assert told(run["run_log"]["warnings"]) == wanted
@@ -231,7 +244,7 @@ def test_a_line_of_a_batch(client: Client) -> None:
         ({"numInferenceSteps": 2}, "unknown_field", "numInferenceSteps", "'num_inference_steps'?"),
         ({"prompt_2": "x"}, "unknown_field", "prompt_2", "'prompt'?"),
         ({"zzz": 1}, "unknown_field", "zzz", "'zzz' is not known here."),
-        ({"size": "64x64"}, "size_changed", "size", "128x128"),
+        ({"size": "64x64"}, "size_changed", "size", "64x64 was drawn at 128x128"),
         ({"scheduler": "res_multistep"}, "scheduler_replaced", "scheduler", "stands in"),
         ({"prompt": "a (red:1.3) cat"}, "syntax_unread", "prompt", "(red:1.3)"),
         ({"prompt": "a <lora:ink:1> cat"}, "syntax_unread", "prompt", "<lora:ink:1>"),

@@ -126,11 +126,13 @@ async def inputs_of(upload: Upload, darkroom: Darkroom, edge: int) -> Inputs:
     )
     given = list(zip(upload.images, names, strict=True))
     weighing = darkroom.weigh()
+    sizes = []
     for data, name in given if upload.mask is None else [*given, (upload.mask, "mask")]:
-        weighing.add(len(data), await darkroom.do(size_of, data, name), name)
+        sizes.append(await darkroom.do(size_of, data, name))
+        weighing.add(len(data), sizes[-1], name)
     images = [await darkroom.do(_shown, data, name, edge) for data, name in given]
-    has_mask = upload.mask is not None
-    return Inputs(tuple(images), await darkroom.do(_mask, upload.mask) if has_mask else None)
+    mask = None if upload.mask is None else await darkroom.do(_mask, upload.mask)
+    return Inputs(tuple(images), mask, sizes[0])
 
 
 def _shown(data: bytes, name: str, edge: int) -> Pixels:
