@@ -21,7 +21,9 @@ LORA = "pytorch_lora_weights.safetensors"
 """What diffusers calls a LoRA's file."""
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
-_NO_MODULE = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "Extractor", "Guidance")
+_NO_MODULE = (
+    "Scheduler", "Tokenizer", "TokenizerFast", "Backend", "Processor", "Extractor", "Guidance",
+)  # fmt: skip
 _MANY = 3
 _SMALL_BYTES = 2**20
 
@@ -115,7 +117,12 @@ def _diffusers_names() -> frozenset[str]:
 def _check_library(card: EndpointCard, name: str) -> None:
     """See that there is a library, or one of diffusers' own modules of pipelines."""
     place, package = _diffusers(), name.partition(".")[0]
-    if place and not (place / "pipelines" / name).is_dir() and find_spec(package) is None:
+    if place is None or name in ("diffusers", "transformers"):
+        return
+    is_known = package.isidentifier() and (
+        find_spec(package) is not None or any((place / "pipelines").rglob(package))
+    )
+    if not is_known:
         raise CardError(
             f"{INDEX}: needs the package '{package}', which is not installed", card.path
         )

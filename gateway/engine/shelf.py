@@ -247,7 +247,7 @@ class Shelf:
 
     def _inspect(self, job: Job, catalog: Catalog) -> None:
         """Look at the files of what a job needs and is not in memory: some may be of no use."""
-        held = {job.endpoint} & self._loaded.keys()
+        held = ({job.endpoint} & self._loaded.keys()) - self._stale - catalog.broken.keys()
         held |= {one.card.id for (owner, _), one in self._held.items() if owner == job.endpoint}
         for model in _models(job, catalog):
             if model is None:

@@ -72,6 +72,10 @@ MODELS: dict[str, tuple[Change, str]] = {
     "json": (lambda f: write(f / "vae/config.json", "{"), "vae/config.json: not valid JSON"),
     "deep": (lambda f: write(f / "vae/config.json", "[" * 99999), "vae/config.json: not valid"),
     "pipe": (lambda f: os.mkfifo(f / "vae" / "x.json"), "vae/x.json: is no file"),
+    "no package": (
+        lambda f: write(f / "model_index.json", INDEX | {"vae": ["../", "Vae"]}),
+        "needs the package '', which is not installed",
+    ),
     "package": (
         lambda f: write(f / "model_index.json", INDEX | {"vae": ["nopackage", "Vae"]}),
         "needs the package 'nopackage', which is not installed",
