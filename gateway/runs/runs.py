@@ -298,17 +298,19 @@ class Runs:
         It has when its wait is over: by what was written down of the last try, at a time that
         a clock may have had wrong, or because the caller has `waited`.
         """
+        event = await self.ground.patiently(self.store.event, event_id)
+        if event is None:
+            return None
+        run = await self.ground.patiently(self.store.get, event.run_id)
+        # Looked for last: a process that slept until now may have been taken for dead.
         found = await self.ground.patiently(self.store.undelivered, event_id)
-        if found is None:
+        if run is None or found is None:
             return None
         event, num_tried, tried_at = found
         if num_tried and not waited:
             seconds = self.calendar.seconds_left(tried_at, wait_seconds(num_tried))
             if seconds > 0:
                 return seconds
-        run = await self.ground.patiently(self.store.get, event.run_id)
-        if run is None:
-            return None
         tried = await self.deliveries.attempt(event, run, num_tried + 1)
         return None if tried.is_final else spread(wait_seconds(tried.attempt))
 

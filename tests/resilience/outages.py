@@ -52,15 +52,21 @@ async def outages(folder: Path, outages_seconds: Sequence[float]) -> Row:
 
 def drawn_at_once(drawn: Path) -> list[str]:
     """The jobs that two processes drew at the same time."""
+    return [job_id for job_id, found in drawings_of(drawn).items() if overlap(found)]
+
+
+def drawings_of(drawn: Path) -> dict[str, list[Drawing]]:
+    """Every drawing of each job."""
     drawings: dict[str, list[Drawing]] = defaultdict(list)
     for line in drawn.read_bytes().splitlines():
         drawing = msgspec.json.decode(line, type=Drawing)
         drawings[drawing.job_id].append(drawing)
-    return [
-        job_id
-        for job_id, found in drawings.items()
-        if any(
-            one.pid != other.pid and one.began < other.ended and other.began < one.ended
-            for one, other in itertools.combinations(found, 2)
-        )
-    ]
+    return drawings
+
+
+def overlap(drawings: list[Drawing]) -> bool:
+    """Whether two processes drew at the same time."""
+    return any(
+        one.pid != other.pid and one.began < other.ended and other.began < one.ended
+        for one, other in itertools.combinations(drawings, 2)
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from tests.resilience.asleep import asleep
 from tests.resilience.clocks import clocks
 from tests.resilience.crowd import crowd
 from tests.resilience.descriptors import descriptors
@@ -45,6 +46,11 @@ async def no_descriptors(folder: Path) -> Row:
 async def database_restarts(folder: Path) -> Row:
     """Short and long, broken off and crashed."""
     return await outages(folder, (1, 1, 5, 5, 20, 20))
+
+
+async def a_stopped_process(folder: Path) -> Row:
+    """Longer than others wait."""
+    return await asleep(folder, times=3)
 
 
 async def clock_jumps(folder: Path) -> Row:
@@ -91,6 +97,7 @@ SCENARIOS: dict[str, Scenario] = {
     "full-disk": a_full_disk,
     "no-descriptors": no_descriptors,
     "database-restarts": database_restarts,
+    "stopped-process": a_stopped_process,
     "clock-jumps": clock_jumps,
     "clock-jumps-restarts": clock_jumps_and_restarts,
     "slow-clients": slow_clients,

@@ -1,0 +1,75 @@
+"""A process that is stopped for longer than others wait for it, and goes on where it was."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.resilience.house import tormented
+from tests.resilience.outages import AT_WORK_SECONDS, drawings_of, overlap
+from tests.resilience.row import Row
+from tests.runs import postgres
+from tests.runs.server import Drawing, Process
+
+ASLEEP_SECONDS = 20.0
+"""Others take over what the dead hold in 12."""
+
+WAKING_SECONDS = 3.0
+"""In which one that wakes has to find out, and to put down, what others have taken over."""
+
+Sleep = tuple[float, float]
+
+
+async def asleep(folder: Path, times: int) -> Row:
+    """Stop one of two processes so often, and cut it off from its lock meanwhile."""
+    drawn, sleeps = folder / "drawn.jsonl", list[Sleep]()
+    with postgres.running() as server:
+        database = server.new_database()
+        processes = [
+            Process(folder / "data", database, environment={"DRAWN": str(drawn)}) for _ in range(2)
+        ]
+        async with tormented(folder, database, processes=processes) as house:
+            for process in processes:
+                await asyncio.to_thread(process.begin)
+            async with house.load.running() as ledger:
+                for _ in range(times):
+                    await asyncio.sleep(AT_WORK_SECONDS)
+                    began = time.monotonic()
+                    os.kill(processes[1].pid, signal.SIGSTOP)
+                    try:
+                        await asyncio.to_thread(server.stop, "immediate")
+                        await asyncio.to_thread(server.start)
+                        await asyncio.sleep(ASLEEP_SECONDS)
+                    finally:
+                        os.kill(processes[1].pid, signal.SIGCONT)
+                    sleeps.append((began, time.monotonic()))
+                await asyncio.sleep(AT_WORK_SECONDS)
+            faults = await house.faults()
+            faults += [f"a process ended: {one.log}" for one in processes if not one.is_running]
+            faults += drawn_after_waking(drawn, processes[1].pid, sleeps)
+    return Row(
+        f"one of two processes stopped {times} times for {ASLEEP_SECONDS:g} s, its lock lost "
+        f"meanwhile; {ledger.told()}",
+        "what was accepted ends, once; who wakes puts down what others have taken over",
+        f"{len(ledger.runs)} runs, {len(ledger.batches)} batches; {ledger.num_refused} told to "
+        f"come later, {ledger.num_broken_off} broken off",
+        tuple(faults),
+    )
+
+
+def drawn_after_waking(drawn: Path, sleeper: int, sleeps: list[Sleep]) -> list[str]:
+    """The jobs that two processes drew at once, but for what was only held in a sleep."""
+
+    def at_work(drawing: Drawing) -> Drawing:
+        for fell, woke in sleeps:
+            if drawing.pid == sleeper and drawing.began < woke and fell < drawing.ended:
+                ended = fell if drawing.ended < woke + WAKING_SECONDS else drawing.ended
+                return Drawing(drawing.job_id, sleeper, drawing.began, ended)
+        return drawing
+
+    return [
+        f"job {job_id} was drawn by two processes at once"
+        for job_id, found in drawings_of(drawn).items()
+        if overlap([at_work(drawing) for drawing in found])
+    ]
