@@ -222,17 +222,22 @@ class RunStore:
             return list(connection.execute(query).scalars())
 
     def record_attempt(self, event: WebhookEvent, attempt: Attempt, state: str) -> None:
-        """Write down a try to deliver, and where the event stands after it."""
+        """Write down a try to deliver, and where the event stands after it.
+
+        Not where it has been delivered or given up meanwhile: by another process, while the
+        one that tried slept.
+        """
         values = msgspec.structs.asdict(attempt) | {"run_id": event.run_id}
         same = sa.and_(
             webhook_attempts.c.event_id == event.id,
             webhook_attempts.c.attempt == attempt.attempt,
         )
+        table = webhook_events
+        is_open = sa.and_(table.c.id == event.id, table.c.state.in_(UNDELIVERED))
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(webhook_attempts).where(same))
-            connection.execute(sa.insert(webhook_attempts).values(values))
-            query = sa.update(webhook_events).where(webhook_events.c.id == event.id)
-            connection.execute(query.values(state=state))
+            if connection.execute(sa.update(table).where(is_open).values(state=state)).rowcount:
+                connection.execute(sa.delete(webhook_attempts).where(same))
+                connection.execute(sa.insert(webhook_attempts).values(values))
 
     def attempts(self, run_id: str) -> list[Attempt]:
         """Every try to deliver the events of a run, oldest first."""

@@ -1,6 +1,7 @@
 """Webhooks: told, signed, in order, again after an outage and after a restart."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from gateway.accounts.keys import KeyStore
 from gateway.runs import webhooks
+from gateway.runs.records import Attempt
 from gateway.runs.runs import Runs
 from gateway.runs.schema import webhook_attempts
 from gateway.runs.webhooks import gateway_secret, secret_of, webhook_status
@@ -54,6 +56,13 @@ def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str 
             assert len(set(receiver.tried)) == 4
             attempts = await runs.attempts(run.id)
             assert [attempt.delivered for attempt in attempts] == [True] * 4
+            # A process that slept, while another delivered what it had begun to, wakes.
+            first_event = runs.store.event(attempts[0].event_id)
+            assert first_event
+            late = Attempt(first_event.id, 1, time.time(), 30.0, None, "too slow", False)
+            runs.store.record_attempt(first_event, late, "retrying")
+            assert await runs.webhook_states(run.id) == ["delivered"] * 4
+            assert await runs.attempts(run.id) == attempts
 
     with receiving(secret(tmp_path)) as receiver:
         asyncio.run(test(receiver))
