@@ -30,9 +30,6 @@ PEERS.setLevel(logging.ERROR)
 TURN_BYTES = 4096
 """Of a head, or of a body in chunks, parsed at once: there may be a thousand chunks in them."""
 
-PLAIN_BYTES = 4 * TURN_BYTES
-"""Of a body whose length is known: it costs nothing, but another request may stand behind it."""
-
 LOBBY = 8
 """One of so many places is kept for connections that have not asked for anything yet."""
 
@@ -91,6 +88,8 @@ class Hall:
 class Connection(H11Protocol):
     """One peer; `now` is the hall's time in seconds."""
 
+    conn: Parser
+
     def __init__(self, hall: Hall, **options: Any) -> None:
         super().__init__(**options)
         self.logger = PEERS
@@ -101,7 +100,6 @@ class Connection(H11Protocol):
         self._num_received = 0
         self._has_only_asked = False
         self._is_sending = False
-        self._is_chunked = False
         self._unread = b""
         self._will_read = False
         self._sends = Pace(hall.settings.stall_seconds, hall.clock())
@@ -198,8 +196,7 @@ class Connection(H11Protocol):
         self._will_read = False
         if self.transport.is_closing() or self.is_whole:
             return
-        is_plain = self.conn.their_state is h11.SEND_BODY and not self._is_chunked
-        num_bytes = PLAIN_BYTES if is_plain else TURN_BYTES
+        num_bytes = self.conn.num_expected or TURN_BYTES
         piece, self._unread = self._unread[:num_bytes], self._unread[num_bytes:]
         self._parse(piece)
         self._go_on()
@@ -232,7 +229,6 @@ class Connection(H11Protocol):
             self._early_since = None
         elif not self._is_sending:
             self._sends.restart(now, self._num_received)
-            self._is_chunked = any(name == b"transfer-encoding" for name, _ in self.headers)
         self._is_sending = state is h11.SEND_BODY
         # Whether a body will follow an answer, nobody can say: `Expect: 100-continue`.
         self._has_only_asked = self.conn.they_are_waiting_for_100_continue
