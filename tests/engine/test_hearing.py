@@ -57,7 +57,7 @@ def test_tokens_that_a_pipeline_itself_cuts_off_were_not_read_either() -> None:
         (tiny.words("a", "red", length=9), "a red kiwi \u732b",
          ("words_unknown", "kiwi", "\u732b")),
     ],
-    ids=str,
+    ids=["cut letters", "letters of any kind", "cut words", "unknown words"],
 )  # fmt: skip
 def test_tokenizers_in_python_are_heard_too(
     monkeypatch: pytest.MonkeyPatch, tokenizer: Any, prompt: str, says: tuple[str, ...] | None
