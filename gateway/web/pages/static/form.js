@@ -5,6 +5,8 @@ import { sizesOf } from './models.js';
 import { drawSeed } from './request.js';
 
 const CUSTOM = 'custom';
+// What an endpoint decides the range of: not to be chosen before it is known.
+const RANGED = ['endpoint', 'size', 'num_inference_steps', 'guidance_scale'];
 
 /** The form's fields as one thing to read (`settings()`) and to write (`apply()`). */
 export class SettingsForm {
@@ -24,6 +26,7 @@ export class SettingsForm {
       });
     }
     this.fitEndpoint();
+    for (const name of RANGED) this.fields[name].disabled = false;
   }
 
   get endpoint() {
