@@ -147,6 +147,8 @@ class Durable:
         await DBOS.register_queue_async(
             RUNS_QUEUE,
             worker_concurrency=self.max_running,
+            # One key may have them all; what becomes free goes to any of those that wait.
+            partition_worker_concurrency=self.max_running,
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
@@ -177,12 +179,17 @@ class Durable:
         await asyncio.wait({task})
         task.result()
 
-    def enqueue_run(self, connection: sa.Connection, run_id: str) -> None:
+    def enqueue_run(self, connection: sa.Connection, run_id: str, owner: str) -> None:
         """Queue a run in the transaction that writes it, or that gives it its place."""
         assert self._client is not None
         self._client.enqueue_in_transaction(
             connection,
-            {"workflow_name": "gateway.run", "queue_name": RUNS_QUEUE, "workflow_id": run_id},
+            {
+                "workflow_name": "gateway.run",
+                "queue_name": RUNS_QUEUE,
+                "workflow_id": run_id,
+                "queue_partition_key": _key_of(owner),
+            },
             run_id,
         )
 
@@ -216,11 +223,12 @@ class Durable:
         )
 
     def _name_keys(self) -> None:
-        """Batches that were queued when queues knew no keys are one key's."""
+        """What was queued when queues knew no keys is one key's."""
         table = self._workflows
-        unnamed = table.c.queue_partition_key.is_(None), table.c.queue_name == BATCHES_QUEUE
+        divided = table.c.queue_name.in_((RUNS_QUEUE, BATCHES_QUEUE))
+        unnamed = divided & table.c.queue_partition_key.is_(None)
         with self.engine.begin() as connection:
-            named = sa.update(table).where(*unnamed, table.c.status.in_(GOING_ON))
+            named = sa.update(table).where(unnamed, table.c.status.in_(GOING_ON))
             connection.execute(named.values(queue_partition_key=_key_of("")))
 
     async def start_run(self, run_id: str) -> None:

@@ -95,7 +95,7 @@ class Mender:
         """What has no workflow that goes on, and how each is begun."""
         waiting = sa.select(places.c.run_id).where(places.c.waits.is_(True))
         going_on = self.durable.is_going_on
-        unfinished = sa.select(runs.c.id).where(
+        unfinished = sa.select(runs.c.id, runs.c.owner).where(
             runs.c.status.not_in(ENDED), runs.c.id.not_in(waiting), ~going_on(runs.c.id)
         )
         untold = sa.select(webhook_events.c.body).where(
@@ -105,8 +105,8 @@ class Mender:
             batches.c.status.not_in(ENDED_BATCHES), ~going_on(batches.c.id)
         )
         with self.durable.engine.connect() as connection:
-            for run_id in connection.execute(unfinished.limit(AT_ONCE)).scalars():
-                yield run_id, partial(self.durable.enqueue_run, run_id=run_id)
+            for run_id, owner in connection.execute(unfinished.limit(AT_ONCE)):
+                yield run_id, partial(self.durable.enqueue_run, run_id=run_id, owner=owner)
             for body in connection.execute(untold.limit(AT_ONCE)).scalars():
                 event = decoded(body, WebhookEvent)
                 yield event.id, partial(self.durable.enqueue_delivery, event=event)

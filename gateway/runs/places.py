@@ -156,8 +156,8 @@ class Places:
         with self.engine.connect() as connection:
             return set(connection.execute(sa.select(places.c.run_id).where(_WAITS)).scalars())
 
-    def give(self, hand_over: Callable[[sa.Connection, str], None]) -> bool:
-        """Let those begin who may; `hand_over` joins the transaction with each run's id.
+    def give(self, hand_over: Callable[[sa.Connection, str, str], None]) -> bool:
+        """Let those begin who may; `hand_over` joins the transaction with each one's id and owner.
 
         Returns whether more may begin than were looked at.
         """
@@ -172,7 +172,7 @@ class Places:
             for place in chosen:
                 query = sa.update(places).where(places.c.run_id == place.run_id)
                 connection.execute(query.values(waits=False))
-                hand_over(connection, place.run_id)
+                hand_over(connection, place.run_id, place.owner)
         return len(chosen) >= LOOKED_AT
 
     def _alone(self, connection: sa.Connection) -> None:

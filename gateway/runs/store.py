@@ -62,7 +62,7 @@ class RunStore:
     def accept(
         self,
         new: Sequence[NewRun],
-        enqueue: Callable[[sa.Connection, str], None],
+        enqueue: Callable[[sa.Connection, str, str], None],
         max_open: float = math.inf,
     ) -> None:
         """Write runs as queued; `enqueue` joins the same transaction for those of the queue.
@@ -83,7 +83,7 @@ class RunStore:
             )
             for run in new:
                 if run.begins == "queue":
-                    enqueue(connection, run.id)
+                    enqueue(connection, run.id, run.owner)
                 if run.order.webhook:
                     self._tell(connection, run.id, "queued")
 

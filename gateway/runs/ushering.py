@@ -59,11 +59,11 @@ class Usher:
         room = self._room()
         here: list[str] = []
 
-        def hand_over(connection: sa.Connection, run_id: str) -> None:
+        def hand_over(connection: sa.Connection, run_id: str, owner: str) -> None:
             if len(here) < room:
                 here.append(run_id)
             else:
-                self.durable.enqueue_run(connection, run_id)
+                self.durable.enqueue_run(connection, run_id, owner)
 
         while self.places.give(hand_over):
             pass

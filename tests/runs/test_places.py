@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.accounts.keys import KeyStore
 from gateway.errors import RateLimited
@@ -188,20 +189,37 @@ def test_cancelling_gives_a_place_back(tmp_path: Path) -> None:
     asyncio.run(test())
 
 
+def test_a_long_queue_of_one_key_is_no_other_keys(tmp_path: Path, database: str | None) -> None:
+    async def test() -> None:
+        engine = Watched(0.05)
+
+        async def is_drawing() -> bool:
+            return len(engine.drawing) == 2
+
+        async with opened(tmp_path, database, engine, max_batch=2) as runs:
+            await runs.accept([order(seed=seed) for seed in range(60)], OWNER)
+            await until(is_drawing)
+            [other] = await runs.accept([order(seed=99)], "bob")
+            await runs.wait(other.id, "bob")
+            assert len(engine.jobs) < 40
+
+    asyncio.run(test())
+
+
 def test_two_processes_give_no_place_twice(tmp_path: Path, database: str | None) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
             wanted = [order("slow", seed=seed, concurrency_limit=1) for seed in range(4)]
             given: list[str] = []
+
+            def note(_connection: sa.Connection, run_id: str, _owner: str) -> None:
+                given.append(run_id)
+
             new = [NewRun(f"run-{n}", OWNER, each, None, "turn") for n, each in enumerate(wanted)]
             for task in runs._tasks:
                 task.cancel()
             await asyncio.to_thread(runs.store.accept, new, runs.durable.enqueue_run)
-            gives = [
-                asyncio.to_thread(runs.places.give, lambda _connection, id: given.append(id))
-                for _ in range(6)
-            ]
-            await asyncio.gather(*gives)
+            await asyncio.gather(*(asyncio.to_thread(runs.places.give, note) for _ in range(6)))
             assert given == ["run-0"]
 
     asyncio.run(test())
