@@ -1,6 +1,6 @@
 """Whether a model can be loaded, as far as cards, folders and the heads of files tell.
 
-It takes a few looks at each file, none at weights, and loads no library: quick enough to do
+It takes a few looks at each file, none at weights, and imports no torch: quick enough to do
 at each start for every card there is. What only loading shows is found when it is loaded.
 """
 
@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from os.path import lexists
 from pathlib import Path
@@ -114,6 +115,25 @@ def _diffusers_names() -> frozenset[str]:
     return frozenset(re.findall(r'"(\w+)"', text))
 
 
+@cache
+def _transformers_names() -> frozenset[str]:
+    """The classes that transformers has; it lists them before it imports any."""
+    if find_spec("transformers") is None:
+        return frozenset()
+    return frozenset(dir(import_module("transformers")))
+
+
+@cache
+def _transformers_has(name: str) -> bool:
+    """Whether there is a class of a name, listed or made up when it is asked for."""
+    if name in _transformers_names():
+        return True
+    try:
+        return hasattr(import_module("transformers"), name)
+    except (ImportError, RuntimeError):  # what it needs is missing: it is there
+        return True
+
+
 def _check_library(card: EndpointCard, name: str) -> None:
     """See that there is a library, or one of diffusers' own modules of pipelines."""
     place, package = _diffusers(), name.partition(".")[0]
@@ -185,6 +205,12 @@ def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> Non
     _check_library(card, library)
     if library == "diffusers":
         _check_class(card, f"{INDEX}: {folder.name}", cls)
+    if library == "transformers" and not _transformers_has(cls):
+        raise CardError(
+            f"{INDEX}: {folder.name}: transformers has no class '{cls}'"
+            f"{near(cls, _transformers_names())}",
+            card.path,
+        )
     names = sorted(path.name for path in folder.glob("[!.]*"))
     if not names:
         is_link = folder.is_symlink() and not folder.exists()

@@ -88,6 +88,12 @@ MODELS: dict[str, tuple[Change, str]] = {
         lambda f: write(f / "model_index.json", INDEX | {"vae": ["diffusers", "AutoKoder"]}),
         "no class 'AutoKoder'",
     ),
+    "text encoder": (
+        lambda f: write(
+            f / "model_index.json", INDEX | {"text_encoder": ["transformers", "CLIPTextModle"]}
+        ),
+        "transformers has no class 'CLIPTextModle'; did you mean 'CLIPTextModel'",
+    ),
     "card's class": (card('pipeline = "NoPipeline"'), "key 'pipeline': diffusers has no class"),
     "card's edit": (card('edit_pipeline = "No"'), "key 'edit_pipeline': diffusers has no class"),
     "card's scheduler": (card('scheduler = { class = "No" }'), "key 'scheduler.class': diffusers"),
