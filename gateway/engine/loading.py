@@ -169,8 +169,10 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     """Load an endpoint's pipeline from this disk onto a device.
 
     Raises:
-        CardError: the weights are pickled, missing, or not what the card says.
+        CardError: the weights are pickled, missing, or not what the card says; or there is no
+            such device.
     """
+    _check_device(card, device)
     with CONSTRUCTION:
         pipeline = _pretrained(card, device)
         for lora in card.fused:
@@ -185,6 +187,14 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     _place(card, pipeline, device)
     _check_arguments(card, pipeline)
     return LoadedPipeline(card, pipeline, device)
+
+
+def _check_device(card: EndpointCard, device: torch.device) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
+        said = next(iter(reason_of(error).split(". ")), "")
+        raise CardError(f"the device '{device}' cannot be used: {said}", card.path) from None
 
 
 def device_of(card: EndpointCard, default: str) -> torch.device:

@@ -115,6 +115,12 @@ def test_devices_and_dtypes() -> None:
     assert dtype_of(half, CPU) == torch.float32
 
 
+def test_a_device_that_is_not_there_is_told_in_one_line() -> None:
+    card = EndpointCard(id="sd", path=Path("/models/sd.toml"))
+    with pytest.raises(CardError, match=r"the device 'cuda:99' cannot be used: [^\n]+$"):
+        load(card, torch.device("cuda:99"))
+
+
 def concurrent_equals_alone(family: str, pipeline: Any) -> Workbench:
     jobs = [job(family, f"prompt {seed}", seed, 1 + seed) for seed in range(3)]
     wanted = [alone(tiny.build(family), one) for one in jobs]
