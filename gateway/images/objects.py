@@ -2,9 +2,12 @@
 
 The store is Rust. Its runtime is made when it is first used, and one that could not be made
 then, for want of descriptors, panics for the life of the process: so it is used at start.
+Its threads aborted one in five processes that ended right after it was used, on a busy
+machine, and none that waited for a moment: so all do.
 """
 
 import asyncio
+import atexit
 import os
 import re
 import secrets
@@ -36,7 +39,11 @@ MAX_PROBE_BYTES = 2**20
 PROVEN_SECONDS = 1.0
 """For so long a picture that was kept proves as much as a probe."""
 
+FAREWELL_SECONDS = 0.05
+"""For its threads to come to rest in, before the process goes."""
+
 log = structlog.get_logger()
+atexit.register(time.sleep, FAREWELL_SECONDS)
 
 
 class Stored(msgspec.Struct, frozen=True):
