@@ -55,15 +55,25 @@ class Sights:
 
 @asynccontextmanager
 async def bystanding(url: str, secret: str, model: str) -> AsyncIterator[Sights]:
-    """A bystander for as long as the block lasts; what it saw is known at the end."""
+    """A bystander for as long as the block lasts; all that it saw is known at the end."""
     sights, pipe = Sights(), asyncio.subprocess.PIPE
     command = [sys.executable, "-m", "tests.resilience.bystander", url, secret, model]
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # All the while: who cannot get rid of what it saw sees nothing more.
+    listening = asyncio.create_task(_listen(process.stdout, sights))
     try:
         yield sights
     finally:
-        told, _ = await process.communicate(b"")
-        sights.seen += [msgspec.json.decode(line, type=Sight) for line in told.splitlines()]
+        process.stdin.close()
+        await listening
+        await process.wait()
+
+
+async def _listen(told: asyncio.StreamReader, sights: Sights) -> None:
+    async for line in told:
+        sights.seen.append(msgspec.json.decode(line, type=Sight))
 
 
 async def _watch(url: str, secret: str, model: str) -> None:
