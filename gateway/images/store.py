@@ -37,14 +37,6 @@ class PictureStore:
         await self._objects.put(_key(name), data)
         return name
 
-    async def get(self, name: str) -> bytes | None:
-        """A picture, or None where there is none of that name.
-
-        Raises:
-            StoreUnavailable: nobody knows.
-        """
-        return await self._objects.get(_key(name))
-
     async def open(self, name: str) -> Stored | None:
         """A picture to be read piece by piece, or None where there is none of that name.
 
