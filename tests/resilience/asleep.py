@@ -6,11 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from tests.resilience.house import tormented
+from tests.resilience.house import drawn, two_at_work
 from tests.resilience.outages import AT_WORK_SECONDS, drawings_of, overlap
 from tests.resilience.row import Row
-from tests.runs import postgres
-from tests.runs.server import Drawing, Process
+from tests.runs.server import Drawing
 
 ASLEEP_SECONDS = 20.0
 """Others take over what the dead hold in 12."""
@@ -23,31 +22,24 @@ Sleep = tuple[float, float]
 
 async def asleep(folder: Path, times: int) -> Row:
     """Stop one of two processes so often, and cut it off from its lock meanwhile."""
-    drawn, sleeps = folder / "drawn.jsonl", list[Sleep]()
-    with postgres.running() as server:
-        database = server.new_database()
-        processes = [
-            Process(folder / "data", database, environment={"DRAWN": str(drawn)}) for _ in range(2)
-        ]
-        async with tormented(folder, database, processes=processes) as house:
-            for process in processes:
-                await asyncio.to_thread(process.begin)
-            async with house.load.running() as ledger:
-                for _ in range(times):
-                    await asyncio.sleep(AT_WORK_SECONDS)
-                    began = time.monotonic()
-                    os.kill(processes[1].pid, signal.SIGSTOP)
-                    try:
-                        await asyncio.to_thread(server.stop, "immediate")
-                        await asyncio.to_thread(server.start)
-                        await asyncio.sleep(ASLEEP_SECONDS)
-                    finally:
-                        os.kill(processes[1].pid, signal.SIGCONT)
-                    sleeps.append((began, time.monotonic()))
+    sleeps: list[Sleep] = []
+    async with two_at_work(folder) as (house, server):
+        sleeper = house.processes[1].pid
+        async with house.load.running() as ledger:
+            for _ in range(times):
                 await asyncio.sleep(AT_WORK_SECONDS)
-            faults = await house.faults()
-            faults += [f"a process ended: {one.log}" for one in processes if not one.is_running]
-            faults += drawn_after_waking(drawn, processes[1].pid, sleeps)
+                began = time.monotonic()
+                os.kill(sleeper, signal.SIGSTOP)
+                try:
+                    await asyncio.to_thread(server.stop, "immediate")
+                    await asyncio.to_thread(server.start)
+                    await asyncio.sleep(ASLEEP_SECONDS)
+                finally:
+                    os.kill(sleeper, signal.SIGCONT)
+                sleeps.append((began, time.monotonic()))
+            await asyncio.sleep(AT_WORK_SECONDS)
+        faults = await house.faults() + house.ended()
+    faults += drawn_after_waking(drawn(folder), sleeper, sleeps)
     return Row(
         f"one of two processes stopped {times} times for {ASLEEP_SECONDS:g} s, its lock lost "
         f"meanwhile; {ledger.told()}",
@@ -58,7 +50,7 @@ async def asleep(folder: Path, times: int) -> Row:
     )
 
 
-def drawn_after_waking(drawn: Path, sleeper: int, sleeps: list[Sleep]) -> list[str]:
+def drawn_after_waking(file: Path, sleeper: int, sleeps: list[Sleep]) -> list[str]:
     """The jobs that two processes drew at once, but for what was only held in a sleep."""
 
     def at_work(drawing: Drawing) -> Drawing:
@@ -70,6 +62,6 @@ def drawn_after_waking(drawn: Path, sleeper: int, sleeps: list[Sleep]) -> list[s
 
     return [
         f"job {job_id} was drawn by two processes at once"
-        for job_id, found in drawings_of(drawn).items()
+        for job_id, found in drawings_of(file).items()
         if overlap([at_work(drawing) for drawing in found])
     ]

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from gateway.runs.records import ENDED
 from gateway.runs.schema import batches, places, runs, webhook_events
+from gateway.runs.store import UNDELIVERED
 from tests.resilience.audit import audit, honest_events
 from tests.resilience.ledger import new_owner
 from tests.resilience.load import LIMITED_SAMPLES, Load
+from tests.runs import postgres
 from tests.runs.receiver import Receiver, receiving
 from tests.runs.server import Process
 
@@ -49,11 +51,15 @@ class House:
         url = self.processes[0].url
         return await audit(url, self.load, self.receivers, self.engine, crashes)
 
+    def ended(self) -> list[str]:
+        """The processes that ended by themselves, each a fault."""
+        return [f"a process ended: {one.log}" for one in self.processes if not one.is_running]
+
     def _num_open(self) -> int:
         counts = (
             sa.select(sa.func.count()).where(runs.c.status.not_in(ENDED)),
             sa.select(sa.func.count()).where(
-                webhook_events.c.state.in_(("pending", "retrying")), honest_events(self.receivers)
+                webhook_events.c.state.in_(UNDELIVERED), honest_events(self.receivers)
             ),
             sa.select(sa.func.count()).where(batches.c.status.in_(OPEN_BATCHES)),
             sa.select(sa.func.count()).select_from(places),
@@ -91,6 +97,25 @@ async def tormented(
             stack.callback(process.kill)
         load = Load([process.url for process in processes], owners, chance)
         yield House(processes, load, receivers, engine)
+
+
+@asynccontextmanager
+async def two_at_work(folder: Path) -> AsyncIterator[tuple[House, postgres.Server]]:
+    """Two processes that have begun on one PostgreSQL, and write what they draw to `drawn()`."""
+    with postgres.running() as server:
+        database, environment = server.new_database(), {"DRAWN": str(drawn(folder))}
+        processes = [
+            Process(folder / "data", database, environment=environment) for _ in range(2)
+        ]
+        async with tormented(folder, database, processes=processes) as house:
+            for process in processes:
+                await asyncio.to_thread(process.begin)
+            yield house, server
+
+
+def drawn(folder: Path) -> Path:
+    """Where the two write what they draw."""
+    return folder / "drawn.jsonl"
 
 
 def _moods(chance: random.Random) -> list[int]:

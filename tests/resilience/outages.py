@@ -8,36 +8,26 @@ from pathlib import Path
 
 import msgspec
 
-from tests.resilience.house import tormented
+from tests.resilience.house import drawn, two_at_work
 from tests.resilience.row import Row
-from tests.runs import postgres
-from tests.runs.server import Drawing, Process
+from tests.runs.server import Drawing
 
 AT_WORK_SECONDS = 3.0
 
 
 async def outages(folder: Path, outages_seconds: Sequence[float]) -> Row:
     """Stop the database so often, each time for so long: broken off and crashed by turns."""
-    drawn = folder / "drawn.jsonl"
-    with postgres.running() as server:
-        database = server.new_database()
-        processes = [
-            Process(folder / "data", database, environment={"DRAWN": str(drawn)}) for _ in range(2)
-        ]
-        async with tormented(folder, database, processes=processes) as house:
-            for process in processes:
-                await asyncio.to_thread(process.begin)
-            modes = itertools.cycle(("fast", "immediate"))
-            async with house.load.running() as ledger:
-                for seconds, mode in zip(outages_seconds, modes, strict=False):
-                    await asyncio.sleep(AT_WORK_SECONDS)
-                    await asyncio.to_thread(server.stop, mode)
-                    await asyncio.sleep(seconds)
-                    await asyncio.to_thread(server.start)
+    async with two_at_work(folder) as (house, server):
+        modes = itertools.cycle(("fast", "immediate"))
+        async with house.load.running() as ledger:
+            for seconds, mode in zip(outages_seconds, modes, strict=False):
                 await asyncio.sleep(AT_WORK_SECONDS)
-            faults = await house.faults()
-            faults += [f"a process ended: {one.log}" for one in processes if not one.is_running]
-    doubled = drawn_at_once(drawn)
+                await asyncio.to_thread(server.stop, mode)
+                await asyncio.sleep(seconds)
+                await asyncio.to_thread(server.start)
+            await asyncio.sleep(AT_WORK_SECONDS)
+        faults = await house.faults() + house.ended()
+    doubled = drawn_at_once(drawn(folder))
     faults += [f"job {job_id} was drawn by two processes at once" for job_id in doubled]
     return Row(
         f"PostgreSQL stopped {len(outages_seconds)} times under two processes, for "
@@ -50,15 +40,15 @@ async def outages(folder: Path, outages_seconds: Sequence[float]) -> Row:
     )
 
 
-def drawn_at_once(drawn: Path) -> list[str]:
+def drawn_at_once(file: Path) -> list[str]:
     """The jobs that two processes drew at the same time."""
-    return [job_id for job_id, found in drawings_of(drawn).items() if overlap(found)]
+    return [job_id for job_id, found in drawings_of(file).items() if overlap(found)]
 
 
-def drawings_of(drawn: Path) -> dict[str, list[Drawing]]:
+def drawings_of(file: Path) -> dict[str, list[Drawing]]:
     """Every drawing of each job."""
     drawings: dict[str, list[Drawing]] = defaultdict(list)
-    for line in drawn.read_bytes().splitlines():
+    for line in file.read_bytes().splitlines():
         drawing = msgspec.json.decode(line, type=Drawing)
         drawings[drawing.job_id].append(drawing)
     return drawings
