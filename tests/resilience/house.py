@@ -96,7 +96,12 @@ async def tormented(
         for process in processes:
             stack.callback(process.kill)
         load = Load([process.url for process in processes], owners, chance)
-        yield House(processes, load, receivers, engine)
+        try:
+            yield House(processes, load, receivers, engine)
+        except Exception as error:
+            for process in processes:
+                error.add_note(process.last_words)
+            raise
 
 
 @asynccontextmanager

@@ -32,6 +32,7 @@ from tests.runs.heartbeat import begin_heartbeat
 from tests.runs.postgres import free_port
 
 START_SECONDS = 120
+LAST_LINES = 100
 
 
 def main(port: str, data: str, database: str = "") -> None:
@@ -109,7 +110,7 @@ class Process:
         self.log = data.parent / "server.log"
         arguments = [str(self.port), str(data), database or ""]
         self._command = [*wrapper, sys.executable, "-m", "tests.runs.server", *arguments]
-        self._environment = os.environ | dict(environment or {})
+        self._environment = os.environ | {"PYTHONFAULTHANDLER": "1"} | dict(environment or {})
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -122,6 +123,13 @@ class Process:
     def is_running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self._running is not None and self._running.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """Whether it runs or how it ended, and the end of its log."""
+        status = self._running and self._running.poll()
+        said = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        return "\n".join([f"{self.url}: exit status {status}, and last", *said])
 
     def start(self) -> None:
         """Start it, without waiting for its first answer."""

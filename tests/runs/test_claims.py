@@ -58,8 +58,12 @@ async def test_a_name_that_another_has_taken_is_given_up(
     async with opened(tmp_path, database, engine) as runs:
         (new,) = await runs.accept([order(SLOW)], OWNER)
         await until(lambda: asyncio.sleep(0, bool(engine.jobs)))
-        lose(runs, tmp_path)
-        other = await runs.ground.ask(Slots(runs.engine, tmp_path).take)
+        slots = Slots(runs.engine, tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(runs.slot, "keep", lambda: True)  # slower than the other
+            lose(runs, tmp_path)
+            await until(lambda: runs.ground.ask(slots.is_dead, "gateway-0"))
+            other = await runs.ground.ask(slots.take)
         assert other.name == "gateway-0"
         await until(lambda: asyncio.sleep(0, runs.slot.name == "gateway-1"))
         assert not runs.performer.held

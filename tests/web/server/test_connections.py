@@ -157,6 +157,7 @@ def test_a_body_that_drips_is_not_waited_for(place: Listening, framing: bytes, d
         assert is_alive(place)
         place.pass_seconds(20)
         link.send(drop)
+        assert is_alive(place)  # and the drop is read: what we left lying would be our slowness
         place.pass_seconds(40)
         answer = link.read_all()
     assert answer.startswith(b"HTTP/1.1 408 ")
