@@ -4,9 +4,9 @@ A fault is its culprit's alone. A group that runs out of memory is halved, a gro
 fails otherwise is run again one by one, and what was learned is kept on the entry point.
 """
 
-import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,9 +22,11 @@ from gateway.engine.merge import (
     is_alike,
     is_even,
     merge,
+    shape_of,
     split,
     tensors_of,
 )
+from gateway.engine.pacing import Pacing
 from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
 from gateway.engine.sample import Sample, is_out_of_memory
@@ -32,10 +34,14 @@ from gateway.telemetry import metrics
 
 REMEMBERED_BYTES = 32 * 2**20
 """Text-encoder results kept per entry point, so that one prompt is encoded once."""
+NUM_SHAPES = 256
+"""Shapes of an entry point's calls whose best portions are remembered."""
 NUM_TRUSTED = 4096
 """Group keys whose forms need not be looked up again."""
 NUM_FORWARDS_TO_REGROW = 64
 """Full forwards after which a limit set by running out of memory is tried at twice the size."""
+
+Shape = tuple[int, ...]
 
 log = structlog.get_logger()
 
@@ -43,8 +49,9 @@ log = structlog.get_logger()
 class Forwards:
     """Runs the forwards of one device; `adapters_of` an endpoint are put in place for each."""
 
-    def __init__(self, adapters_of: Callable[[str], Adapters]) -> None:
+    def __init__(self, adapters_of: Callable[[str], Adapters], pacing: Pacing) -> None:
         self._adapters_of = adapters_of
+        self._pacing = pacing
         self._learned: dict[Entry, Learned] = {}
         self.batch_sizes: deque[int] = deque(maxlen=64)
 
@@ -73,8 +80,12 @@ class Forwards:
         return [
             part
             for group in groups.values()
-            for part in _chunks(group, self._learned[_parked(group[0]).entry].most(len(group)))
+            for part in _chunks(group, self._most(group))
         ]
+
+    def _most(self, group: list[Sample]) -> int:
+        call = _parked(group[0])
+        return self._learned[call.entry].most(len(group), shape_of(call.args, call.kwargs))
 
     def _answer(self, group: list[Sample]) -> None:
         fault = self._fault(group)
@@ -140,9 +151,11 @@ class Forwards:
         Raises:
             NotAlikeError: a call of this form is answered otherwise together than alone.
         """
-        began = time.perf_counter()
-        results = self._merged(group)
-        self._note(_parked(group[0]).entry, group, time.perf_counter() - began)
+        call = _parked(group[0])
+        shape = shape_of(call.args, call.kwargs)
+        note = partial(self._note, call.entry, shape, group[0].endpoint, len(group))
+        with self._pacing.timed(note):
+            results = self._merged(group)
         if len(group) > 1:
             self._prove(group, results[-1])
         return results
@@ -186,13 +199,15 @@ class Forwards:
             adapters.use(())
         return split(result, batches)
 
-    def _note(self, entry: Entry, group: Sequence[Sample], seconds: float) -> None:
-        endpoint = group[0].endpoint
-        self._learned[entry].note(len(group), seconds if _is_timed(entry) else None)
-        metrics.BATCH_SIZE.labels(endpoint, entry.component).observe(len(group))
+    def _note(
+        self, entry: Entry, shape: Shape, endpoint: str, num_samples: int, seconds: float
+    ) -> None:
+        if (learned := self._learned.get(entry)) is not None:
+            learned.note(num_samples, seconds, shape)
+        metrics.BATCH_SIZE.labels(endpoint, entry.component).observe(num_samples)
         if entry.component in ("unet", "transformer"):
             metrics.STEP_SECONDS.labels(endpoint).observe(seconds)
-            self.batch_sizes.append(len(group))
+            self.batch_sizes.append(num_samples)
 
 
 class NotAlikeError(Exception):
@@ -210,11 +225,12 @@ class Learned:
         self.proved: dict[Hashable, bool] = {}
         self.trusted: set[tuple[Hashable, bool]] = set()
         self._num_full = 0
-        self._portions = Portions()
+        self._portions: dict[Shape, Portions] = {}
 
-    def most(self, num_samples: int) -> int:
-        """The most samples of a group that one forward should have."""
-        best = self._portions.of(num_samples)
+    def most(self, num_samples: int, shape: Shape) -> int:
+        """The most samples of a group of this shape that one forward should have."""
+        portions = self._portions.get(shape)
+        best = portions.of(num_samples) if portions else num_samples
         return best if self.limit is None else min(best, self.limit)
 
     def trust(self, key: Hashable, even: bool) -> None:
@@ -223,10 +239,11 @@ class Learned:
             self.trusted.clear()
         self.trusted.add((key, even))
 
-    def note(self, num_samples: int, seconds: float | None) -> None:
-        """A forward of so many samples fitted, and took so long where that is known."""
-        if seconds is not None:
-            self._portions.note(num_samples, seconds)
+    def note(self, num_samples: int, seconds: float, shape: Shape) -> None:
+        """A forward of so many samples of this shape fitted, and took so long."""
+        if shape not in self._portions and len(self._portions) >= NUM_SHAPES:
+            self._portions.clear()
+        self._portions.setdefault(shape, Portions()).note(num_samples, seconds)
         if self.limit is None or num_samples < self.limit:
             return
         self._num_full += 1
@@ -279,12 +296,6 @@ def copied(result: Any) -> Any:
 def _parked(sample: Sample) -> ParkedCall:
     assert sample.parked is not None
     return sample.parked
-
-
-def _is_timed(entry: Entry) -> bool:
-    """Whether a forward has ended when it returns; a GPU's has only begun."""
-    weight = next(entry.module.parameters(), None)
-    return weight is not None and weight.device.type == "cpu"
 
 
 def _chunks(group: list[Sample], size: int) -> list[list[Sample]]:

@@ -15,7 +15,9 @@ from typing import Any
 import structlog
 import torch
 
+from gateway.engine.cuda import timeline_of
 from gateway.engine.forwards import Forwards
+from gateway.engine.pacing import Pacing, Timeline
 from gateway.engine.pulse import Pulse
 from gateway.engine.reading import reader
 from gateway.engine.sample import Sample
@@ -40,15 +42,23 @@ log = structlog.get_logger()
 class Hub:
     """Samples in, events out, for the endpoints of one device."""
 
-    def __init__(self, shelf: Shelf, device: torch.device, max_batch: int, threads: int) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        device: torch.device,
+        max_batch: int,
+        threads: int,
+        timeline: Timeline | None = None,
+    ) -> None:
         self.shelf = shelf
         self.device = device
         self.max_batch = max_batch
         self.waiting: list[Sample] = []
         self.running: list[Sample] = []
         self.paces: dict[str, Pace] = {}
-        self.forwards = Forwards(shelf.adapters)
         self.pulse = Pulse()
+        self.pacing = Pacing(timeline or timeline_of(device), self.tell, self.pulse)
+        self.forwards = Forwards(shelf.adapters, self.pacing)
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._endpoints = Shares()
         self._owners = Shares()
@@ -102,7 +112,8 @@ class Hub:
         """End what nobody waits for, start what may, advance the endpoint that is due."""
         self._end_the_dead()
         self._start()
-        if parked := [sample for sample in self.running if sample.parked]:
+        parked = [sample for sample in self.running if sample.parked]
+        if parked and self.pacing.has_room:
             endpoint = self._next_endpoint(parked)
             mine = [sample for sample in parked if sample.endpoint == endpoint]
             self._advance(endpoint, self._going(endpoint, mine))
@@ -142,20 +153,25 @@ class Hub:
         return self.paces.setdefault(endpoint, Pace())
 
     def _advance(self, endpoint: str, due: list[Sample]) -> None:
-        began, steps = time.perf_counter(), sum(sample.num_steps_done for sample in due)
-        self.forwards.answer(due)
-        for sample in due:
-            sample.go_on()
-            self._set_aside(sample)
-        seconds = time.perf_counter() - began
-        steps = sum(sample.num_steps_done for sample in due) - steps
-        is_batch = all(sample.is_batch for sample in due)
-        self._endpoints.charge(endpoint, seconds, is_batch=is_batch)
-        pixels = sum(sample.pixels for sample in due)
-        for sample in due:
-            part = seconds * sample.pixels / pixels
-            self._owners.charge(account(sample), part, is_batch=sample.is_batch)
-        self._pace(endpoint).note(seconds, steps, len(due), pixels, sum(one.is_done for one in due))
+        before = sum(sample.num_steps_done for sample in due)
+        steps = num_done = 0
+
+        def passed(seconds: float) -> None:
+            is_batch = all(sample.is_batch for sample in due)
+            self._endpoints.charge(endpoint, seconds, is_batch=is_batch)
+            pixels = sum(sample.pixels for sample in due)
+            for sample in due:
+                part = seconds * sample.pixels / pixels
+                self._owners.charge(account(sample), part, is_batch=sample.is_batch)
+            self._pace(endpoint).note(seconds, steps, len(due), pixels, num_done)
+
+        with self.pacing.turn(passed):
+            self.forwards.answer(due)
+            for sample in due:
+                sample.go_on()
+                self._set_aside(sample)
+            steps = sum(sample.num_steps_done for sample in due) - before
+            num_done = sum(sample.is_done for sample in due)
 
     def _set_aside(self, sample: Sample) -> None:
         """Leave a sample to the reader while it waits for a long text."""
@@ -175,6 +191,8 @@ class Hub:
         self._set_aside(sample)
 
     def _can_turn(self) -> bool:
+        if not self.pacing.has_room:
+            return False  # what has been done is told by a command
         if any(sample.parked for sample in self.running) or self._has_dead():
             return True
         # Every waiting sample is asked for: to ask is to have what it needs loaded.
@@ -206,7 +224,9 @@ class Hub:
             except Exception as error:
                 sample.refuse(error)
                 continue
-            sample.start(material, alone=self.shelf.runs_alone(sample.endpoint))
+            sample.start(
+                material, self.pacing.follow, alone=self.shelf.runs_alone(sample.endpoint)
+            )
             self._set_aside(sample)
 
     def _startable(self) -> list[Sample]:

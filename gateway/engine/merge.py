@@ -60,6 +60,16 @@ def batch_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Batch:
     return Batch(rows, False)
 
 
+def shape_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """How large one row of a call is: the sizes of what its batch is told by."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor) and value.ndim > 1:
+            return tuple(value.shape[1:])
+        if isinstance(value, list) and value and isinstance(value[0], Tensor):
+            return tuple(value[0].shape)
+    return ()
+
+
 def num_rows(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     """The rows of a call."""
     return batch_of(args, kwargs).rows

@@ -1,8 +1,6 @@
 """Pictures between torch and bytes: what a pipeline returns, and what a job brings."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gateway.engine.pacing import Command
 from gateway.job import Pixels
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -25,27 +24,19 @@ def first_image(result: Any) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1)
 
 
-def deliver(image: Tensor, then: Callable[[Pixels | None], None]) -> None:
+def deliver(
+    image: Tensor, then: Callable[[Pixels | None], None], follow: Callable[[Command], None]
+) -> None:
     """Convert a picture to uint8 on its device, and call with it once it is in host memory.
 
-    Numbers that are not finite are no picture: `then` is called with None. From a GPU the copy
-    is not waited for here: `then` is called from another thread.
+    Numbers that are not finite are no picture: `then` is called with None. The copy is not
+    waited for here: `then` follows the device.
     """
     is_finite = image.isfinite().all()
     data = (image.float() * 255).round().clamp(0, 255).to(torch.uint8)
     data = data.permute(1, 2, 0).contiguous()
-    if data.device.type != "cuda":
-        then(_pixels(data.cpu()) if is_finite else None)
-        return
     host, told = _host(data), _host(is_finite)
-    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    copied.record()
-
-    def wait() -> None:
-        copied.synchronize()
-        then(_pixels(host) if told else None)
-
-    _deliverer().submit(wait)
+    follow(lambda: then(_pixels(host) if told else None))
 
 
 def to_image(pixels: Pixels) -> Image.Image:
@@ -55,14 +46,11 @@ def to_image(pixels: Pixels) -> Image.Image:
 
 
 def _host(data: Tensor) -> Tensor:
-    """Pinned host memory that a tensor is being copied into."""
+    """A tensor in host memory: pinned, and being copied into, where it comes from a GPU."""
+    if data.device.type != "cuda":
+        return data.cpu()
     host = torch.empty(data.shape, dtype=data.dtype, pin_memory=True)
     return host.copy_(data, non_blocking=True)
-
-
-@cache
-def _deliverer() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="deliver")
 
 
 def _pixels(data: Tensor) -> Pixels:

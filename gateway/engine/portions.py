@@ -1,7 +1,7 @@
 """How many samples a forward is best given, learned from the time forwards take.
 
-On a GPU the largest is best. On a CPU a forward that outgrows the caches costs more a
-sample than a small one, so a large group is answered in portions. No torch, no clock.
+A forward that outgrows a CPU's caches costs more a sample than a small one, and one that fills
+a GPU no less, so a large group is answered in portions. No torch, no clock.
 """
 
 WORTHWHILE = 0.92

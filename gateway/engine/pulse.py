@@ -12,22 +12,39 @@ TIMES_LONGEST = 20
 
 
 class Pulse:
-    """The turns of one device; written by its thread, read by any."""
+    """The turns of one device; written by its thread, read by any.
+
+    Where one is issued while another runs, the second lasts from the end of the first.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began: float | None = None
         self._longest: float | None = None
+        self._num_open = 0
+
+    def begin(self) -> None:
+        """A turn begins, unless others are before it."""
+        self._num_open += 1
+        if self._num_open == 1:
+            self._began = self._clock()
+
+    def end(self) -> None:
+        """The turn under way has ended, and the next begins if there is one."""
+        assert self._began is not None
+        now = self._clock()
+        self._longest = max(self._longest or 0.0, now - self._began)
+        self._num_open -= 1
+        self._began = now if self._num_open else None
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Time a turn, however it ends."""
-        began = self._began = self._clock()
+        self.begin()
         try:
             yield
         finally:
-            self._began = None
-            self._longest = max(self._longest or 0.0, self._clock() - began)
+            self.end()
 
     @property
     def stuck_seconds(self) -> float | None:

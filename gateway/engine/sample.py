@@ -23,6 +23,7 @@ from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
 from gateway.remarks import Remark
 
 Emit = Callable[[Event], None]
+Follow = Callable[[Callable[[], None]], None]
 
 log = structlog.get_logger()
 
@@ -63,6 +64,7 @@ class Sample:
         self.fault: Exception | None = None
         self.uses: Uses = ()
         self._greenlet: SampleGreenlet | None = None
+        self._follow: Follow = _at_once
         self._answer: Any = None
         self._thrown: Exception | None = None
 
@@ -110,8 +112,12 @@ class Sample:
     def _is_late(self) -> bool:
         return self.job.deadline is not None and time.monotonic() > self.job.deadline
 
-    def start(self, material: Material, *, alone: bool = False) -> None:
-        """Begin on a pipeline and adapters that others share, unless it is `alone` there."""
+    def start(self, material: Material, follow: Follow, *, alone: bool = False) -> None:
+        """Begin on a pipeline and adapters that others share, unless it is `alone` there.
+
+        What it tells from then on follows the device.
+        """
+        self._follow = follow
         self.must_be_alone, self.num_steps_done = False, 0
         self.uses = material.uses
         self._greenlet = SampleGreenlet(lambda: self._draw(material))
@@ -198,7 +204,7 @@ class Sample:
         self.num_steps_done = min(step, total)
         if self._num_steps_told < step <= total:
             self._num_steps_told = step
-            self.emit(StepDone(self.number, step, total))
+            self._tell(StepDone(self.number, step, total))
 
     def _preview(self, pipeline: Any, predicted: Any, index: int) -> None:
         """Decode what the model predicts, by the pipeline's own way from latents to picture."""
@@ -219,7 +225,7 @@ class Sample:
             if pixels is not None:
                 self.emit(Preview(self.number, index, pixels))
 
-        deliver(first_image(result), told)
+        deliver(first_image(result), told, self._follow)
 
     def _finish(
         self, scheduler: str, remarks: tuple[Remark, ...], digests: dict[str, str | None]
@@ -232,12 +238,19 @@ class Sample:
             self.emit(_failure(self.number, NotFinite(NOT_FINITE)))
 
         self.is_done, self.parked = True, None
-        deliver(self.image, told)
+        deliver(self.image, told, self._follow)
 
     def _end(self, error: Exception) -> None:
         if not self.is_done:
             self.is_done, self.parked, self.fault = True, None, error
-            self.emit(_failure(self.number, error))
+            self._tell(_failure(self.number, error))
+
+    def _tell(self, event: Event) -> None:
+        self._follow(lambda: self.emit(event))
+
+
+def _at_once(then: Callable[[], None]) -> None:
+    then()
 
 
 NOT_FINITE = (

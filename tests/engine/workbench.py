@@ -17,6 +17,7 @@ from gateway.engine import call
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline
 from gateway.engine.merge import num_rows
+from gateway.engine.pacing import Timeline
 from gateway.engine.parking import Entry
 from gateway.engine.pixels import first_image
 from gateway.engine.sample import Sample
@@ -39,7 +40,7 @@ TOLERANCE = 1e-4
 class Workbench:
     """Endpoints over given pipelines, on a hub without a thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a test tells one or two of them
         self,
         pipelines: dict[str, Any],
         adapters: tuple[AdapterCard, ...] = (),
@@ -48,6 +49,7 @@ class Workbench:
         adapter_gib: float = 0,
         endpoint_gib: float = 0,
         catalog: Catalog | None = None,
+        timeline: Timeline | None = None,
     ) -> None:
         cards = {id: EndpointCard(id=id) for id in pipelines}
         if catalog:
@@ -61,7 +63,7 @@ class Workbench:
             endpoint_gib=endpoint_gib, adapter_gib=adapter_gib,
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
-        self.hub = Hub(self.shelf, CPU, max_batch, threads=0)
+        self.hub = Hub(self.shelf, CPU, max_batch, 0, timeline)
         self._originals: dict[Entry, Any] = {}
         self.forwards: Counter[str] = Counter()
         self.rows: dict[str, list[int]] = {}
