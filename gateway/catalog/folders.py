@@ -20,6 +20,7 @@ from gateway.catalog.cards import (
     read_text,
 )
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.inferred import infer
 from gateway.catalog.strays import (
     CARDS,
     folder_faults,
@@ -76,7 +77,7 @@ class _Reading:
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
             elif exists(inner / INDEX):
-                self._add(found, EndpointCard(id=inner.name, path=inner / CARD))
+                self._add(found, infer(inner, inner.name).card(inner.name, ".", inner / CARD))
         self.endpoints |= found
 
     def read_adapters(self, folder: Path) -> None:

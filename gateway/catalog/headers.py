@@ -2,6 +2,7 @@
 
 import re
 import stat
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ MAX_HEADER_BYTES = 100_000_000
 
 UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
 """Endings that programs give to what they have not downloaded to its end, or leave beside it."""
+
+CAST = ("F64", "F32", "F16", "BF16")
+"""Dtypes of tensors that a card's dtype replaces."""
 
 _DISGUISES = {
     rb"version https://git-lfs": "a Git LFS pointer and not the file itself (git lfs pull)",
@@ -44,7 +48,8 @@ class Header(msgspec.Struct, frozen=True):
 
     `widths` are those that its layers take, `lora_widths` those of the denoiser's layers that
     a LoRA changes. `other_kind` names an adapter that is no plain LoRA, `made_for` the
-    architecture that whoever trained it wrote down.
+    architecture that whoever trained it wrote down. `num_floats` are numbers that loading
+    casts to a card's dtype, `kept_bytes` those of all that it leaves as they are.
     """
 
     widths: frozenset[int]
@@ -52,9 +57,12 @@ class Header(msgspec.Struct, frozen=True):
     is_lora: bool
     other_kind: str | None
     made_for: str | None
+    num_floats: int
+    kept_bytes: int
 
 
 class _Tensor(msgspec.Struct):
+    dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
 
@@ -117,10 +125,11 @@ def _header(path: Path, size: int, length: int, text: bytes) -> Header:
         raise _cut_short(path, size, whole)
     if size > whole:
         raise CardError(f"not a safetensors file: {size - whole:,} bytes follow its end", path)
-    return _of_tensors({name: tensor.shape for name, tensor in tensors.items()}, facts or {})
+    return _of_tensors(tensors, facts or {})
 
 
-def _of_tensors(shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> Header:
+def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
     downs = {
         width
@@ -135,6 +144,12 @@ def _of_tensors(shapes: dict[str, tuple[int, ...]], facts: dict[str, Any]) -> He
         is_lora=any("lora" in name.lower() for name in shapes),
         other_kind=next(kinds, None),
         made_for=made_for if made_for and made_for.isprintable() else None,
+        num_floats=sum(prod(each.shape) for each in tensors.values() if each.dtype in CAST),
+        kept_bytes=sum(
+            each.data_offsets[1] - each.data_offsets[0]
+            for each in tensors.values()
+            if each.dtype not in CAST
+        ),
     )
 
 

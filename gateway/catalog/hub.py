@@ -1,19 +1,26 @@
 """What is asked of the hub before weights are loaded, and how it fails."""
 
+import re
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.weights import cached_file
+from gateway.catalog.weights import INDEX, cached_file
+
+disable_progress_bars()
 
 PATIENCE_SECONDS = 10
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+CONFIGS = [INDEX, "*/config.json", "*/scheduler_config.json", "README.md"]
 
 _OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
 """What the hub's client raises without a network; its library has changed, and may again."""
@@ -41,13 +48,51 @@ def check_hub(card: EndpointCard) -> None:
     """
     try:
         HfApi().model_info(card.source, revision=card.revision, timeout=PATIENCE_SECONDS)
-    except GatedRepoError:
-        fault = "the hub wants its licence accepted and a login (`hf auth login`)"
-    except RepositoryNotFoundError:
-        fault = "neither a folder nor a repository on the hub"
     except FAULTS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        fault = f"the weights are not on this disk and the hub cannot be reached: {reason}"
-    else:
-        return
-    raise CardError(f"key 'source' = {card.source!r}: {fault}", card.path)
+        fault = refusal(card.source, error)
+        raise CardError(f"key 'source' = {card.source!r}: {fault}", card.path) from None
+
+
+def configs_of(source: str) -> Path:
+    """The folder of what a repository says of its pipeline, without the weights.
+
+    Raises:
+        CardError: it cannot be fetched, or is no pipeline in diffusers' format.
+    """
+    try:
+        snapshot_download(source, allow_patterns=CONFIGS)
+    except FAULTS as error:
+        raise CardError(f"'{source}': {refusal(source, error)}") from None
+    index = cached_file(source, INDEX, None)
+    if index is None:
+        raise CardError(f"'{source}': the repository has no {INDEX}: it is no whole pipeline")
+    return index.parent
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether a source has the form `owner/name`."""
+    return _HUB_ID.fullmatch(source) is not None
+
+
+def page_of(source: str) -> str:
+    """Where a repository is looked at."""
+    return f"{constants.ENDPOINT}/{source}"
+
+
+def refusal(source: str, error: BaseException) -> str:
+    """Why the hub did not give something, and what can be done."""
+    match error:
+        case GatedRepoError():
+            return (
+                f"its licence is to be accepted at {page_of(source)}; then set HF_TOKEN, or "
+                "log in with `hf auth login`"
+            )
+        case RepositoryNotFoundError():
+            return (
+                "neither a folder nor a repository on the hub, or a private one, which wants "
+                "HF_TOKEN or `hf auth login`"
+            )
+        case RevisionNotFoundError():
+            return "the repository has no such revision"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"the weights are not on this disk and the hub cannot be reached: {reason}"

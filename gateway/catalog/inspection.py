@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.catalog.cards import AdapterCard, CardError, EndpointCard, near
 from gateway.catalog.headers import UNFINISHED, Header, read_header
+from gateway.catalog.stock import diffusers_folder
 from gateway.catalog.weights import INDEX, PICKLES, WEIGHTS, cached_file, index_file
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -101,16 +102,9 @@ def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _diffusers() -> Path | None:
-    """Where diffusers lies; to read what is there imports nothing heavy."""
-    spec = find_spec("diffusers")
-    return Path(spec.origin).parent if spec and spec.origin else None
-
-
-@cache
 def _diffusers_names() -> frozenset[str]:
     """The classes that diffusers has, by its own list."""
-    place = _diffusers()
+    place = diffusers_folder()
     text = (place / "__init__.py").read_text() if place else ""
     return frozenset(re.findall(r'"(\w+)"', text))
 
@@ -136,7 +130,7 @@ def _transformers_has(name: str) -> bool:
 
 def _check_library(card: EndpointCard, name: str) -> None:
     """See that there is a library, or one of diffusers' own modules of pipelines."""
-    place, package = _diffusers(), name.partition(".")[0]
+    place, package = diffusers_folder(), name.partition(".")[0]
     if place is None or name in ("diffusers", "transformers"):
         return
     is_known = package.isidentifier() and (

@@ -1,6 +1,5 @@
 """From what an operator names, a LoRA and where it lies, to a card that serves it."""
 
-import re
 from pathlib import Path
 
 from huggingface_hub.errors import RemoteEntryNotFoundError
@@ -9,14 +8,12 @@ from msgspec import ValidationError, convert
 from gateway.catalog.cards import AdapterCard, Route
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Folders
-from gateway.catalog.hub import FAULTS, hub_file
+from gateway.catalog.hub import FAULTS, hub_file, is_hub_id
 from gateway.catalog.weights import PICKLES, WEIGHTS
 from gateway.errors import InvalidRequest, NotFound
 
 NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and PEFT call a LoRA's file in a folder of its own, or on the hub."""
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def place_of(name: str, catalog: Catalog) -> tuple[str, str]:
@@ -63,7 +60,7 @@ def _local_file(text: str, folders: Folders) -> Path | None:
         path = (folder / text).resolve()
         if any(path.is_relative_to(each) for each in allowed) and path.exists():
             return _checked(_file_in(path) if path.is_dir() else path, text)
-    if _HUB_ID.fullmatch(text) and not text.endswith((WEIGHTS, *PICKLES)):
+    if is_hub_id(text) and not text.endswith((WEIGHTS, *PICKLES)):
         return None
     if any((folder / text).resolve().is_relative_to(folder) for folder in allowed):
         raise NotFound(f"There is no file '{text}'.", param="lora_path")

@@ -10,6 +10,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from gateway.catalog.cards import EndpointCard
+from gateway.catalog.stamps import stamps_of
 
 INDEX = "model_index.json"
 WEIGHTS = ".safetensors"
@@ -53,7 +54,7 @@ def files_of(card: EndpointCard) -> list[Path]:
     if index is None:
         return [Path(card.location) / INDEX] if card.is_local else []
     found = [index]
-    for part in _parts(index):
+    for part in parts_of(index):
         found.append(part)
         files = sorted(path for path in part.glob("*") if path.is_file())
         weights = [path for path in files if path.suffix == WEIGHTS]
@@ -72,7 +73,12 @@ def weights_of(files: Iterable[Path]) -> list[Path]:
     return [path for path in files if path.suffix == WEIGHTS]
 
 
-def _parts(index: Path) -> list[Path]:
+def bytes_on_disk(card: EndpointCard) -> int:
+    """Bytes of an endpoint's weight files; 0 while they are not here."""
+    return sum(stamp[1] for stamp in stamps_of(weights_of(files_of(card))).values() if stamp)
+
+
+def parts_of(index: Path) -> list[Path]:
     """The folders of the components that `model_index.json` names."""
     return [
         index.parent / name

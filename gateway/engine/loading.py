@@ -17,8 +17,7 @@ from diffusers.pipelines.auto_pipeline import (
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
 from gateway.catalog.hub import FAULTS, hub_file
 from gateway.catalog.inspection import LORA, NotHereError, inspect_endpoint
-from gateway.catalog.stamps import stamps_of
-from gateway.catalog.weights import INDEX, files_of, index_file, weights_of
+from gateway.catalog.weights import INDEX, index_file
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
@@ -213,11 +212,6 @@ def dtype_of(card: EndpointCard, device: torch.device) -> torch.dtype:
         # No CPU computes in half precision: it would be slower, and not smaller at work.
         return torch.float32
     return DTYPES[card.dtype]
-
-
-def bytes_on_disk(card: EndpointCard) -> int:
-    """Bytes of an endpoint's weight files; 0 while they are not here."""
-    return sum(stamp[1] for stamp in stamps_of(weights_of(files_of(card))).values() if stamp)
 
 
 def modules_of(components: dict[str, Any]) -> list[torch.nn.Module]:

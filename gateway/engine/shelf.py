@@ -21,12 +21,12 @@ from gateway.catalog.collection import Collection, Key
 from gateway.catalog.digests import Digests
 from gateway.catalog.inspection import NotHereError
 from gateway.catalog.survey import fault_of
-from gateway.catalog.weights import files_of
+from gateway.catalog.weights import bytes_on_disk, files_of
 from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.files import Origin, read_unchanged
 from gateway.engine.loader import Command, Loader
-from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, bytes_on_disk, fetch, load
+from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, fetch, load
 from gateway.engine.parking import Entry
 from gateway.engine.sample import Material, Sample
 from gateway.engine.unusable import unusable
