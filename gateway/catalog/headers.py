@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
+from gateway.catalog.kinds import kinds_in, unread_in
 from gateway.catalog.stamps import Stamp, stamp_of
+from gateway.catalog.training import made_for, trigger_words
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
@@ -32,33 +34,26 @@ _DOWN = re.compile(r"lora.*[._](A|down)\b", re.IGNORECASE)
 """The matrix of a LoRA's layer whose second dimension is as wide as what comes in."""
 
 _OF_TEXT_ENCODERS = re.compile(r"(lora_)?te\d?[._]|.*(text_encoder|text_model|_te\d?_|prompt_enc)")
-_ARCHITECTURE = ("modelspec.architecture", "ss_base_model_version")
-
-OTHER_KINDS = {
-    "dora_scale": "DoRA",
-    "lora_magnitude_vector": "DoRA",
-    "hada_": "LoHa",
-    "lokr_": "LoKr",
-}
-"""What names in a file say of adapters that are no plain LoRA."""
 
 
 class Header(msgspec.Struct, frozen=True):
     """What a file's head says.
 
     `widths` are those that its layers take, `lora_widths` those of the denoiser's layers that
-    a LoRA changes. `other_kind` names an adapter that is no plain LoRA, `made_for` the
-    architecture that whoever trained it wrote down. `num_floats` are numbers that loading
-    casts to a card's dtype, `kept_bytes` those of all that it leaves as they are.
+    a LoRA changes. `kinds` are those of an adapter (`LoRA`, `LoKr`), `unread` one that is
+    read nowhere here; `made_for` is the architecture that whoever trained it wrote down, and
+    `trigger_words` are the words that ask for what it learned. `num_floats` are numbers that
+    loading casts to a card's dtype, `kept_bytes` those of all that it leaves as they are.
     """
 
     widths: frozenset[int]
     lora_widths: frozenset[int]
-    is_lora: bool
-    other_kind: str | None
+    kinds: tuple[str, ...]
+    unread: str | None
     made_for: str | None
     num_floats: int
     kept_bytes: int
+    trigger_words: tuple[str, ...] = ()
 
 
 class _Tensor(msgspec.Struct):
@@ -105,7 +100,8 @@ def _read(path: Path) -> Header:
     if not start:
         raise CardError("is empty", path)
     for mark, disguise in _DISGUISES.items():
-        if re.match(mark, start, re.IGNORECASE):
+        # Of 640 bytes, say, a head's length begins as a pickle does.
+        if not text.startswith(b"{") and re.match(mark, start, re.IGNORECASE):
             raise CardError(f"not a safetensors file: {disguise}", path)
     return _header(path, facts.st_size, length, text)
 
@@ -136,14 +132,13 @@ def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
         for name, width in widths.items()
         if _DOWN.search(name) and not _OF_TEXT_ENCODERS.match(name)
     }
-    kinds = (kind for mark, kind in OTHER_KINDS.items() if any(mark in name for name in shapes))
-    made_for = next((str(facts[key])[:60] for key in _ARCHITECTURE if facts.get(key)), None)
     return Header(
         widths=frozenset(widths.values()),
         lora_widths=frozenset(downs),
-        is_lora=any("lora" in name.lower() for name in shapes),
-        other_kind=next(kinds, None),
-        made_for=made_for if made_for and made_for.isprintable() else None,
+        kinds=kinds_in(shapes.keys()),
+        unread=unread_in(shapes.keys()),
+        made_for=made_for(facts),
+        trigger_words=trigger_words(facts),
         num_floats=sum(prod(each.shape) for each in tensors.values() if each.dtype in CAST),
         kept_bytes=sum(
             each.data_offsets[1] - each.data_offsets[0]

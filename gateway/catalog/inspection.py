@@ -74,12 +74,9 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
     if file is None:
         return
     header = _check_file(card, file)
-    if header.other_kind:
-        raise CardError(
-            f"{header.other_kind} weights cannot share a batch; wanted a plain LoRA",
-            card.path,
-        )
-    if not header.is_lora:
+    if header.unread:
+        raise CardError(f"{header.unread} weights are not read here", card.path)
+    if not header.kinds:
         raise CardError(
             f"not a LoRA for '{card.endpoint}': none of its weights is one", card.path
         )
@@ -92,6 +89,15 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
             f"it changes ({shown}){made_for}",
             card.path,
         )
+
+
+def header_of(card: AdapterCard) -> Header | None:
+    """What the head of an adapter's file says; None where there is none to read."""
+    try:
+        file = _adapter_file(card)
+        return read_header(file) if file else None
+    except (CardError, OSError):
+        return None
 
 
 def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,14 @@ from typing import Literal
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.hub import check_hub
-from gateway.catalog.inspection import NotHereError, inspect_adapter, inspect_endpoint
+from gateway.catalog.inspection import (
+    NotHereError,
+    header_of,
+    inspect_adapter,
+    inspect_endpoint,
+)
+from gateway.catalog.training import is_stranger
+from gateway.catalog.weights import pipeline_class
 
 State = Literal["loaded", "ready", "not_downloaded", "unusable"]
 """`ready` is loaded when it is first asked for, `not_downloaded` fetched before."""
@@ -40,6 +47,17 @@ def fault_of(model: Model, catalog: Catalog) -> CardError | None:
     except OSError as error:
         return CardError(f"cannot be read: {error.strerror}", shown.path)
     return None
+
+
+def strangers_of(catalog: Catalog) -> dict[str, str]:
+    """The adapters that are said to be for another family than their endpoint's, by id."""
+    found: dict[str, str] = {}
+    for model in catalog.models():
+        header = header_of(model.adapter) if model.adapter else None
+        told = header.made_for if header else None
+        if told and is_stranger(told, own := pipeline_class(model.endpoint)):
+            found[model.id] = f"it was made for {told}, and its endpoint is a {own}"
+    return found
 
 
 def state_of(fault: CardError | None) -> State:

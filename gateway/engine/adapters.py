@@ -6,16 +6,20 @@ its own part of the rank between the two matrices:
     y += B((A x) * gains),    A [rank, in], B [out, rank], gains [rows, rank]
 
 where a row's gains are its adapters' scales in their part, and zero elsewhere. So rows mix
-adapters, scales and stacks of adapters freely, at two matrix products per layer.
+adapters, scales and stacks of adapters freely, at two matrix products per layer. What is no
+low-rank change has its rows computed again by the layer with other weights, once for each
+mixture of adapters.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gateway.engine.changes import Change
 from gateway.job import AdapterUse
 
 Uses = tuple[AdapterUse, ...]
@@ -39,8 +43,15 @@ class LayerWeights(NamedTuple):
     up: Tensor
 
 
-AdapterWeights = Mapping[tuple[str, str], LayerWeights]
-"""By component (`unet`) and path of the layer inside it."""
+LayerKey = tuple[str, str]
+"""A component (`unet`) and the path of a layer inside it."""
+
+
+class AdapterWeights(NamedTuple):
+    """What an adapter changes, by layer: what is of low rank, and what is not."""
+
+    low_rank: Mapping[LayerKey, LayerWeights]
+    changes: Mapping[LayerKey, Change] = {}
 
 
 class Adapters:
@@ -48,7 +59,8 @@ class Adapters:
 
     def __init__(self, components: Mapping[str, object]) -> None:
         self._components = components
-        self._layers: dict[tuple[str, str], AdapterLayer] = {}
+        self._layers: dict[LayerKey, AdapterLayer] = {}
+        self._changed: dict[LayerKey, ChangedLayer] = {}
         self._routes: dict[str, None] = {}
         self._rows = CurrentRows()
 
@@ -59,27 +71,39 @@ class Adapters:
 
     def add(self, route: str, weights: AdapterWeights) -> None:
         """Have rows that name the route changed by these weights."""
-        for key, layer in weights.items():
+        for key, layer in weights.low_rank.items():
             if key not in self._layers:
-                component, path = key
-                module = self._components[component]
-                assert isinstance(module, nn.Module)
-                self._layers[key] = AdapterLayer(module.get_submodule(path), self._rows)
+                self._layers[key] = AdapterLayer(self._layer(key), self._rows)
             self._layers[key].add(route, layer)
+        for key, change in weights.changes.items():
+            if key not in self._changed:
+                self._changed[key] = ChangedLayer(self._layer(key), self._rows)
+            self._changed[key].add(route, change)
         self._routes[route] = None
 
     def drop(self, route: str) -> None:
         """Forget an adapter; layers that no adapter changes are as they were."""
-        for key, layer in list(self._layers.items()):
+        for layer in self._hooked:
             layer.drop(route)
             if layer.is_empty:
                 layer.close()
-                del self._layers[key]
+        self._layers = {key: one for key, one in self._layers.items() if not one.is_empty}
+        self._changed = {key: one for key, one in self._changed.items() if not one.is_empty}
         del self._routes[route]
 
     def use(self, rows: Rows) -> None:
         """Say which adapters the rows of the next forward carry."""
         self._rows.set(rows)
+
+    @property
+    def _hooked(self) -> "list[HookedLayer[Any]]":
+        return [*self._layers.values(), *self._changed.values()]
+
+    def _layer(self, key: LayerKey) -> nn.Module:
+        component, path = key
+        module = self._components[component]
+        assert isinstance(module, nn.Module)
+        return module.get_submodule(path)
 
 
 class CurrentRows:
@@ -118,41 +142,78 @@ class CurrentRows:
         return self._gains[key]
 
 
-class AdapterLayer:
-    """A layer that adapters change, and the hook that changes it."""
+Own = TypeVar("Own")
+
+
+class HookedLayer(Generic[Own]):
+    """A layer that adapters change, what each has for it, and the hook that changes it."""
+
+    comes_first = False
+    """Whether its hook comes before the layer's others."""
 
     def __init__(self, layer: nn.Module, rows: CurrentRows) -> None:
         self._rows = rows
-        self._weights: dict[str, LayerWeights] = {}
-        self._joined: tuple[tuple[str, ...], LayerWeights] | None = None
-        self._hook = layer.register_forward_hook(self)
+        self._weights: dict[str, Own] = {}
+        self._hook = layer.register_forward_hook(self, prepend=self.comes_first)
 
     @property
     def is_empty(self) -> bool:
         """Whether no adapter changes this layer."""
         return not self._weights
 
-    def add(self, route: str, weights: LayerWeights) -> None:
-        """Note an adapter's weights for this layer."""
+    def add(self, route: str, weights: Own) -> None:
+        """Note what an adapter has for this layer."""
         self._weights[route] = weights
-        self._joined = None
 
     def drop(self, route: str) -> None:
-        """Forget an adapter's weights for this layer."""
+        """Forget what an adapter has for this layer."""
         self._weights.pop(route, None)
-        self._joined = None
 
     def close(self) -> None:
         """Give the layer back."""
         self._hook.remove()
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """The layer's output as the adapters of the forward's rows want it.
+
+        Raises:
+            RowsUnknownError: they differ, and the input does not lie row by row.
+        """
         routes = tuple(route for route in self._rows.routes if route in self._weights)
         if not routes:
             return output
-        x = inputs[0]
-        if not self._rows.are_alike and x.shape[0] != len(self._rows.rows):
+        if not self._rows.are_alike and len(inputs[0]) != len(self._rows.rows):
             raise RowsUnknownError
+        return self.changed(layer, inputs[0], output, routes)
+
+    def changed(
+        self, layer: nn.Module, x: Tensor, output: Tensor, routes: tuple[str, ...]
+    ) -> Tensor:
+        """An output of rows some of which carry some routes."""
+        raise NotImplementedError
+
+
+class AdapterLayer(HookedLayer[LayerWeights]):
+    """A layer with low-rank changes."""
+
+    def __init__(self, layer: nn.Module, rows: CurrentRows) -> None:
+        super().__init__(layer, rows)
+        self._joined: tuple[tuple[str, ...], LayerWeights] | None = None
+
+    def add(self, route: str, weights: LayerWeights) -> None:
+        """Note an adapter's weights for this layer."""
+        super().add(route, weights)
+        self._joined = None
+
+    def drop(self, route: str) -> None:
+        """Forget an adapter's weights for this layer."""
+        super().drop(route)
+        self._joined = None
+
+    def changed(
+        self, layer: nn.Module, x: Tensor, output: Tensor, routes: tuple[str, ...]
+    ) -> Tensor:
+        """The output with each row's own part of the wide LoRA."""
         parts = tuple((route, self._weights[route].down.shape[0]) for route in routes)
         down, up = self._join(routes)
         return output + _delta(layer, x.to(down.dtype), down, up, self._rows.gains(parts, down)).to(
@@ -171,6 +232,46 @@ class AdapterLayer:
             )
             self._joined = (routes, joined)
         return self._joined[1]
+
+
+class ChangedLayer(HookedLayer[Change]):
+    """A layer that some rows see with other weights; its own are not touched."""
+
+    comes_first = True
+
+    def changed(
+        self, layer: nn.Module, x: Tensor, output: Tensor, routes: tuple[str, ...]
+    ) -> Tensor:
+        """The output with those rows computed again."""
+        rows = self._rows.rows
+        if self._rows.are_alike:
+            return self._answer(layer, rows[0], x)
+        output = output.clone()
+        for uses in dict.fromkeys(rows):
+            if any(use.route in routes for use in uses):
+                places = [place for place, other in enumerate(rows) if other == uses]
+                output[places] = self._answer(layer, uses, x[places])
+        return output
+
+    def _answer(self, layer: nn.Module, uses: Uses, x: Tensor) -> Tensor:
+        """What the layer makes of an input with the weights that some adapters give it."""
+        own = {
+            name: weight.data.to(x.device) for name, weight in layer.named_parameters(recurse=False)
+        }
+        changed = {name: weight.float() for name, weight in own.items()}
+        for use in uses:
+            if use.route in self._weights:
+                added = self._weights[use.route].differences(own, use.scale)
+                for name, difference in added.items():
+                    changed[name] = changed[name] + difference if name in changed else difference
+        twin = copy.copy(layer)
+        like = own["weight"].dtype
+        vars(twin)["_parameters"] = {name: value.to(like) for name, value in changed.items()}
+        if "bias" not in changed and "bias" in layer._parameters:
+            vars(twin)["_parameters"]["bias"] = None
+        kind: Any = type(layer)
+        answer: Tensor = kind.forward(twin, x)
+        return answer
 
 
 def _scale(uses: Uses, route: str) -> float:

@@ -1,5 +1,6 @@
 """What is wrong with a model's files is seen before they are loaded."""
 
+import json
 import os
 import re
 import threading
@@ -10,7 +11,8 @@ import pytest
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.survey import faults_of, state_of
+from gateway.catalog.inspection import header_of
+from gateway.catalog.survey import faults_of, state_of, strangers_of
 from tests.catalog.making import INDEX, UNET, lora, model, weights, write
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
@@ -135,7 +137,7 @@ LORAS: dict[str, tuple[Change, str]] = {
         r"\(2048\); it was made for stable-diffusion-xl",
     ),
     "kohya": (lambda f: lora(f, 3072, "lora_unet_double_blocks_0_img_attn_qkv"), r"\(3072\)"),
-    "lokr": (lambda f: weights(f, {"x.lokr_w1": (1, 1)}), "LoKr weights cannot share a batch"),
+    "vera": (lambda f: weights(f, {"x.vera_lambda_b": (1, 1)}), "VeRA weights are not read here"),
     "none": (lambda f: weights(f, {"x": (1, 1)}), "none of its weights is one"),
     "empty": (lambda f: write(f, ""), "is empty"),
     "cut": (lambda f: cut(lora(f, 768)), "not a whole safetensors file"),
@@ -164,6 +166,35 @@ def test_an_adapter_of_no_use_is_told_and_no_other_is_harmed(tmp_path: Path, nam
     found = reasons(tmp_path)
     assert list(found) == ["sd:ink"]
     assert re.search(says, found["sd:ink"])
+
+
+def test_a_head_whose_length_looks_like_a_pickle_is_none(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "sd")
+    file = lora(tmp_path / "adapters" / "sd" / "ink.safetensors", 768)
+    length = int.from_bytes(file.read_bytes()[:8], "little")
+    lora(file, 768, note="x" * (0x280 - length - len('"__metadata__": {"note": ""}, ')))
+    assert file.read_bytes()[:2] == b"\x80\x02"
+    assert reasons(tmp_path) == {}
+
+
+def test_an_adapter_tells_its_words_and_its_kind_and_for_what_it_was_made(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "sd")
+    folder = tmp_path / "adapters" / "sd"
+    tags = json.dumps({"10_ohwx": {"ohwx man": 20, "hat": 3}, "5_zed dog": {}})
+    kohya = {"ss_base_model_version": "sdxl_base_v1-0", "ss_tag_frequency": tags}
+    lora(folder / "ink.safetensors", 768, **kohya)
+    spec = {"modelspec.architecture": "stable-diffusion-v1/lora",
+            "modelspec.trigger_phrase": "in the style of ink,  wash"}
+    weights(folder / "wash.safetensors", {"lora_unet_x.lokr_w1": (1, 1)}, **spec)
+    catalog = read(tmp_path)
+    ink, wash = (header_of(catalog.adapters["sd", route]) for route in ("ink", "wash"))
+    assert ink
+    assert wash
+    assert (ink.kinds, ink.trigger_words) == (("LoRA",), ("ohwx man", "zed dog"))
+    assert (wash.kinds, wash.trigger_words) == (("LoKr",), ("in the style of ink", "wash"))
+    assert strangers_of(catalog) == {
+        "sd:ink": "it was made for sdxl_base_v1-0, and its endpoint is a StableDiffusionPipeline"
+    }
 
 
 def test_what_is_mended_in_place_is_well_again(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ def test_a_broken_adapter_fails_its_own_sample_only(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"x.dora_scale": torch.ones(1)}, "DoRA"),
-        ({"x.lokr_w1": torch.ones(1)}, "LoKr"),
+        ({"x.vera_lambda_b": torch.ones(1)}, "VeRA"),
+        ({"x.lokr_w1": torch.ones(1, 1)}, "'x' is no layer of 'sd'"),
         ({"unet.nowhere.lora_A.weight": torch.ones(1, 1)}, "not a LoRA for 'sd'"),
     ],
 )

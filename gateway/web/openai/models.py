@@ -10,6 +10,7 @@ from litestar.params import FromPath
 from gateway.accounts.limits import Caller
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.inspection import header_of
 from gateway.catalog.survey import State
 from gateway.errors import Forbidden, OtherWeights
 from gateway.outside.unread import IDLE
@@ -26,7 +27,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `unusable`, and `reason` says why. `parent` is an adapter's endpoint, as vLLM says it.
     `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
     those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
-    end among them; `ignores` are fields without effect.
+    end among them; `ignores` are fields without effect. `kinds` of an adapter are `LoRA`,
+    `DoRA`, `LoKr` and such; `made_for` and `trigger_words` are what its file or card says.
     """
 
     id: str
@@ -38,6 +40,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     reason: str | None = None
     adapter: str | None = None
+    kinds: tuple[str, ...] = ()
+    made_for: str | None = None
+    trigger_words: tuple[str, ...] = ()
     alias_of: str | None = None
     description: str = ""
     licence: str = ""
@@ -130,6 +135,8 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
     shown = model.adapter or endpoint
     width, height = endpoint.sizes.native
     abilities = catalog.abilities(endpoint.id)
+    header = header_of(model.adapter) if model.adapter else None
+    told = model.adapter.trigger_words if model.adapter else ()
     return ModelCard(
         id=model.id,
         parent=endpoint.id if model.adapter else None,
@@ -137,6 +144,9 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
         state=standing.state,
         reason=standing.reason,
         adapter=model.adapter.route if model.adapter else None,
+        kinds=header.kinds if header else (),
+        made_for=header.made_for if header else None,
+        trigger_words=told or (header.trigger_words if header else ()),
         description=shown.description,
         licence=shown.licence,
         digest=standing.digest,
