@@ -1,6 +1,7 @@
 """Facts of a running process, as the kernel tells them."""
 
 import os
+import time
 from pathlib import Path
 
 MIB = 2**20
@@ -16,6 +17,13 @@ def cpu_seconds(pid: int) -> float:
     """The processor time a process has used, in all its threads."""
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def age_seconds(pid: int) -> float:
+    """How long a process has been there."""
+    numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    began = int(numbers[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began
 
 
 def num_descriptors(pid: int) -> int:

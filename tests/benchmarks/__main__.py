@@ -8,10 +8,9 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
 
 import argparse
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ from tests.benchmarks.processes import (
     gateway,
     locking,
 )
-from tests.benchmarks.table import Row, markdown, percentile
+from tests.benchmarks.table import Row, markdown, percentile, told
 from tests.facts import cpu_seconds, resident_mib
 
 warnings.simplefilter("ignore")
@@ -45,17 +44,10 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         weights = workload.save(Path(folder))
-        rows = [*_told(measure(weights, options.device, options.requests))]
-    rows += _told(encode_rows(tuple(options.photos)))
+        rows = [*told(measure(weights, options.device, options.requests))]
+    rows += told(encode_rows(tuple(options.photos)))
     print(f"tiny random SDXL, {EDGE}×{EDGE}, 1 step, one torch thread, {options.device}\n")
     print(markdown(rows))
-
-
-def _told(rows: Iterable[Row]) -> Iterator[Row]:
-    """Say each row while the next is measured."""
-    for row in rows:
-        print(*row.cells, sep="; ", file=sys.stderr, flush=True)
-        yield row
 
 
 def measure(weights: Path, device: str, num_requests: int) -> Iterator[Row]:

@@ -1,14 +1,16 @@
 """One table of measurements, every row a ratio of two figures of the same run."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 HEADER = ("measured", "gateway", "compared with", "is", "ratio", "aim")
+UNMEASURED = "unmeasured"
 
 
 @dataclass(frozen=True)
 class Row:
-    """`value` and `reference` are in `unit`; None where this machine cannot measure it."""
+    """`value` and `reference` are in `unit`; None where they could not be measured, and `why`."""
 
     name: str
     unit: str
@@ -16,11 +18,12 @@ class Row:
     compared_with: str
     reference: float | None
     aim: str = ""
+    why: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text."""
-        ratio = "unmeasured"
+        ratio = f"{UNMEASURED}: {self.why}" if self.why else UNMEASURED
         if self.value is not None and self.reference:
             ratio = f"{self.value / self.reference:.2f}"
         return (
@@ -29,7 +32,7 @@ class Row:
         )
 
     def _shown(self, value: float | None) -> str:
-        return "unmeasured" if value is None else f"{value:.4g} {self.unit}"
+        return UNMEASURED if value is None else f"{value:.4g} {self.unit}"
 
 
 def markdown(rows: Iterable[Row]) -> str:
@@ -38,6 +41,13 @@ def markdown(rows: Iterable[Row]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     ruled = [lines[0], tuple("-" * width for width in widths), *lines[1:]]
     return "\n".join(_line(cells, widths) for cells in ruled)
+
+
+def told(rows: Iterable[Row]) -> Iterator[Row]:
+    """Say each row while the next is measured."""
+    for row in rows:
+        print(*row.cells, sep="; ", file=sys.stderr, flush=True)
+        yield row
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
