@@ -46,8 +46,9 @@ def test_every_row_is_measured_or_says_why_not(model: Model) -> None:
     rows = list(script.rows_of(bench_of(model, Unhurried(1))))
     named = [row for measure in MEASURES for row in measure.rows]
     assert [one.name.split(": ", 1)[1] for one in rows] == [one.name for one in named]
-    missing = {one.why for one in rows if one.value is None}
-    assert {why for why in missing if why != "no CUDA" and "cards have no field" not in why} == set()
+    reasons = {one.why for one in rows if one.value is None}
+    assert "no CUDA" in reasons
+    assert all(why == "no CUDA" or "cards have no field" in why for why in reasons)
     done = [one for one in rows if one.value is not None]
     assert len(done) >= 9
     assert all(one.value >= 0 and (one.reference or 0) > 0 for one in done)
@@ -124,7 +125,7 @@ class Again:
         return self._call(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("family", "part"), WEIGHTS, ids=lambda name: str(name))
+@pytest.mark.parametrize(("family", "part"), WEIGHTS, ids=str)
 def test_architectures_are_as_large_as_the_real_ones(family: str, part: str) -> None:
     module = architectures.build(family, "meta").components[part]
     billions = sum(weight.numel() for weight in module.parameters()) / 1e9
