@@ -147,11 +147,12 @@ class Engine:
         """A LoRA of the denoiser's attention."""
         parts = self.loaded.base.components
         name = "unet" if "unet" in parts else "transformer"
-        return {
+        layers = {
             (name, path): _random_layer(layer)
             for path, layer in parts[name].named_modules()
             if path.endswith(PROJECTIONS) and isinstance(layer, nn.Linear)
         }
+        return AdapterWeights(layers)
 
 
 class Load:
