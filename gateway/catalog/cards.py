@@ -110,10 +110,48 @@ class FusedLora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: float = 1.0
 
 
+Quantization = Literal[
+    "torchao-int8",
+    "torchao-float8",
+    "quanto-int8",
+    "quanto-float8",
+    "bitsandbytes-nf4",
+    "bitsandbytes-int8",
+    "layerwise-float8",
+]
+"""By whom weights are packed and into what; `layerwise` is diffusers' own storing."""
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class Component(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"cls": "class"}
+):
+    """Where one part of an endpoint comes from, and how its weights are kept in memory.
+
+    `source` is a file or folder beside the card or a hub id, and `weight_name` a file in it;
+    without them the part is where the endpoint's other parts are. A folder may be the part's own
+    or a whole pipeline's. `cls` is a class of diffusers or transformers where the endpoint's
+    `model_index.json` should not decide, `config` the folder or hub id of its configs.
+    """
+
+    source: str | None = None
+    weight_name: str | None = None
+    revision: str | None = None
+    config: str | None = None
+    cls: str | None = None
+    dtype: Dtype | None = None
+    quantized: Quantization | None = None
+
+
 class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One endpoint.
 
-    `source` is a hub id or a path relative to the card. `pipeline` names a diffusers class
+    `source` is a hub id, or a folder or single file of weights beside the card; `weight_name`
+    the single file in a repository. `config` is the folder or hub id whose configs, tokenizers
+    and other parts a single file goes with; without it, what its names and shapes tell.
+    `components` are parts that come from elsewhere, as a source or in full; false leaves one
+    out. `pipeline` names a diffusers class
     where `model_index.json` should not decide; `edit_pipeline` one that edits images by
     instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
     those passed as None, `arguments_at` those for one number of steps only.
@@ -128,9 +166,12 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     homepage: str | None = None
     revision: str | None = None
     variant: str | None = None
+    weight_name: str | None = None
+    config: str | None = None
+    components: dict[str, Component | str | bool] = msgspec.field(default_factory=dict)
     pipeline: str | None = None
     edit_pipeline: str | None = None
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     offload: Literal["none", "model", "group"] = "none"
     low_memory: bool = True
@@ -147,6 +188,11 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     aliases: tuple[str, ...] = ()
     path: Path | None = None
     """The card's own file; set on loading, not written by hand."""
+
+    @property
+    def parts(self) -> dict[str, Component | None]:
+        """The parts that come from elsewhere; None for those that are left out."""
+        return {name: _component(given) for name, given in self.components.items()}
 
     @property
     def location(self) -> str:
@@ -168,6 +214,12 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def is_local(self) -> bool:
         """Whether `source` is a path rather than a hub id."""
         return exists(self.folder / self.source)
+
+
+def _component(given: Component | str | bool) -> Component | None:
+    if isinstance(given, bool):
+        return None
+    return Component(source=given) if isinstance(given, str) else given
 
 
 class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -269,6 +321,9 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
                 f"wanted between steps.min {steps.min} and steps.max {steps.max}",
                 path,
             )
+        for name, given in card.components.items():
+            if given is True:
+                raise CardError(f"key 'components.{name}' = True: wanted a source, or false", path)
         return
     low, high = card.scale_range
     if not low <= card.scale <= high:

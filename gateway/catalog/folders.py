@@ -1,6 +1,7 @@
 """Folders of cards, read: what there is, what of it is broken, and what is passed over.
 
-`models/` holds `<id>.toml` or `<folder>/card.toml` (weights beside the card);
+`models/` holds `<id>.toml`, `<folder>/card.toml` (weights beside the card), or a bare
+`<id>.safetensors` or `.gguf` that needs no card;
 `adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
 `<route>.safetensors` that needs no card.
 """
@@ -27,7 +28,7 @@ from gateway.catalog.strays import (
     strays_of_adapters,
     strays_of_models,
 )
-from gateway.catalog.weights import INDEX, WEIGHTS
+from gateway.catalog.weights import INDEX, SINGLE, WEIGHTS, index_file, layout_of
 
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""
@@ -78,6 +79,9 @@ class _Reading:
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
             elif exists(inner / INDEX):
                 self._add(found, infer(inner, inner.name).card(inner.name, ".", inner / CARD))
+        for path in sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}")):
+            if path not in self.used and path.stem not in found:
+                self._add(found, _of_file(path))
         self.endpoints |= found
 
     def read_adapters(self, folder: Path) -> None:
@@ -129,7 +133,17 @@ class _Reading:
         sources: list[str] = [card.source]
         if isinstance(card, EndpointCard):
             sources += [lora.source for lora in card.fused]
+            sources += [part.source for part in card.parts.values() if part and part.source]
+            sources += [card.config] if card.config else []
         self.used |= {card.path, *(Path(normpath(folder / each)) for each in sources)}
+
+
+def _of_file(path: Path) -> EndpointCard:
+    """The endpoint of a bare file, as far as the configs tell that it goes with."""
+    plain = EndpointCard(id="a", source=path.name, path=path)
+    index, layout = index_file(plain), layout_of(plain)
+    told = infer(index.parent if index else path, path.stem, str(layout))
+    return told.card(path.stem, path.name, path)
 
 
 def _check_owner(card: EndpointCard | AdapterCard, named: dict[str, str]) -> None:

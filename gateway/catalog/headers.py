@@ -36,6 +36,10 @@ _DOWN = re.compile(r"lora.*[._](A|down)\b", re.IGNORECASE)
 _OF_TEXT_ENCODERS = re.compile(r"(lora_)?te\d?[._]|.*(text_encoder|text_model|_te\d?_|prompt_enc)")
 
 
+Shapes = dict[str, tuple[int, ...]]
+"""The shapes of a file's weights by name."""
+
+
 class Header(msgspec.Struct, frozen=True):
     """What a file's head says.
 
@@ -62,6 +66,7 @@ class _Tensor(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
+_Head = tuple[dict[str, _Tensor], dict[str, Any]]
 _known: dict[Path, tuple[Stamp, Header]] = {}
 
 
@@ -74,7 +79,7 @@ def read_header(path: Path) -> Header:
     stamp = stamp_of(path)
     known, header = _known.get(path, (None, None))
     if header is None or known != stamp:
-        header = _read(path)
+        header = _of_tensors(*_read(path))
         if stamp is not None:
             _known[path] = stamp, header
     if left := next((end for end in UNFINISHED if path.with_name(path.name + end).exists()), None):
@@ -82,7 +87,16 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def _read(path: Path) -> Header:
+def read_shapes(path: Path) -> Shapes:
+    """The shapes of a file's weights.
+
+    Raises:
+        CardError: it is no whole safetensors file that can be read, and what it is instead.
+    """
+    return {name: tensor.shape for name, tensor in _read(path)[0].items()}
+
+
+def _read(path: Path) -> _Head:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
@@ -106,7 +120,7 @@ def _read(path: Path) -> Header:
     return _header(path, facts.st_size, length, text)
 
 
-def _header(path: Path, size: int, length: int, text: bytes) -> Header:
+def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
     if len(text) < length <= MAX_HEADER_BYTES and size >= LENGTH_BYTES:
         raise _cut_short(path, size, LENGTH_BYTES + length)
     try:
@@ -121,7 +135,7 @@ def _header(path: Path, size: int, length: int, text: bytes) -> Header:
         raise _cut_short(path, size, whole)
     if size > whole:
         raise CardError(f"not a safetensors file: {size - whole:,} bytes follow its end", path)
-    return _of_tensors(tensors, facts or {})
+    return tensors, facts or {}
 
 
 def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:

@@ -13,14 +13,19 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.weights import INDEX, cached_file
+from gateway.catalog.cards import CardError, Component, EndpointCard
+from gateway.catalog.weights import INDEX, cached_file, sources_of
 
 disable_progress_bars()
 
 PATIENCE_SECONDS = 10
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 CONFIGS = [INDEX, "*/config.json", "*/scheduler_config.json", "README.md"]
+
+PART_FILES = (
+    "*.json", "*.txt", "*.model", "model*.safetensors", "diffusion_pytorch_model*.safetensors",
+)  # fmt: skip
+"""What a part in a repository is made of; a single file beside it, of other names, is not."""
 
 _OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
 """What the hub's client raises without a network; its library has changed, and may again."""
@@ -40,6 +45,20 @@ def hub_file(source: str, name: str, revision: str | None = None) -> Path:
     )
 
 
+def hub_part(part: Component, name: str) -> None:
+    """Have a part's own file or folder of a repository on this disk.
+
+    Raises one of `FAULTS` where it cannot be fetched.
+    """
+    if part.source is None:
+        return
+    if part.weight_name is not None:
+        hub_file(part.source, part.weight_name, part.revision)
+        return
+    files = [f"{place}{each}" for place in ("", f"{name}/") for each in PART_FILES]
+    snapshot_download(part.source, revision=part.revision, allow_patterns=files)
+
+
 def check_hub(card: EndpointCard) -> None:
     """See that an endpoint's weights can be fetched.
 
@@ -47,10 +66,11 @@ def check_hub(card: EndpointCard) -> None:
         CardError: they cannot, and why.
     """
     try:
-        HfApi().model_info(card.source, revision=card.revision, timeout=PATIENCE_SECONDS)
+        for source, revision in sources_of(card):
+            HfApi().model_info(source, revision=revision, timeout=PATIENCE_SECONDS)
     except FAULTS as error:
-        fault = refusal(card.source, error)
-        raise CardError(f"key 'source' = {card.source!r}: {fault}", card.path) from None
+        fault = refusal(source, error)
+        raise CardError(f"key 'source' = {source!r}: {fault}", card.path) from None
 
 
 def configs_of(source: str) -> Path:

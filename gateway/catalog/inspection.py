@@ -7,25 +7,40 @@ at each start for every card there is. What only loading shows is found when it 
 import json
 import re
 from collections.abc import Iterator
-from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
-from os.path import lexists
+from os.path import exists, lexists
 from pathlib import Path
 from typing import Any
 
-from gateway.catalog.cards import AdapterCard, CardError, EndpointCard, near
+from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, near
+from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import UNFINISHED, Header, read_header
+from gateway.catalog.hub import is_hub_id
+from gateway.catalog.libraries import (
+    NO_MODULE,
+    diffusers_names,
+    lacking_package,
+    transformers_has,
+    transformers_names,
+)
+from gateway.catalog.parts import Place, components_of, places_of
 from gateway.catalog.stock import diffusers_folder
-from gateway.catalog.weights import INDEX, PICKLES, WEIGHTS, cached_file, index_file
+from gateway.catalog.weights import (
+    INDEX,
+    PICKLES,
+    SINGLE,
+    WEIGHTS,
+    cached_file,
+    file_of,
+    index_file,
+    is_single,
+    layout_of,
+)
 
 LORA = "pytorch_lora_weights.safetensors"
 """What diffusers calls a LoRA's file."""
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
-_NO_MODULE = (
-    "Scheduler", "Tokenizer", "TokenizerFast", "Backend", "Processor", "Extractor", "Guidance",
-)  # fmt: skip
 _MANY = 3
 _SMALL_BYTES = 2**20
 
@@ -49,6 +64,8 @@ def inspect_endpoint(card: EndpointCard) -> None:
         place = card.folder / lora.source
         if place.exists() or lora.source.endswith(WEIGHTS):
             _check_file(card, place / (lora.weight_name or LORA) if place.is_dir() else place)
+    if is_single(card):
+        _check_source(card, f"key 'source' = {card.source!r}", card)
     index = _index(card)
     parts = _decoded(card, index)
     if not isinstance(parts, dict):
@@ -58,9 +75,18 @@ def inspect_endpoint(card: EndpointCard) -> None:
         if not kind:
             raise CardError(f"{INDEX}: names no pipeline as _class_name", card.path)
         _check_class(card, f"{INDEX}: _class_name", str(kind))
-    for name, (library, cls) in _components(parts).items():
-        _check_part(card, index.parent / name, library, cls)
-    _check_variant(card, [index.parent / name for name in _components(parts)])
+    for name, part in card.parts.items():
+        if part is not None and name not in parts:
+            told = near(name, components_of(parts))
+            raise CardError(f"key 'components': the pipeline has no part '{name}'{told}", card.path)
+    _check_places(card)
+
+
+def _check_places(card: EndpointCard) -> None:
+    places = places_of(card)
+    for place in places:
+        _check_place(card, place)
+    _check_variant(card, [place.folder for place in places if place.folder])
 
 
 def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
@@ -107,33 +133,6 @@ def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
     yield from ((key, name) for key, name in named.items() if name)
 
 
-@cache
-def _diffusers_names() -> frozenset[str]:
-    """The classes that diffusers has, by its own list."""
-    place = diffusers_folder()
-    text = (place / "__init__.py").read_text() if place else ""
-    return frozenset(re.findall(r'"(\w+)"', text))
-
-
-@cache
-def _transformers_names() -> frozenset[str]:
-    """The classes that transformers has; it lists them before it imports any."""
-    if find_spec("transformers") is None:
-        return frozenset()
-    return frozenset(dir(import_module("transformers")))
-
-
-@cache
-def _transformers_has(name: str) -> bool:
-    """Whether there is a class of a name, listed or made up when it is asked for."""
-    if name in _transformers_names():
-        return True
-    try:
-        return hasattr(import_module("transformers"), name)
-    except (ImportError, RuntimeError):  # what it needs is missing: it is there
-        return True
-
-
 def _check_library(card: EndpointCard, name: str) -> None:
     """See that there is a library, or one of diffusers' own modules of pipelines."""
     place, package = diffusers_folder(), name.partition(".")[0]
@@ -149,32 +148,41 @@ def _check_library(card: EndpointCard, name: str) -> None:
 
 
 def _check_class(card: EndpointCard, where: str, name: str) -> None:
-    known = _diffusers_names()
+    known = diffusers_names()
     if known and name not in known:
         raise CardError(f"{where}: diffusers has no class '{name}'{near(name, known)}", card.path)
 
 
 def _index(card: EndpointCard) -> Path:
     """The pipeline's index, wherever it lies."""
-    index = index_file(card)
+    index, source = index_file(card), layout_of(card)
     if index is not None:
         return index
-    place = card.folder / card.source
-    where = f"key 'source' = {card.source!r}"
+    if source is None:
+        raise CardError(
+            "its names and shapes do not tell what it is; wanted key 'config', the folder or hub "
+            "id of a pipeline that it goes with",
+            card.path,
+        )
+    place = card.folder / source
+    where = f"key '{'config' if is_single(card) else 'source'}' = {source!r}"
     if place.is_dir():
         raise CardError(f"{where}: wanted a folder with {INDEX} and every part it names", card.path)
     if place.is_symlink() or place.exists():
         what = "a link that leads nowhere" if place.is_symlink() else "no folder"
         raise CardError(f"{where}: is {what}", card.path)
     beside = near(place.name, [path.name for path in place.parent.glob("*/")])
-    if card.source.startswith((".", "/", "~")) or card.source.count("/") != 1:
+    if not is_hub_id(source):
         raise CardError(f"{where}: there is no such folder{beside}", card.path)
     raise NotHereError(f"{where}: neither a folder here nor in the hub's cache{beside}", card.path)
 
 
+
 def _absent(card: EndpointCard, reason: str) -> CardError:
     """A part that is missing: on the hub there is more, in a folder there is not."""
-    return CardError(reason, card.path) if card.is_local else NotHereError(reason, card.path)
+    source = layout_of(card)
+    is_local = source is None or exists(card.folder / source)
+    return CardError(reason, card.path) if is_local else NotHereError(reason, card.path)
 
 
 def _decoded(card: EndpointCard, file: Path) -> Any:
@@ -189,26 +197,55 @@ def _decoded(card: EndpointCard, file: Path) -> Any:
         raise CardError(f"{name}: not valid JSON: {error}", card.path) from None
 
 
-def _components(parts: Any) -> dict[str, tuple[str, str]]:
-    """Library and class of each part that the index names."""
-    if not isinstance(parts, dict):
-        return {}
-    return {
-        name: (str(value[0]), str(value[1]))
-        for name, value in parts.items()
-        if not name.startswith("_")
-        and isinstance(value, list) and len(value) == 2 and value[0] is not None
-    }  # fmt: skip
+def _check_place(card: EndpointCard, place: Place) -> None:
+    """See that a part is where the card says, or else where the pipeline's others are."""
+    given, where = place.given, f"key 'components.{place.name}'"
+    if given.cls and given.cls not in diffusers_names() and not transformers_has(given.cls):
+        raise CardError(f"{where}: there is no class '{given.cls}'", card.path)
+    if given.quantized and (package := lacking_package(given.quantized.partition("-")[0])):
+        raise _lacking(card, f"{where}: quantized = '{given.quantized}'", package)
+    if given.source is not None:
+        _check_source(card, f"{where}: source = {given.source!r}", given)
+    if place.folder is None:
+        raise NotHereError(f"{where}: its configs are not on this disk", card.path)
+    if not place.is_single:
+        _check_part(card, place.folder, place.library, place.cls)
+    elif not (place.folder / "config.json").is_file():
+        raise _absent(card, f"{place.name}: config.json is missing")
+
+
+def _check_source(card: EndpointCard, where: str, given: EndpointCard | Component) -> None:
+    """See that what a card names is here, and whole if it is a single file."""
+    source = str(given.source)
+    if not is_single(given):
+        if not exists(card.folder / source) and not is_hub_id(source):
+            raise CardError(f"{where}: there is no such file or folder", card.path)
+        return
+    file = file_of(card.folder, given)
+    if file is not None and file.suffix == ENDING:
+        if package := lacking_package("gguf"):
+            raise _lacking(card, file.name, package)
+        read_gguf(file)
+    elif file is not None:
+        _check_file(card, file)
+    elif given.weight_name and is_hub_id(source) and not exists(card.folder / source):
+        raise NotHereError(f"{where}: {given.weight_name} is not on this disk", card.path)
+    else:
+        raise CardError(f"{where}: there is no such file", card.path)
+
+
+def _lacking(card: EndpointCard, where: str, package: str) -> CardError:
+    return CardError(f"{where}: needs the package '{package}', which is not installed", card.path)
 
 
 def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> None:
     _check_library(card, library)
     if library == "diffusers":
         _check_class(card, f"{INDEX}: {folder.name}", cls)
-    if library == "transformers" and not _transformers_has(cls):
+    if library == "transformers" and not transformers_has(cls):
         raise CardError(
             f"{INDEX}: {folder.name}: transformers has no class '{cls}'"
-            f"{near(cls, _transformers_names())}",
+            f"{near(cls, transformers_names())}",
             card.path,
         )
     names = sorted(path.name for path in folder.glob("[!.]*"))
@@ -226,8 +263,19 @@ def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> Non
     weights = [name for name in names if name.endswith(WEIGHTS)]
     if weights and "config.json" not in names:
         raise _absent(card, f"{folder.name}: config.json is missing")
-    if "config.json" in names and not cls.endswith(_NO_MODULE):
+    if "config.json" in names:
+        _check_packing(card, folder)
+    if "config.json" in names and not cls.endswith(NO_MODULE):
         _check_weights(card, folder, names, weights)
+
+
+def _check_packing(card: EndpointCard, folder: Path) -> None:
+    """See that the package is here that weights were packed with."""
+    config = _decoded(card, folder / "config.json")
+    packing = config.get("quantization_config") if isinstance(config, dict) else None
+    method = packing.get("quant_method") if isinstance(packing, dict) else None
+    if package := lacking_package(str(method)):
+        raise _lacking(card, f"{folder.name}: packed by {method}", package)
 
 
 def _size(file: Path) -> int:
@@ -259,7 +307,7 @@ def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: 
 
 
 def _check_variant(card: EndpointCard, folders: list[Path]) -> None:
-    if card.variant is None:
+    if card.variant is None or is_single(card):
         return
     names = [path.name for folder in folders for path in folder.glob(f"*{WEIGHTS}")]
     if not any(f".{card.variant}" in name for name in names):
@@ -301,19 +349,20 @@ def _adapter_file(card: AdapterCard) -> Path | None:
 
 def _denoiser_widths(card: EndpointCard) -> frozenset[int]:
     """The widths that an endpoint's layers take, but for its text encoders'; none if unknown."""
-    index = index_file(card)
-    if card.path is None or index is None:
+    if card.path is None:
         return frozenset()
     widths: set[int] = set()
     try:
-        for name, (library, _) in _components(_decoded(card, index)).items():
-            config, files = index.parent / name / "config.json", (index.parent / name).glob("*")
-            if library == "transformers" or not config.is_file():
+        for place in places_of(card):
+            config = place.folder / "config.json" if place.folder else None
+            if place.library == "transformers" or config is None or not config.is_file():
                 continue
             if b"quantization_config" in config.read_bytes():
                 return frozenset()  # packed, so that shapes say nothing
-            for file in files:
-                widths |= read_header(file).widths if file.suffix == WEIGHTS else set()
+            for file in [place.file] if place.file else config.parent.glob("*"):
+                if file.suffix == ENDING:
+                    return frozenset()
+                widths |= read_header(file).widths if file.suffix in SINGLE else set()
     except (CardError, OSError):
         return frozenset()
     return frozenset(widths)

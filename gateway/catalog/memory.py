@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 from gateway.catalog.cards import EndpointCard
+from gateway.catalog.gguf import ENDING
 from gateway.catalog.headers import read_header
-from gateway.catalog.weights import files_of, weights_of
+from gateway.catalog.parts import files_of
+from gateway.catalog.weights import weights_of
 
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -22,7 +24,10 @@ def memory_of(card: EndpointCard) -> Memory:
     Raises:
         CardError: a file is no whole safetensors file.
     """
-    heads = [read_header(file) for file in weights_of(files_of(card))]
-    floats, kept = sum(head.num_floats for head in heads), sum(head.kept_bytes for head in heads)
+    files = weights_of(files_of(card))
+    heads = [read_header(file) for file in files if file.suffix != ENDING]
+    packed = sum(file.stat().st_size for file in files if file.suffix == ENDING)
+    floats = sum(head.num_floats for head in heads)
+    kept = packed + sum(head.kept_bytes for head in heads)
     on_cpu = _BYTES["bfloat16" if card.dtype == "bfloat16" else "float32"]
     return Memory(kept + floats * _BYTES.get(card.dtype, 2), kept + floats * on_cpu)

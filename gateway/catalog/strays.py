@@ -43,7 +43,7 @@ def strays_of_models(folder: Path, used: Collection[Path]) -> Iterator[CardError
             elif not _holds_any(path, used):
                 others = near(CARD, [inner.name for inner in _entries(path)])
                 yield _passed_over(path, f"it has neither {CARD} nor {INDEX}{others}")
-        elif path not in used and (reason := _about(path, CARDS)):
+        elif path not in used and (reason := _about(path, CARDS, WEIGHTS)):
             yield _passed_over(path, reason)
 
 
@@ -86,9 +86,6 @@ def _about(path: Path, *wanted: str) -> str | None:
     reasons = {
         "not downloaded to its end": ending in UNFINISHED,
         f"pickled weights are refused; wanted {WEIGHTS}": ending in PICKLES,
-        f"a single file of weights is no endpoint; wanted a folder with {INDEX}": (
-            path.suffix == WEIGHTS
-        ),
         f"'{path.suffix}' is not read": ending in _FOREIGN,
         f"misspelt; wanted its name to end in {WEIGHTS}": f"{WEIGHTS}." in path.name.lower(),
         f"misspelt '{path.suffix}'; wanted {''.join(likely)}": bool(likely),

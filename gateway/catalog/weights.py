@@ -1,7 +1,8 @@
 """Where an endpoint's weights are on this disk, and what they are; imports no torch."""
 
-from collections.abc import Iterable
-from os.path import isfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from os.path import exists, isdir, isfile, realpath
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,71 @@ import msgspec
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from gateway.catalog.cards import EndpointCard
-from gateway.catalog.stamps import stamps_of
+from gateway.catalog.cards import CardError, Component, EndpointCard
+from gateway.catalog.gguf import ENDING
+from gateway.catalog.layouts import config_of
 
 INDEX = "model_index.json"
 WEIGHTS = ".safetensors"
+SINGLE = (WEIGHTS, ".sft", ENDING)
+"""Endings of single files of weights; the second is another spelling of the first."""
+
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def index_file(card: EndpointCard) -> Path | None:
     """The pipeline's `model_index.json`, in its folder or in the hub's cache."""
-    if card.is_local:
-        local = Path(card.location) / INDEX
-        return local if isfile(local) else None
-    return cached_file(card.source, INDEX, card.revision)
+    layout = layout_of(card)
+    if layout is None:
+        return None
+    local = card.folder / layout
+    if exists(local):
+        index = Path(realpath(local)) / INDEX
+        return index if isfile(index) else None
+    return cached_file(layout, INDEX, None if is_single(card) else card.revision)
+
+
+def layout_of(card: EndpointCard) -> str | None:
+    """The folder or hub id that says which parts an endpoint has; None where nothing tells."""
+    if not is_single(card):
+        return card.source
+    if card.config is not None:
+        return card.config
+    file = single_file(card)
+    with suppress(CardError):
+        return config_of(file) if file else None
+    return None
+
+
+def is_single(card: EndpointCard | Component) -> bool:
+    """Whether weights come from a single file."""
+    return card.weight_name is not None or str(card.source).endswith((*SINGLE, *PICKLES))
+
+
+def single_file(card: EndpointCard) -> Path | None:
+    """The single file that an endpoint's weights come from, where it is here."""
+    return file_of(card.folder, card)
+
+
+def file_of(folder: Path, given: EndpointCard | Component) -> Path | None:
+    """The single file that a card names, in its own folder or in the hub's cache."""
+    if given.source is None:
+        return None
+    local, name = folder / given.source, given.weight_name
+    if name is None or isdir(local):
+        file = local / name if name else local
+        return Path(realpath(file)) if isfile(file) else None
+    return cached_file(given.source, name, given.revision)
+
+
+def sources_of(card: EndpointCard) -> Iterator[tuple[str, str | None]]:
+    """The repositories that an endpoint is fetched from, and their revisions."""
+    found = [(card.source, card.revision)]
+    layout = layout_of(card)
+    if is_single(card) and layout:
+        found.append((layout, None))
+    found += [(part.source, part.revision) for part in card.parts.values() if part and part.source]
+    yield from (each for each in dict.fromkeys(found) if not exists(card.folder / each[0]))
 
 
 def cached_file(source: str, name: str, revision: str | None) -> Path | None:
@@ -41,53 +93,25 @@ def pipeline_class(card: EndpointCard) -> str | None:
     index = index_file(card)
     if index is None:
         return None
-    name = _decoded(index).get("_class_name")
+    name = read_index(index).get("_class_name")
     return name if isinstance(name, str) else None
-
-
-def files_of(card: EndpointCard) -> list[Path]:
-    """Every file that an endpoint is loaded from, as far as they are here, and their folders.
-
-    A folder shows that a file has come, such as the last one of those that are being copied.
-    """
-    index = index_file(card)
-    if index is None:
-        return [Path(card.location) / INDEX] if card.is_local else []
-    found = [index]
-    for part in parts_of(index):
-        found.append(part)
-        files = sorted(path for path in part.glob("*") if path.is_file())
-        weights = [path for path in files if path.suffix == WEIGHTS]
-        varied = [path for path in weights if card.variant and f".{card.variant}." in path.name]
-        unused = set(weights) - set(varied or weights)
-        found += [path for path in files if path not in unused]
-    for lora in card.fused:
-        local = card.folder / lora.source
-        path = local / lora.weight_name if lora.weight_name and local.is_dir() else local
-        found += [path] if path.is_file() else []
-    return found
 
 
 def weights_of(files: Iterable[Path]) -> list[Path]:
     """Those of some files that hold weights."""
-    return [path for path in files if path.suffix == WEIGHTS]
-
-
-def bytes_on_disk(card: EndpointCard) -> int:
-    """Bytes of an endpoint's weight files; 0 while they are not here."""
-    return sum(stamp[1] for stamp in stamps_of(weights_of(files_of(card))).values() if stamp)
+    return [path for path in files if path.suffix in SINGLE]
 
 
 def parts_of(index: Path) -> list[Path]:
     """The folders of the components that `model_index.json` names."""
     return [
         index.parent / name
-        for name, value in _decoded(index).items()
+        for name, value in read_index(index).items()
         if not name.startswith("_") and isinstance(value, list) and value and value[0] is not None
     ]
 
 
-def _decoded(index: Path) -> dict[str, Any]:
+def read_index(index: Path) -> dict[str, Any]:
     """What the file says; nothing if it is malformed."""
     try:
         return msgspec.json.decode(index.read_bytes(), type=dict[str, Any])

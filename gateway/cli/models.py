@@ -16,9 +16,10 @@ from gateway.catalog.drafts import draft, lines_of
 from gateway.catalog.hub import configs_of, is_hub_id, page_of
 from gateway.catalog.inferred import Inferred, infer
 from gateway.catalog.memory import memory_of
+from gateway.catalog.parts import bytes_on_disk
 from gateway.catalog.strays import CARDS
 from gateway.catalog.survey import faults_of, state_of
-from gateway.catalog.weights import INDEX, bytes_on_disk, pipeline_class
+from gateway.catalog.weights import INDEX, pipeline_class
 from gateway.cli.options import setting_options
 from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry.sizes import shown_bytes

@@ -1,6 +1,8 @@
 """From a card to a pipeline in memory, through diffusers' and accelerate's own loading."""
 
+import functools
 import threading
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,16 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
-from gateway.catalog.hub import FAULTS, hub_file
+from gateway.catalog.hub import FAULTS, hub_file, hub_part
 from gateway.catalog.inspection import LORA, NotHereError, inspect_endpoint
-from gateway.catalog.weights import INDEX, index_file
+from gateway.catalog.parts import parts_elsewhere
+from gateway.catalog.weights import INDEX, index_file, is_single, layout_of
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
 from gateway.engine.inpainting import admit_latent_channels
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
+from gateway.engine.parts import load_parts
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.schedulers import card_scheduler
 from gateway.engine.shared import share
@@ -142,12 +146,32 @@ def fetch(card: EndpointCard) -> None:
 
 
 def _download(card: EndpointCard) -> None:
+    """Fetch what is not here: the parts that come from elsewhere, and the rest of the pipeline."""
     try:
-        _pipeline_class(card).download(
-            card.source, revision=card.revision, variant=card.variant, use_safetensors=True
-        )
+        if is_single(card) and not card.is_local:
+            hub_file(card.source, str(card.weight_name), card.revision)
+        _download_pipeline(card)
+        for name, part in card.parts.items():
+            if part is not None and part.source and not exists(card.folder / part.source):
+                hub_part(part, name)
     except FAULTS as error:
         raise _unfetched(card, error) from error
+
+
+def _download_pipeline(card: EndpointCard) -> None:
+    source = layout_of(card)
+    if source is None or exists(card.folder / source):
+        return
+    revision = None if is_single(card) else card.revision
+    if is_single(card) or card.components:
+        hub_file(source, INDEX, revision)  # which says what else is wanted
+    kept, elsewhere = parts_elsewhere(card)
+    for name in kept:
+        hub_file(source, f"{name}/config.json", revision)
+    _pipeline_class(card).download(
+        source, revision=revision, variant=card.variant, use_safetensors=True,
+        **dict.fromkeys(elsewhere),
+    )  # fmt: skip
 
 
 def _unfetched(card: EndpointCard, error: BaseException) -> CardError:
@@ -205,13 +229,18 @@ def device_of(card: EndpointCard, default: str) -> torch.device:
 
 
 def dtype_of(card: EndpointCard, device: torch.device) -> torch.dtype:
-    """The card's dtype; `auto` is bfloat16 on a GPU and float32 on a CPU."""
-    if card.dtype == "auto":
+    """The dtype of an endpoint's card on a device."""
+    return dtype_called(card.dtype, device)
+
+
+def dtype_called(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a name; `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    if card.dtype == "float16" and device.type == "cpu":
+    if name == "float16" and device.type == "cpu":
         # No CPU computes in half precision: it would be slower, and not smaller at work.
         return torch.float32
-    return DTYPES[card.dtype]
+    return DTYPES[name]
 
 
 def modules_of(components: dict[str, Any]) -> list[torch.nn.Module]:
@@ -248,6 +277,7 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
     if index is None:
         raise CardError(f"key 'source' = {card.source!r}: there is no {INDEX}", card.path)
     _refuse_pickles(card, index.parent)
+    parts = load_parts(card, functools.partial(dtype_called, device=device))
     try:
         return _pipeline_class(card).from_pretrained(
             str(index.parent),
@@ -255,6 +285,7 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
             dtype=dtype_of(card, device),
             use_safetensors=True,
             low_cpu_mem_usage=card.low_memory,
+            **parts,
         )
     except (OSError, ValueError) as error:
         raise CardError(f"cannot load '{card.source}': {error}", card.path) from error

@@ -20,8 +20,8 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection, Key
 from gateway.catalog.digests import Digests
 from gateway.catalog.inspection import NotHereError
+from gateway.catalog.parts import bytes_on_disk, files_of
 from gateway.catalog.survey import fault_of
-from gateway.catalog.weights import bytes_on_disk, files_of
 from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.files import Origin, read_unchanged

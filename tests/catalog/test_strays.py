@@ -39,7 +39,6 @@ def passed_over(folder: Path) -> dict[str, str]:
         ("adapters/sd/more/a.safetensors", "it lies too deep without a card.toml"),
         ("adapters/a.safetensors", "it lies in no endpoint's folder"),
         ("adapters/sdd/a.safetensors", "no endpoint is called 'sdd'; did you mean 'sd'?"),
-        ("models/a.safetensors", "a single file of weights is no endpoint"),
         ("models/a.ckpt", "pickled weights are refused"),
         ("models/a.TOML", "misspelt '.TOML'; wanted .toml"),
         ("models/a/Card.toml", "neither card.toml nor model_index.json; did you mean 'Card.toml'"),

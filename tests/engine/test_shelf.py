@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.weights import bytes_on_disk
+from gateway.catalog.parts import bytes_on_disk
 from gateway.engine import shelf as shelf_module
 from tests.engine import tiny
 from tests.engine.workbench import Workbench, failures, job
