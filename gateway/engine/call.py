@@ -45,7 +45,7 @@ def _own(pipeline: Any, copies: dict[int, Any]) -> Any:
             if isinstance(value, DiffusionPipeline):
                 copies[id(value)] = _own(value, copies)
             elif isinstance(value, ConfigMixin) and not isinstance(value, torch.nn.Module):
-                copies[id(value)] = copy.deepcopy(value)
+                copies[id(value)] = _copied(value)
                 if isinstance(value, VaeImageProcessor):
                     own_kind: Any = type(value)
                     copies[id(value)].__class__ = beside_turns(own_kind)
@@ -222,11 +222,16 @@ def _scheduler(scheduler: Any, job: Job) -> Any:
         UnsupportedValue: diffusers has no such class.
     """
     if job.scheduler is None and not job.scheduler_config:
-        return copy.deepcopy(scheduler)
+        return _copied(scheduler)
     kind = scheduler_class(job.scheduler) if job.scheduler else type(scheduler)
     if kind is None:
         raise UnsupportedValue(f"There is no scheduler '{job.scheduler}'.", param="scheduler")
     return made(scheduler, kind, job.scheduler_config)
+
+
+def _copied(part: Any) -> Any:
+    """A copy that remembers alone; what it was made from never changes, and is most of it."""
+    return copy.deepcopy(part, {id(config := part.config): config})
 
 
 def _nothing() -> None:

@@ -22,12 +22,12 @@ from gateway.catalog.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
 from gateway.engine import call
 from gateway.engine.abilities import ignored_by
-from gateway.engine.forwards import copied
 from gateway.engine.hub import Hub
 from gateway.engine.loading import device_of, dtype_of
 from gateway.engine.merge import tensors_of
 from gateway.engine.parking import Entry
 from gateway.engine.pixels import first_image
+from gateway.engine.remembered import copied
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.errors import GenerationFailed

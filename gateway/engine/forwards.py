@@ -4,14 +4,13 @@ A fault is its culprit's alone. A group that runs out of memory is halved, a gro
 fails otherwise is run again one by one, and what was learned is kept on the entry point.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 import torch
-from torch import Tensor
 
 from gateway.engine.adapters import Adapters, RowsUnknownError
 from gateway.engine.merge import (
@@ -24,11 +23,11 @@ from gateway.engine.merge import (
     merge,
     shape_of,
     split,
-    tensors_of,
 )
 from gateway.engine.pacing import Pacing
 from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
+from gateway.engine.remembered import Remembered
 from gateway.engine.sample import Sample, is_out_of_memory
 from gateway.telemetry import metrics
 
@@ -138,12 +137,24 @@ class Forwards:
         missing = {
             key: sample for key, sample in zip(keys, group, strict=True) if key not in remembered
         }
-        known = {key: remembered.get(key) for key in keys if key not in missing}
+        found: dict[Hashable, Any] = {
+            id(call): remembered.get(key, call.again)
+            for key, call in zip(keys, calls, strict=True)
+            if key not in missing
+        }
         if missing:
-            known.update(zip(missing, self._forward(list(missing.values())), strict=True))
-        for key in missing:
-            remembered.put(key, known[key])
-        return [copied(known[key]) for key in keys]
+            results = dict(zip(missing, self._forward(list(missing.values())), strict=True))
+            asked = Counter(keys)
+            for key, call in zip(keys, calls, strict=True):
+                if key in results:
+                    found[id(call)] = (
+                        remembered.watched(results[key])
+                        if asked[key] == 1
+                        else remembered.copied(results[key], call.again)
+                    )
+            for key, result in results.items():
+                remembered.put(key, result)
+        return [found[id(call)] for call in calls]
 
     def _forward(self, group: Sequence[Sample]) -> list[Any]:
         """The group's results; of each form of calls, the first that are merged are proved.
@@ -249,48 +260,6 @@ class Learned:
         self._num_full += 1
         if self._num_full >= NUM_FORWARDS_TO_REGROW:
             self._num_full, self.limit = 0, self.limit * 2
-
-
-class Remembered:
-    """Results by what was asked, the least recently used dropped beyond a number of bytes."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-        self._results: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-
-    def __contains__(self, key: Hashable) -> bool:
-        return key in self._results
-
-    def get(self, key: Hashable) -> Any:
-        """A result that is there, now the most recently used."""
-        self._results.move_to_end(key)
-        return self._results[key][0]
-
-    def put(self, key: Hashable, result: Any) -> None:
-        """Remember a copy of a result, unless it alone is too large."""
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(result))
-        if size > self._limit_bytes:
-            return
-        self._results[key] = (copied(result), size)
-        self._size_bytes += size
-        while self._size_bytes > self._limit_bytes:
-            self._size_bytes -= self._results.popitem(last=False)[1][1]
-
-
-def copied(result: Any) -> Any:
-    """A result whose tensors are its owner's alone: pipelines may write into them."""
-    match result:
-        case Tensor():
-            return result.clone()
-        case tuple() if hasattr(result, "_fields"):
-            return type(result)(*map(copied, result))
-        case list() | tuple():
-            return type(result)(map(copied, result))
-        case dict():
-            return type(result)(**{name: copied(value) for name, value in result.items()})
-        case _:
-            return result
 
 
 def _parked(sample: Sample) -> ParkedCall:

@@ -29,6 +29,7 @@ from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.parts import load_parts
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.schedulers import card_scheduler
+from gateway.engine.settled import settle, unsettle
 from gateway.engine.shared import share
 from gateway.engine.unusable import reason_of
 from gateway.errors import UnsupportedValue
@@ -76,6 +77,7 @@ class LoadedPipeline:
         for tokenizer in self._tokenizers:
             set_aside(tokenizer)
         share(modules_of(pipeline.components))
+        settle(modules_of(pipeline.components))
         self.runs_alone = False
         """Whether one sample at a time uses it: its pipeline's call changes a module."""
 
@@ -106,6 +108,7 @@ class LoadedPipeline:
             entry.unpark()
         for tokenizer in self._tokenizers:
             take_back(tokenizer)
+        unsettle(modules_of(self.base.components))
 
     def _sibling(self, kind: str) -> Any:
         if kind == "edit":

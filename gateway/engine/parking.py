@@ -84,6 +84,12 @@ class ParkedCall:
         self.args = args
         self.kwargs = kwargs
 
+    def again(self) -> Any:
+        """Park it once more, in the sample's own greenlet; its result."""
+        current = greenlet.getcurrent()
+        assert current.parent is not None
+        return current.parent.switch(self)
+
 
 class Memory:
     """The first results of a sample's calls, to answer the same pipeline's second call.
