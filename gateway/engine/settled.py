@@ -71,5 +71,5 @@ def _told(name: str, ask: Any, module: nn.Module) -> Any:
 
 
 def _told_execution_device(module: nn.Module) -> torch.device:
-    facts = vars(module).get(FACTS)
-    return _execution_device(module) if facts is None else facts.execution_device
+    facts: Facts | None = vars(module).get(FACTS)
+    return facts.execution_device if facts else torch.device(_execution_device(module))
