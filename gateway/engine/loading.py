@@ -256,7 +256,15 @@ def size_bytes(components: dict[str, Any]) -> int:
     tensors = (
         tensor for module in modules_of(components) for tensor in module.state_dict().values()
     )
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(map(_bytes_of, tensors))
+
+
+def _bytes_of(tensor: Any) -> int:
+    """Bytes of a tensor, or of those that it is packed in."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        return sum(_bytes_of(getattr(tensor, name)) for name in names)
+    return int(tensor.numel() * tensor.element_size())
 
 
 def diffusers_class(name: str) -> Any:
