@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
@@ -58,8 +59,8 @@ class Catalog(msgspec.Struct, frozen=True):
     """The endpoints and adapters that can be asked for.
 
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
-    (`dall-e-3`) to one of ours. `tried` and `heard` are what an engine found out of
-    their models. What is not found here is looked for in the one that `renewed` gives.
+    (`dall-e-3`), or a pattern of such ids (`gpt-image-*`), to one of ours. `tried` and `heard`
+    are what an engine found out of their models. What is not found here is looked for in the one that `renewed` gives.
     `broken` are the cards that cannot be read, by the model id that each would have: they stand
     among the others with nothing of what they say. `passed_over` is what lies in the folders
     and is none.
@@ -136,6 +137,9 @@ class Catalog(msgspec.Struct, frozen=True):
         prefixes = [id for id in self.endpoints if model_id.startswith(f"{id}:")]
         if not prefixes and (newer := self._newer()) is not self:
             return newer.resolve(model_id)
+        if not prefixes and (target := self._by_pattern(model_id)):
+            # A target that is gone may fit a pattern itself.
+            return msgspec.structs.replace(self, aliases={}).resolve(target)
         endpoint = self.endpoint(max(prefixes, key=len, default=model_id))
         return Model(endpoint, self.adapter(endpoint.id, model_id[len(endpoint.id) + 1 :]))
 
@@ -157,9 +161,10 @@ class Catalog(msgspec.Struct, frozen=True):
             return self.endpoints[endpoint_id]
         if (newer := self._newer()) is not self:
             return newer.endpoint(endpoint_id)
+        also = f" Aliases: {_listed(self.aliases)}." if self.aliases else ""
         raise ModelNotFound(
             f"The model `{endpoint_id}` does not exist. "
-            f"Models served here: {_listed(self.endpoints)}."
+            f"Models served here: {_listed(self.endpoints)}.{also}"
         )
 
     def adapter(self, endpoint_id: str, route: str) -> AdapterCard:
@@ -206,12 +211,24 @@ class Catalog(msgspec.Struct, frozen=True):
         return found
 
     def aliased(self) -> list[tuple[str, Model]]:
-        """Every alias with the model it means, but for those whose model is gone."""
+        """Every alias that is an id, with the model it means, but for those whose model is gone."""
         found = []
         for alias, target in self.aliases.items():
             with suppress(ModelNotFound):
-                found.append((alias, self.resolve(target)))
+                if "*" not in alias:
+                    found.append((alias, self.resolve(target)))
         return found
+
+    def meaning(self, model_id: str) -> str | None:
+        """What an id stands for that is an alias, or fits one's pattern; None for others."""
+        if model_id in self.endpoints:
+            return self.aliases.get(model_id)
+        return self.aliases.get(model_id) or self._by_pattern(model_id)
+
+    def _by_pattern(self, model_id: str) -> str | None:
+        """The target of the most particular pattern that an id fits."""
+        fits = [alias for alias in self.aliases if "*" in alias and fnmatchcase(model_id, alias)]
+        return self.aliases[max(fits, key=len)] if fits else None
 
     def _newer(self) -> "Catalog":
         return self.renewed() if self.renewed else self

@@ -24,6 +24,7 @@ from gateway.web.door.packing import unpacked
 MAX_PAIRS = 64
 """Of a query; no route has ten parameters."""
 
+AZURE = "/openai"
 NO_TEXT = "\ufffd"
 """Stands for what is no text, as decoding puts it for bytes that are not UTF-8."""
 
@@ -32,7 +33,8 @@ class Reception:
     """Makes requests plain.
 
     - A path under which the server, or the public URL, puts the gateway is taken off, so that
-      it answers there and at its root alike; `routes` are the gateway's own paths.
+      it answers there and at its root alike; `routes` are the gateway's own paths. So is the
+      one that Azure's clients put before all of OpenAI's.
     - A parameter of the query with an empty value is an absent one, as in every body.
     - A NUL in path or query, which no database can look for, becomes a character that no id has.
     - A packed body is unpacked as it is read; one that its client breaks off was cancelled.
@@ -52,7 +54,8 @@ class Reception:
         mounted_at = scope.get("root_path", "").rstrip("/")
         asked = scope.copy()
         asked["root_path"] = ""
-        asked["path"] = _under((mounted_at, self._public), scope["path"]).replace("\0", NO_TEXT)
+        prefixes = (mounted_at, self._public, AZURE)
+        asked["path"] = _under(prefixes, scope["path"]).replace("\0", NO_TEXT)
         asked["query_string"] = _tidy(scope["query_string"])
         asked.setdefault("state", {})[MOUNTED_AT] = mounted_at
         try:

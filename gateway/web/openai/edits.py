@@ -25,7 +25,14 @@ from gateway.web.friendli import wire as friendli_wire
 from gateway.web.openai.files import runs_of
 from gateway.web.openai.generations import answer_images
 from gateway.web.openai.stream import stream_images
-from gateway.web.openai.wire import ImageGenerationBody, ImagesResponse, Wanted, folded_body
+from gateway.web.openai.wire import (
+    DEPLOYMENT,
+    ImageGenerationBody,
+    ImagesResponse,
+    Wanted,
+    folded_body,
+    of_deployment,
+)
 
 FAITHFUL_STRENGTH = 0.5
 """What `input_fidelity: high` means to a pipeline that redraws by strength."""
@@ -60,10 +67,12 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         fetches = fetch if desk.settings.fetch_urls else None
         signed = runs_of(request).signed
         sources = Sources(fetches, desk.darkroom, open_file, signed.open)
-        return await read_upload(request, sources)
+        upload = await read_upload(request, sources)
+        of_deployment(request, upload.fields)
+        return upload
 
     @post(
-        ["/v1/images/edits", "/images/edits"],
+        ["/v1/images/edits", "/images/edits", f"{DEPLOYMENT}/images/edits"],
         status_code=200,
         operation_class=documented(ImageEditBody, ImagesResponse, streams=True, multipart=True),
         tags=["images"],

@@ -19,12 +19,14 @@ from gateway.web.door.schema import documented
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
 from gateway.web.openai.wire import (
+    DEPLOYMENT,
     ImageGenerationBody,
     ImageItem,
     ImagesResponse,
     Wanted,
     background_of,
     folded_body,
+    of_deployment,
     resample_headers,
 )
 
@@ -33,7 +35,7 @@ def routes(desk: Desk) -> list[Any]:
     """The dialect's route handlers."""
 
     @post(
-        ["/v1/images/generations", "/images/generations"],
+        ["/v1/images/generations", "/images/generations", f"{DEPLOYMENT}/images/generations"],
         status_code=200,
         operation_class=documented(ImageGenerationBody, ImagesResponse, streams=True),
         tags=["images"],
@@ -41,7 +43,7 @@ def routes(desk: Desk) -> list[Any]:
     async def generate_images(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw pictures from a text prompt."""
         caller = desk.admit(request)
-        given = await read_json(request)
+        given = of_deployment(request, await read_json(request))
         if is_container_client(request, given):
             return await answer_container(desk, request, caller, given)
         body = convert(folded_body(given), ImageGenerationBody)
@@ -70,6 +72,7 @@ async def answer_images(
             output_format=wanted.rendering.format,
             size=f"{pictures[0].width}x{pictures[0].height}",
             background=background_of(job),
+            safety_identifier=wanted.safety_identifier,
             warnings=warnings_of(pictures),
             rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
         )

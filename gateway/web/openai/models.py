@@ -84,7 +84,7 @@ def routes(desk: Desk) -> list[Any]:
         caller = desk.admit(request)
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
-        target = desk.catalog.aliases.get(wanted)
+        target = desk.catalog.meaning(wanted)
         stands = await told(desk)
         _check_weights(model, stands)
         card = await asyncio.to_thread(model_card, model, desk.catalog, stands)

@@ -39,6 +39,7 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType = UNSET
     seed: int | UnsetType = UNSET
     receipt: Receipt | UnsetType = UNSET
+    safety_identifier: str | UnsetType = UNSET
     warnings: tuple[Remark, ...] | UnsetType = UNSET
 
 
@@ -118,6 +119,7 @@ async def _frames(
         "quality": QUALITY,
         "background": background_of(job),
         "output_format": wanted.rendering.format,
+        "safety_identifier": wanted.safety_identifier,
     }
     try:
         async for item in items:

@@ -14,6 +14,7 @@ from gateway.outside.unread import unread
 from gateway.remarks import Remark, no_effect
 from gateway.studio import Format, Rendering
 from gateway.web.door.accepting import preferred
+from gateway.web.door.bodies import Asked
 
 QUALITY = "high"
 """What every answer's quality is called, whatever was asked for: there is but one."""
@@ -24,7 +25,12 @@ MAX_COMPRESSION = 100
 IN_JSON = ("application/json", "text/event-stream")
 """Content types whose answers carry pictures in base64."""
 
+DEPLOYMENT = "/deployments/{deployment:str}"
+"""How Azure's clients name the model, before a route that else stands under `/v1`."""
+
 SPELLINGS = {"base64": "b64_json"}
+BASE64_ONLY = ("gpt-image", "chatgpt-image")
+"""How OpenAI's ids begin whose pictures have no URL; clients that know them take one for theirs."""
 
 
 class ImageGenerationBody(msgspec.Struct, frozen=True):
@@ -51,6 +57,7 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     moderation: Annotated[Any, Meta(description="without effect")] = None
     style: Annotated[Any, Meta(description="without effect")] = None
     user: Annotated[Any, Meta(description="without effect")] = None
+    safety_identifier: Annotated[str | None, Meta(description="said again in the answer")] = None
     seed: Annotated[int | None, Meta(description="null or -1: random")] = None
     num_inference_steps: Annotated[int | None, Meta(description="denoising steps")] = None
     guidance_scale: float | None = None
@@ -104,6 +111,7 @@ class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     size: str = "auto"
     rendered_size: str | UnsetType = UNSET
     usage: Usage = Usage()
+    safety_identifier: str | UnsetType = UNSET
     warnings: tuple[Remark, ...] = ()
 
 
@@ -113,6 +121,7 @@ class Wanted(msgspec.Struct, frozen=True):
     rendering: Rendering
     response_format: str | None
     as_bytes: bool = False
+    safety_identifier: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, body: ImageGenerationBody, accept: str) -> "Wanted":
@@ -127,6 +136,8 @@ class Wanted(msgspec.Struct, frozen=True):
         if form is not None and form not in RESPONSE_FORMATS:
             raise InvalidValue("response_format", form, _quoted(RESPONSE_FORMATS))
         encoding = as_bytes or _encoding(_folded(body.output_format))
+        if form is None and (body.model or "").startswith(BASE64_ONLY):
+            form = "b64_json"
         if form in ENCODINGS:
             encoding = ENCODINGS[form]
         if form == "raw" and not as_bytes:
@@ -137,7 +148,7 @@ class Wanted(msgspec.Struct, frozen=True):
                 param="background",
             )
         rendering = Rendering(encoding, body.output_compression)
-        return cls(rendering, form, as_bytes is not None)
+        return cls(rendering, form, as_bytes is not None, body.safety_identifier or UNSET)
 
     def remarks(
         self, given: dict[str, Any], body: ImageGenerationBody, *, edits: bool = False
@@ -150,6 +161,13 @@ class Wanted(msgspec.Struct, frozen=True):
             why = f"{self.rendering.format} loses nothing"
             found += (no_effect("output_compression", why),)
         return found
+
+
+def of_deployment(request: Asked, given: dict[str, Any]) -> dict[str, Any]:
+    """A body whose model is the one that an Azure path names, where it does."""
+    if deployment := request.path_params.get("deployment"):
+        given["model"] = deployment
+    return given
 
 
 def folded_body(given: dict[str, Any]) -> dict[str, Any]:

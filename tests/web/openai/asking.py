@@ -26,7 +26,7 @@ def two_endpoints() -> Catalog:
     return Catalog(
         {"tiny": tiny, "resampled": resampled, "keyed": keyed},
         {("tiny", "style"): style},
-        {"dall-e-3": "tiny"},
+        {"dall-e-3": "tiny", "gpt-image-*": "tiny", "chatgpt-*": "tiny:style"},
     )
 
 

@@ -285,3 +285,37 @@ def test_a_timeout_header_is_the_jobs_deadline(client: Client, engine: TestEngin
     own = {"prompt": "a cat", "timeout": 60}
     client.post(PATH, json=own, headers={"x-request-timeout": "30"})
     assert (engine.jobs[-1].deadline or 0) > before + 50
+
+
+@pytest.mark.parametrize("path", ["/openai/v1", "/openai/deployments/tiny"])
+def test_azures_paths_are_the_same_routes(client: Client, path: str) -> None:
+    url, body = f"{path}/images/generations?api-version=2025-04-01", {"prompt": "a cat"}
+    given = {"model": "gone"} if "deployments" in path else {"model": "tiny"}
+    drawn = client.post(url, json=body | given, headers={"api-key": "any"})
+    assert drawn.status_code == 200
+    nobody = client.post("/openai/deployments/nobody/images/generations", json=body)
+    refused(nobody, 404, "model_not_found", "model")
+
+
+def test_ids_whose_pictures_have_no_url_answer_base64_alone(client: Client) -> None:
+    for model in ("gpt-image-2.5", "chatgpt-image-latest"):
+        (item,) = post(client, model=model).json()["data"]
+        assert "url" not in item
+        assert item["b64_json"]
+        assert "b64_json" not in post(client, model=model, response_format="url").json()["data"][0]
+    assert post(client, model="dall-e-3").json()["data"][0]["url"]
+
+
+def test_an_alias_may_be_a_pattern(client: Client) -> None:
+    shown = client.get("/v1/models/gpt-image-1-mini").json()
+    assert (shown["id"], shown["alias_of"]) == ("gpt-image-1-mini", "tiny")
+    assert "gpt-image-*" not in {model["id"] for model in client.get("/v1/models").json()["data"]}
+    message = refused(post(client, model="gpt-4"), 404, "model_not_found", "model")
+    assert "`gpt-image-*`" in message
+
+
+def test_a_safety_identifier_is_said_again(client: Client) -> None:
+    answer = post(client, safety_identifier="user-1").json()
+    assert answer["safety_identifier"] == "user-1"
+    assert answer["warnings"] == []
+    assert "safety_identifier" not in post(client).json()
