@@ -44,7 +44,7 @@ from gateway.web.friendli import generations as friendli
 from gateway.web.openai import batches, edits, generations, models
 from gateway.web.openai import files as openai_files
 from gateway.web.operator import health, loras, status
-from gateway.web.pages import pages
+from gateway.web.pages import pages, reference
 
 SWEEP_SECONDS = 60
 
@@ -112,6 +112,7 @@ def create_app(
             comfydeploy_router(asker_of(door, settings)),
             *health.routes(vitals, door),
             *pages.PAGES,
+            reference.document,
             *status.routes(desk, recent),
         ],
         exception_handlers={

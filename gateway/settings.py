@@ -44,7 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         default_factory=lambda: Path(os.path.expanduser(DATA))
     )
     aliases: Annotated[
-        dict[str, str], _help("ids of clients, or patterns, and what they mean: gpt-image-*=emoji,…")
+        dict[str, str], _help("ids of clients, or patterns, and their meaning: gpt-image-*=emoji,…")
     ] = msgspec.field(default_factory=dict)
     no_auth: Annotated[bool, _help("answer anyone, even when bound wider than loopback")] = False
     open_metrics: Annotated[bool, _help("answer /metrics without a key")] = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from litestar import Request
+from litestar import Request, get
 from litestar.enums import MediaType
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
@@ -25,6 +25,9 @@ td:first-child { white-space: nowrap; }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'"
+_WRITTEN = "openapi"
+"""In the application's state: the document, which takes a moment to write."""
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -39,6 +42,17 @@ class ReferencePage(OpenAPIRenderPlugin):
         # Relative, since only the browser knows what stands before the path.
         is_beside = request.scope["raw_path"].endswith(b"/schema")
         return page(openapi_schema, f"{'.' if is_beside else '..'}/schema/openapi.json").encode()
+
+
+@get(["/openapi.json", "/v1/openapi.json"], include_in_schema=False)
+async def document(request: Request[Any, Any, Any]) -> Schema:
+    """The document where clients look for it that have been told a base URL."""
+    state = request.app.state
+    if _WRITTEN not in state:
+        state[_WRITTEN] = request.app.openapi_schema.to_schema()
+    here = ".." if request.scope["path"].startswith("/v1/") else "."
+    written: Schema = state[_WRITTEN]
+    return written | {"servers": [{"url": here}]}
 
 
 def page(document: Schema, link: str) -> str:

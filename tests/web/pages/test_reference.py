@@ -47,6 +47,15 @@ def test_what_it_links_to_is_there_under_any_path(client: Client) -> None:
     assert base == "https://a.example/gw/"
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/v1/openapi.json"])
+def test_the_document_is_where_clients_look_for_it(client: Client, path: str) -> None:
+    document = client.get(path).json()
+    asked = client.get("/schema/openapi.json").json()
+    assert document["paths"] == asked["paths"]
+    (server,) = document["servers"]
+    assert urljoin(f"https://a.example/gw{path}", server["url"]) == "https://a.example/gw/"
+
+
 def test_the_page_fetches_and_runs_nothing(client: Client) -> None:
     text = client.get("/schema").text
     assert not re.search(r"<script|<link|<img|\bsrc=|https?://", text)
