@@ -61,9 +61,9 @@ class Catalog(msgspec.Struct, frozen=True):
     `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
     (`dall-e-3`), or a pattern of such ids (`gpt-image-*`), to one of ours. `tried` and `heard`
     are what an engine found out of their models. What is not found here is looked for in the
-    one that `renewed` gives. `broken` are the cards that cannot be read, by the model id that each would have: they stand
-    among the others with nothing of what they say. `passed_over` is what lies in the folders
-    and is none.
+    one that `renewed` gives. `broken` are the cards that cannot be read, by the model id that
+    each would have: they stand among the others with nothing of what they say. `passed_over` is
+    what lies in the folders and is none.
     """
 
     endpoints: dict[str, EndpointCard]
