@@ -205,7 +205,7 @@ async def _text(name: str, value: Any) -> str | None:
 
 async def _bytes(name: str, value: Any, sources: Sources) -> bytes:
     if not isinstance(value, UploadFile):
-        return await _named_picture(value, name, sources)
+        return await named_picture(value, name, sources)
     check_size(value.file.seek(0, SEEK_END), name)
     await value.seek(0)
     return await value.read()
@@ -268,17 +268,21 @@ async def _find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
     entries = given if isinstance(given, list) else [given]
     _check_count(len(entries))
     images = [
-        await _named_picture(entry, f"images[{index}]", sources)
+        await named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries)
     ]
     mask = fields.pop("mask", None)
     if is_absent(mask):
         return Upload(fields, images)
-    return Upload(fields, images, await _named_picture(mask, "mask", sources))
+    return Upload(fields, images, await named_picture(mask, "mask", sources))
 
 
-async def _named_picture(entry: Any, param: str, sources: Sources) -> bytes:
-    """The picture of `{file_id}`, or of any other form that `source_of` knows."""
+async def named_picture(entry: Any, param: str, sources: Sources) -> bytes:
+    """The picture of `{file_id}`, or of any other form that `source_of` knows.
+
+    Raises:
+        GatewayError: it is not to be had.
+    """
     try:
         return await _found_picture(entry, param, sources)
     except GatewayError as error:

@@ -6,20 +6,16 @@ import msgspec
 from litestar import Request, Response, post
 
 from gateway.accounts.limits import Caller
-from gateway.catalog.catalog import Model
-from gateway.errors import UnsupportedValue
 from gateway.images.objects import Stored
-from gateway.images.scale import at_own_size
-from gateway.intake import Terms, to_job
-from gateway.job import Job
 from gateway.outside.outbound import Outbound
-from gateway.outside.parameters import GenerationRequest, fold, read_request
+from gateway.outside.parameters import fold, read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
+from gateway.web.door.bodies import Asked
 from gateway.web.door.desk import Desk
-from gateway.web.door.patience import while_here
+from gateway.web.door.jobs import job_of
 from gateway.web.door.schema import documented
-from gateway.web.door.uploads import Sources, Upload, inputs_of, read_upload
+from gateway.web.door.uploads import Sources, Upload, read_upload
 from gateway.web.friendli import generations as friendli
 from gateway.web.friendli import wire as friendli_wire
 from gateway.web.openai.files import runs_of
@@ -57,17 +53,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
     """The route handlers; `outbound` fetches pictures that requests name by URL."""
 
     async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
-        async def open_file(file_id: str) -> Stored:
-            batches = runs_of(request).batches
-            return await batches.open(await batches.file(file_id, caller.id))
-
-        async def fetch(url: str, max_bytes: int) -> bytes:
-            return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
-
-        fetches = fetch if desk.settings.fetch_urls else None
-        signed = runs_of(request).signed
-        sources = Sources(fetches, desk.darkroom, open_file, signed.open)
-        upload = await read_upload(request, sources)
+        upload = await read_upload(request, sources_of(desk, outbound, request, caller))
         of_deployment(request, upload.fields)
         return upload
 
@@ -116,7 +102,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         asked = read_request(upload.fields)
         model = desk.resolve(body.model, caller)
         terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
-        job = await _job(desk, request, asked, model, upload, terms)
+        job = await job_of(desk, request, asked, model, upload, terms)
         return await friendli.answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -133,6 +119,20 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         return await _answer_container(desk, request, caller, await read(request, caller))
 
     return [edit_images, vary_image, edit_dedicated, edit_container]
+
+
+def sources_of(desk: Desk, outbound: Outbound, request: Asked, caller: Caller) -> Sources:
+    """Where a request's pictures come from that it only names."""
+    runs = runs_of(request)
+
+    async def open_file(file_id: str) -> Stored:
+        return await runs.batches.open(await runs.batches.file(file_id, caller.id))
+
+    async def fetch(url: str, max_bytes: int) -> bytes:
+        return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
+
+    fetches = fetch if desk.settings.fetch_urls else None
+    return Sources(fetches, desk.darkroom, open_file, runs.signed.open)
 
 
 async def _answer_openai(
@@ -152,7 +152,7 @@ async def _answer_openai(
         del fields["input_fidelity"]
     model = desk.resolve(asked.model, caller)
     remarks = wanted.remarks(fields, body, edits=True)
-    job = await _job(desk, request, asked, model, upload, desk.terms(request, caller, remarks))
+    job = await job_of(desk, request, asked, model, upload, desk.terms(request, caller, remarks))
     if body.stream:
         return await stream_images(desk, request, caller, job, wanted, "image_edit")
     return await answer_images(desk, request, caller, job, wanted)
@@ -172,38 +172,5 @@ async def _answer_container(
     asked = read_request(upload.fields)
     model = friendli.container_model(desk, body.model, caller)
     terms = friendli.terms(desk, request, caller, upload.fields, edits=True)
-    job = await _job(desk, request, asked, model, upload, terms)
+    job = await job_of(desk, request, asked, model, upload, terms)
     return await friendli.answer_container_job(desk, request, caller, job, asked, body)
-
-
-async def _job(
-    desk: Desk,
-    request: Request[Any, Any, Any],
-    asked: GenerationRequest,
-    model: Model,
-    upload: Upload,
-    terms: Terms,
-) -> Job:
-    """The job of an edit; its pictures are decoded off the event loop.
-
-    Raises:
-        UnsupportedValue: the endpoint cannot edit; the message names those that can.
-    """
-    card = model.endpoint
-    if not card.edits:
-        able = [f"`{other.id}`" for other in desk.catalog.endpoints.values() if other.edits]
-        raise UnsupportedValue(
-            f"The endpoint `{card.id}` cannot edit images. Endpoints that can: "
-            f"{', '.join(able) or 'none'}.",
-            param="model",
-        )
-    if len(upload.images) > 1 and card.edit_pipeline is None:
-        raise UnsupportedValue(
-            f"The endpoint `{card.id}` edits one image at a time.", param="image"
-        )
-    inputs = await while_here(request, inputs_of(upload, desk.darkroom, card.sizes.max))
-    job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
-    if card.edit_pipeline and job.strength is None and job.mask is None:
-        return job
-    # It is redrawn at its size, which the engine's thread would bring it to, sample by sample.
-    return await desk.darkroom.do(at_own_size, job)

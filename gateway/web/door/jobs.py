@@ -1,0 +1,47 @@
+"""From a request's fields and the pictures it came with to a job: with pictures, it is an edit."""
+
+from gateway.catalog.catalog import Model
+from gateway.errors import UnsupportedValue
+from gateway.images.scale import at_own_size
+from gateway.intake import Terms, to_job
+from gateway.job import Job
+from gateway.outside.parameters import GenerationRequest
+from gateway.web.door.bodies import Asked
+from gateway.web.door.desk import Desk
+from gateway.web.door.patience import while_here
+from gateway.web.door.uploads import Upload, inputs_of
+
+
+async def job_of(
+    desk: Desk,
+    request: Asked,
+    asked: GenerationRequest,
+    model: Model,
+    upload: Upload,
+    terms: Terms,
+) -> Job:
+    """The job; pictures are decoded off the event loop.
+
+    Raises:
+        UnsupportedValue: the endpoint cannot edit; the message names those that can.
+    """
+    if not upload.images:
+        return to_job(asked, model, desk.catalog, desk.settings, terms)
+    card = model.endpoint
+    if not card.edits:
+        able = [f"`{other.id}`" for other in desk.catalog.endpoints.values() if other.edits]
+        raise UnsupportedValue(
+            f"The endpoint `{card.id}` cannot edit images. Endpoints that can: "
+            f"{', '.join(able) or 'none'}.",
+            param="model",
+        )
+    if len(upload.images) > 1 and card.edit_pipeline is None:
+        raise UnsupportedValue(
+            f"The endpoint `{card.id}` edits one image at a time.", param="image"
+        )
+    inputs = await while_here(request, inputs_of(upload, desk.darkroom, card.sizes.max))
+    job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
+    if card.edit_pipeline and job.strength is None and job.mask is None:
+        return job
+    # It is redrawn at its size, which the engine's thread would bring it to, sample by sample.
+    return await desk.darkroom.do(at_own_size, job)
