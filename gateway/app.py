@@ -41,7 +41,7 @@ from gateway.web.door.ledger import Ledger
 from gateway.web.door.reception import Reception
 from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
-from gateway.web.openai import batches, edits, generations, models
+from gateway.web.openai import batches, chat, edits, generations, models
 from gateway.web.openai import files as openai_files
 from gateway.web.operator import health, loras, status
 from gateway.web.pages import pages, reference
@@ -103,6 +103,7 @@ def create_app(
             *generations.routes(desk),
             *friendli.routes(desk),
             *edits.routes(desk, outbound),
+            *chat.routes(desk, outbound),
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),

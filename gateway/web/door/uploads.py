@@ -154,7 +154,7 @@ async def _read_parts(form: Form, sources: Sources) -> Upload:
     pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
     loras: list[tuple[str, str, str]] = []
     roles = [_role(name) for name, value in form.parts if not is_absent(value)]
-    _check_count(max(roles.count("image"), roles.count("mask")))
+    check_count(max(roles.count("image"), roles.count("mask")))
     for name, value in form.parts:
         if is_absent(value):
             continue
@@ -183,7 +183,12 @@ def _role(name: str) -> str | None:
     return _PICTURES.get(name.partition("[")[0])
 
 
-def _check_count(num_images: int) -> None:
+def check_count(num_images: int) -> None:
+    """Refuse more pictures than one request may have.
+
+    Raises:
+        OutOfRange: saying how many those are.
+    """
     if num_images > MAX_IMAGES:
         raise OutOfRange("image", "array", MAX_IMAGES, num_images, above=True)
 
@@ -266,7 +271,7 @@ async def _find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
     listed = [fields.pop(name, None) for name, role in _PICTURES.items() if role == "image"]
     given: Any = next((pictures for pictures in listed if not is_absent(pictures)), [])
     entries = given if isinstance(given, list) else [given]
-    _check_count(len(entries))
+    check_count(len(entries))
     images = [
         await named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries)

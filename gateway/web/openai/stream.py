@@ -149,9 +149,7 @@ async def _frames(
                     item.data,
                 )
             elif isinstance(item, StepDone):
-                # A comment: every SDK skips it, and the playground shows it.
-                step = f": step {item.step}/{item.num_steps} of {item.sample}\n\n"
-                yield Content((step.encode(),))
+                yield step_comment(item)
     except GatewayError as error:
         refused = {"type": "error", **msgspec.to_builtins(envelope(error))}
         yield Content((b"event: error\ndata: " + msgspec.json.encode(refused) + b"\n\n",))
@@ -161,6 +159,16 @@ async def _frames(
 
 def frame(event: StreamEvent, picture: bytes) -> Content:
     """One event on the wire."""
-    before, after = Content.of(event, [picture]).texts
-    begun = f"event: {event.type}\ndata: ".encode() + before
-    return Content((begun, after + b"\n\n"), (picture,))
+    return server_sent(Content.of(event, [picture]), event.type)
+
+
+def server_sent(content: Content, name: str = "") -> Content:
+    """A JSON document as an event."""
+    head = f"event: {name}\ndata: " if name else "data: "
+    *before, last = (head.encode() + content.texts[0], *content.texts[1:])
+    return Content((*before, last + b"\n\n"), content.pictures)
+
+
+def step_comment(step: StepDone) -> Content:
+    """A comment: every SDK skips it, and the playground shows it."""
+    return Content((f": step {step.step}/{step.num_steps} of {step.sample}\n\n".encode(),))
