@@ -43,6 +43,8 @@ from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.openai import batches, chat, edits, generations, models
 from gateway.web.openai import files as openai_files
+from gateway.web.openai.responses import routes as responses
+from gateway.web.openai.responses.kept import KeptAnswers
 from gateway.web.operator import health, loras, status
 from gateway.web.pages import pages, reference
 
@@ -63,6 +65,7 @@ def create_app(
     configure_logs()
     objects = Objects(settings)
     store = PictureStore(settings, objects)
+    answers = KeptAnswers(objects, settings)
     studio = Studio(engine, collection, settings)
     keys = KeyStore(settings.data)
     door = Doorkeeper(settings, keys)
@@ -85,7 +88,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        sweeping = asyncio.create_task(_sweep(store, app.state.runs.calendar))
+        sweeping = asyncio.create_task(_sweep((store, answers), app.state.runs.calendar))
         starting = asyncio.create_task(_start(engine))
         try:
             yield
@@ -104,6 +107,7 @@ def create_app(
             *friendli.routes(desk),
             *edits.routes(desk, outbound),
             *chat.routes(desk, outbound),
+            *responses.routes(desk, outbound, answers),
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),
@@ -184,10 +188,11 @@ async def _start(engine: Engine) -> None:
         log.critical("the engine could not start", exc_info=error)
 
 
-async def _sweep(store: PictureStore, calendar: Calendar) -> None:
+async def _sweep(kept: tuple[PictureStore, KeptAnswers], calendar: Calendar) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         try:
-            await store.sweep(datetime.fromtimestamp(calendar.now(), UTC))
+            for store in kept:
+                await store.sweep(datetime.fromtimestamp(calendar.now(), UTC))
         except Exception as error:
             log.error("sweeping pictures failed", exc_info=error)

@@ -84,6 +84,10 @@ def test_a_key_sees_its_own_and_an_operators_all(client: TestClient[Litestar], d
     assert seen["ann"]["endpoints"] == ["tiny"]
     assert {"tiny", "resampled"} <= set(seen["root"]["endpoints"])
     assert client.get("/metrics", headers=bearer(ann[1])).status_code == 403
+    spoken = client.post("/v1/responses", json={"input": "x"}, headers=bearer(ann[1])).json()
+    for secret, status in ((ann[1], 200), (bob[1], 404)):
+        again = client.get(f"/v1/responses/{spoken['id']}", headers=bearer(secret))
+        assert again.status_code == status
     assert client.get("/metrics", headers=bearer(root)).status_code == 200
 
 

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 
 import msgspec
 from litestar.response import Response, Stream
@@ -26,7 +27,9 @@ class Content(msgspec.Struct, frozen=True):
     pictures: tuple[bytes, ...] = ()
 
     @classmethod
-    def of(cls, answer: msgspec.Struct, pictures: Iterable[bytes] = ()) -> "Content":
+    def of(
+        cls, answer: msgspec.Struct | dict[str, Any], pictures: Iterable[bytes] = ()
+    ) -> "Content":
         """An answer as JSON, its gaps filled in their order."""
         texts = msgspec.json.encode(answer).split(GAP.encode())
         found = cls(tuple(texts), tuple(pictures))
