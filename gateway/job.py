@@ -14,6 +14,8 @@ from gateway.remarks import Remark
 Matting = Literal["border"]
 """`border`: what joins a picture's edge in the edge's own colour is background."""
 Priority = Literal["interactive", "batch"]
+Promise = Literal["near", "bitwise"]
+"""How like a picture is to itself, alone and beside others: to a few roundings, or to the bit."""
 
 
 class AdapterUse(msgspec.Struct, frozen=True):
@@ -110,6 +112,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     scheduler: str
     remarks: tuple[Remark, ...] = ()
     digests: dict[str, str | None] = msgspec.field(default_factory=dict)
+    promise: Promise = "near"
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -80,6 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     adapter_gib: Annotated[
         float, _help("GiB of adapters kept in memory before the least used go; 0: no bound", ge=0)
     ] = 2
+    recorded_gib: Annotated[
+        float,
+        _help("GiB of recorded forwards kept in a GPU's memory before the least used go", gt=0),
+    ] = 4
 
     max_body_mib: Annotated[float, _help("MiB of a request body", gt=0)] = 64
     max_prompt_characters: Annotated[

@@ -155,6 +155,9 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     where `model_index.json` should not decide; `edit_pipeline` one that edits images by
     instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
     those passed as None, `arguments_at` those for one number of steps only.
+    `compile` is how forwards of the denoiser and the decoder get cheaper for the host: `graphs`
+    are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
+    picture is the same to the bit alone and together, and each forward costs what a full one does.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
     """
@@ -175,6 +178,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
     offload: Literal["none", "model", "group"] = "none"
     low_memory: bool = True
+    compile: Literal["none", "graphs", "regional"] = "none"
+    batch_invariant: bool = False
     steps: Steps = Steps()
     guidance: Guidance = Guidance()
     sizes: Sizes = Sizes()
@@ -324,6 +329,10 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
         for name, given in card.components.items():
             if given is True:
                 raise CardError(f"key 'components.{name}' = True: wanted a source, or false", path)
+        if card.compile != "none" and card.offload != "none":
+            raise CardError(
+                f"key 'compile' = '{card.compile}': wanted 'none' where weights are offloaded", path
+            )
         return
     low, high = card.scale_range
     if not low <= card.scale <= high:

@@ -12,7 +12,7 @@ mixture of adapters.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -94,6 +94,14 @@ class Adapters:
     def use(self, rows: Rows) -> None:
         """Say which adapters the rows of the next forward carry."""
         self._rows.set(rows)
+
+    @property
+    def form(self) -> Hashable | None:
+        """What the next forward's adapters have in common with those of others compiled alike.
+
+        None where they are not for compiled forwards.
+        """
+        return None if self._rows.rows else ()
 
     @property
     def _hooked(self) -> "list[HookedLayer[Any]]":

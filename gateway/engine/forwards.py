@@ -13,6 +13,8 @@ import structlog
 import torch
 
 from gateway.engine.adapters import Adapters, RowsUnknownError
+from gateway.engine.buckets import INVARIANT_CALLS, bucket, padded, sizes_of
+from gateway.engine.lanes import Lanes
 from gateway.engine.merge import (
     batch_of,
     content_key,
@@ -48,9 +50,12 @@ log = structlog.get_logger()
 class Forwards:
     """Runs the forwards of one device; `adapters_of` an endpoint are put in place for each."""
 
-    def __init__(self, adapters_of: Callable[[str], Adapters], pacing: Pacing) -> None:
+    def __init__(
+        self, adapters_of: Callable[[str], Adapters], pacing: Pacing, lanes: Lanes
+    ) -> None:
         self._adapters_of = adapters_of
         self._pacing = pacing
+        self._lanes = lanes
         self._learned: dict[Entry, Learned] = {}
         self.batch_sizes: deque[int] = deque(maxlen=64)
 
@@ -63,6 +68,8 @@ class Forwards:
         """Drop what was learned of entry points that are gone."""
         for entry in entries:
             self._learned.pop(entry, None)
+            if not entry.is_parked:
+                self._lanes.forget([entry])
 
     def _groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
         groups: dict[Hashable, list[Sample]] = {}
@@ -72,7 +79,9 @@ class Forwards:
             key: Hashable = group_key(call.args, call.kwargs)
             if key in learned.unmergeable:
                 key = (key, id(sample))
-            if not learned.mixes_adapters:
+            if call.entry.is_invariant:
+                key = (key, sizes_of((call.args, call.kwargs)))
+            if call.entry.is_invariant or not learned.mixes_adapters:
                 key = (key, sample.uses)
             key = (call.entry, key)
             groups.setdefault(key, []).append(sample)
@@ -84,6 +93,8 @@ class Forwards:
 
     def _most(self, group: list[Sample]) -> int:
         call = _parked(group[0])
+        if call.entry.is_invariant:
+            return INVARIANT_CALLS
         return self._learned[call.entry].most(len(group), shape_of(call.args, call.kwargs))
 
     def _answer(self, group: list[Sample]) -> None:
@@ -192,23 +203,27 @@ class Forwards:
         learned.trust(key, even)
 
     def _merged(self, group: Sequence[Sample]) -> list[Any]:
-        calls = [_parked(sample) for sample in group]
-        entry = calls[0].entry
-        batches = [batch_of(call.args, call.kwargs) for call in calls]
-        args, kwargs = merge([(call.args, call.kwargs) for call in calls])
+        entry = _parked(group[0]).entry
+        size = self._size(entry, len(group))
+        calls = padded([(call.args, call.kwargs) for call in map(_parked, group)], size)
+        uses = [sample.uses for sample in group] + [group[-1].uses] * (size - len(group))
+        batches = [batch_of(args, kwargs) for args, kwargs in calls]
+        args, kwargs = merge(calls)
         adapters = self._adapters_of(group[0].endpoint)
         adapters.use(
-            [
-                sample.uses
-                for sample, batch in zip(group, batches, strict=True)
-                for _ in range(batch.rows)
-            ]
+            [own for own, batch in zip(uses, batches, strict=True) for _ in range(batch.rows)]
         )
         try:
-            result = entry.original(*args, **kwargs)
+            result = self._lanes.run(entry, adapters.form, args, kwargs)
         finally:
             adapters.use(())
-        return split(result, batches)
+        return split(result, batches)[: len(group)]
+
+    def _size(self, entry: Entry, num_calls: int) -> int:
+        """How many calls a forward is given, the last one repeated."""
+        if entry.is_invariant:
+            return INVARIANT_CALLS
+        return bucket(num_calls) if self._lanes.pads(entry) else num_calls
 
     def _note(
         self, entry: Entry, shape: Shape, endpoint: str, num_samples: int, seconds: float

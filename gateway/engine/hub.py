@@ -17,6 +17,7 @@ import torch
 
 from gateway.engine.cuda import timeline_of
 from gateway.engine.forwards import Forwards
+from gateway.engine.lanes import Lanes
 from gateway.engine.pacing import Pacing, Timeline
 from gateway.engine.pulse import Pulse
 from gateway.engine.reading import reader
@@ -58,7 +59,8 @@ class Hub:
         self.paces: dict[str, Pace] = {}
         self.pulse = Pulse()
         self.pacing = Pacing(timeline or timeline_of(device), self.tell, self.pulse)
-        self.forwards = Forwards(shelf.adapters, self.pacing)
+        self.lanes = Lanes(device)
+        self.forwards = Forwards(shelf.adapters, self.pacing, self.lanes)
         self._inbox: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._endpoints = Shares()
         self._owners = Shares()
@@ -100,7 +102,7 @@ class Hub:
             torch.set_num_threads(self._threads)
         while not self._is_stopping:
             try:
-                self.take_commands(block=not self._can_turn())
+                self.take_commands(block=not (self._can_turn() or self.lanes.prepare()))
                 with self.pulse.turn():
                     self.turn()
             except Exception as error:

@@ -73,6 +73,10 @@ class LoadedPipeline:
         ]
         for entry in (*self.entries, *self._still):
             entry.park()
+        for entry in self.entries:
+            entry.is_invariant = card.batch_invariant
+            if isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode":
+                entry.lane = card.compile
         self._tokenizers = tokenizers_of(pipeline.components)
         for tokenizer in self._tokenizers:
             set_aside(tokenizer)

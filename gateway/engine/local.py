@@ -27,7 +27,7 @@ from gateway.engine.loading import LoadedPipeline, device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.engine.sample import Sample
 from gateway.engine.schedulers import Schedulers
-from gateway.engine.shelf import Held, Shelf
+from gateway.engine.shelf import GIB, Held, Shelf
 from gateway.engine.turns import Pace
 from gateway.engine.unusable import reason_of
 from gateway.errors import (
@@ -119,6 +119,8 @@ class LocalEngine:
             ),
             batch_sizes=tuple(size for hub in hubs for size in hub.forwards.batch_sizes.copy()),
             step_seconds={id: pace.step_seconds for id, pace in paces.items()},
+            num_recordings=sum(len(hub.lanes.captures) for hub in hubs),
+            recorded_bytes=sum(hub.lanes.captures.size_bytes for hub in hubs),
             faults={
                 id: reason_of(error) for hub in hubs for id, error in hub.shelf.faults.items()
             },
@@ -225,6 +227,9 @@ class LocalEngine:
             tell=lambda command: hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         hub = Hub(shelf, device, settings.max_batch, settings.threads)
+        hub.lanes.captures.limit_bytes = settings.recorded_gib * GIB
+        recorded = metrics.RECORDED.labels(str(device))
+        recorded.set_function(lambda: hub.lanes.captures.size_bytes)
         places = settings.max_waiting + settings.max_batch
         # Those that run, and half as many to follow them.
         num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2

@@ -20,7 +20,10 @@ METHODS = ("encode", "decode")
 
 
 class Entry:
-    """One entry point of one module: the name the pipeline calls, and what stood there."""
+    """One entry point of one module: the name the pipeline calls, and what stood there.
+
+    `lane` is how its forwards are compiled; one that `is_invariant` has all of one size.
+    """
 
     def __init__(self, component: str, module: torch.nn.Module, method: str) -> None:
         self.component = component
@@ -28,6 +31,11 @@ class Entry:
         self.method = method
         self.original: Callable[..., Any] = getattr(module, method)
         self.is_parked = False
+        self.lane = "none"
+        self.is_invariant = False
+
+    def __str__(self) -> str:
+        return f"{self.component}.{self.method}"
 
     def park(self) -> None:
         """Replace the entry point; hooks installed before stay inside the original."""

@@ -29,7 +29,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `num_running` and `num_waiting` count samples. `batch_sizes` are those of the latest
     denoiser forwards, newest last. `step_seconds` is the latest mean time of one denoising
-    step per endpoint. `fault` says why it is not ready, where that is not loading; `faults`
+    step per endpoint. `num_recordings` forwards are replayed, and take `recorded_bytes` of the
+    devices. `fault` says why it is not ready, where that is not loading; `faults`
     why models could not be loaded, by id.
     """
 
@@ -41,6 +42,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     batch_sizes: tuple[int, ...] = ()
     step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
     faults: dict[str, str] = msgspec.field(default_factory=dict)
+    num_recordings: int = 0
+    recorded_bytes: int = 0
 
     @property
     def digests(self) -> dict[str, str | None]:

@@ -19,7 +19,7 @@ from gateway.engine.previews import answering, preview_steps, watch
 from gateway.engine.reading import Reading
 from gateway.engine.shared import MustBeAloneError
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, NotFinite, OutOfMemory
-from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
+from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, Promise, StepDone
 from gateway.remarks import Remark
 
 Emit = Callable[[Event], None]
@@ -31,12 +31,14 @@ log = structlog.get_logger()
 class Material(NamedTuple):
     """What a sample is drawn with, to its end: whatever happens to the files meanwhile.
 
-    `uses` names adapters as they are in memory; `digests` are of the weights, by model id.
+    `uses` names adapters as they are in memory; `digests` are of the weights, by model id;
+    `promise` is how much of the picture whoever shares its forwards may change.
     """
 
     pipeline: Any
     uses: Uses = ()
     digests: Mapping[str, str | None] = {}
+    promise: Promise = "near"
 
 
 class Sample:
@@ -197,7 +199,7 @@ class Sample:
         assert self._greenlet.hearing is not None
         window = call.window(type(own), self.job.arguments)
         remarks = (*call.unused(own, self.job), *self._greenlet.hearing.remarks(window))
-        self._finish(type(scheduler).__name__, remarks, dict(material.digests))
+        self._finish(type(scheduler).__name__, remarks, material)
 
     def _note_step(self, step: int) -> None:
         total = self.job.num_inference_steps
@@ -227,12 +229,14 @@ class Sample:
 
         deliver(first_image(result), told, self._follow)
 
-    def _finish(
-        self, scheduler: str, remarks: tuple[Remark, ...], digests: dict[str, str | None]
-    ) -> None:
+    def _finish(self, scheduler: str, remarks: tuple[Remark, ...], material: Material) -> None:
+        digests, promise = dict(material.digests), material.promise
+
         def told(pixels: Pixels | None) -> None:
             if pixels is not None:
-                self.emit(Finished(self.number, pixels, scheduler, remarks, digests))
+                self.emit(
+                    Finished(self.number, pixels, scheduler, remarks, digests, promise)
+                )
                 return
             log.error("picture not finite", job=self.job.id, endpoint=self.endpoint)
             self.emit(_failure(self.number, NotFinite(NOT_FINITE)))

@@ -31,7 +31,7 @@ from gateway.engine.parking import Entry
 from gateway.engine.sample import Material, Sample
 from gateway.engine.unusable import unusable
 from gateway.errors import ModelNotFound, OtherWeights, ShuttingDown
-from gateway.job import AdapterUse, Job
+from gateway.job import AdapterUse, Job, Promise
 from gateway.telemetry import metrics
 
 GIB = 2**30
@@ -182,7 +182,8 @@ class Shelf:
         uses = tuple(
             AdapterUse(one.name, use.scale) for one, use in zip(held, job.adapters, strict=True)
         )
-        return Material(loaded.pipeline_for(job), uses, digests)
+        promise: Promise = "bitwise" if loaded.card.batch_invariant else "near"
+        return Material(loaded.pipeline_for(job), uses, digests, promise)
 
     def fetch(self, job: Job, told: Told) -> None:
         """Have what a job needs in memory, and tell when it is there or why it cannot be."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.job import AdapterUse, Finished, Job, Matting
+from gateway.job import AdapterUse, Finished, Job, Matting, Promise
 from gateway.remarks import Remark, of_picture, once
 
 KEY = "gateway"
@@ -20,7 +20,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `digests` names the weights of the endpoint and each adapter that drew it, None where they
     are not plain files; `output_size` is set where the picture was resampled; `warnings` are
-    the remarks that the picture would look different without.
+    the remarks that the picture would look different without; `promise` is how like this one
+    another drawn by it will be, whoever shares its forwards.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     warnings: tuple[Remark, ...] = ()
+    promise: Promise | None = None
 
 
 def receipt_of(job: Job, finished: Finished) -> Receipt:
@@ -68,6 +70,7 @@ def receipt_of(job: Job, finished: Finished) -> Receipt:
         warnings=of_picture(once((*job.remarks, *finished.remarks))),
         digests=finished.digests,
         versions=library_versions(),
+        promise=finished.promise,
     )
 
 

@@ -32,6 +32,7 @@ LOAD_SECONDS = Histogram(
 EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
 ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
 DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])
+RECORDED = Gauge("gateway_recorded_bytes", "Device memory of recorded forwards", ["device"])
 OUTAGES = Counter(
     "gateway_outages_total", "Acts on the database or the store to be tried again", ["act"]
 )

@@ -1,5 +1,6 @@
 """A device whose forwards end when the test says so, behind the real hub's timeline."""
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -27,23 +28,27 @@ class SlowDevice:
     def __init__(self) -> None:
         self.now = 0.0
         self.num_running = 0
+        self._lock = threading.RLock()
         self._line: deque[Moment | Callable[[], None] | None] = deque()
 
     def mark(self) -> Moment:
-        self._line.append(moment := Moment())
-        self._pass()
+        with self._lock:
+            self._line.append(moment := Moment())
+            self._pass()
         return moment
 
     def follow(self, then: Callable[[], None]) -> None:
-        self._line.append(then)
-        self._pass()
+        with self._lock:
+            self._line.append(then)
+            self._pass()
 
     def end(self, seconds: float = 1.0) -> None:
         """The oldest forward under way ends, after so long."""
-        assert self._line.popleft() is None
-        self.num_running -= 1
-        self.now += seconds
-        self._pass()
+        with self._lock:
+            assert self._line.popleft() is None
+            self.num_running -= 1
+            self.now += seconds
+            self._pass()
 
     def end_all(self) -> None:
         """All forwards under way end."""
@@ -58,8 +63,9 @@ class SlowDevice:
 
     def _given(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            self._line.append(None)
-            self.num_running += 1
+            with self._lock:
+                self._line.append(None)
+                self.num_running += 1
             return inner(*args, **kwargs)
 
         return run

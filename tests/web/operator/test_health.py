@@ -140,6 +140,7 @@ def test_what_is_promised_has_a_metric(tmp_path: Path) -> None:
         "gateway_evictions",
         "gateway_adapter_hits",
         "gateway_device_memory_bytes",
+        "gateway_recorded_bytes",
     } <= names
 
 

@@ -56,6 +56,8 @@ function renderFigures({ engine, max_batch: maxBatch, max_waiting: maxWaiting })
   byId('batch').textContent = engine.batch_sizes.length ? mean(engine.batch_sizes).toFixed(1) : '–';
   byId('step').textContent = milliseconds(seconds);
   byId('step-of').textContent = slowest && `latest of ${slowest}`;
+  byId('recorded').textContent = engine.num_recordings
+    ? `${engine.num_recordings} forwards recorded, ${Math.round(engine.recorded_bytes / 2 ** 20)} MiB` : '';
 }
 
 function renderCharts(engine) {

@@ -1,0 +1,212 @@
+"""The blocks that a model repeats, compiled once for all of them.
+
+The engine's thread never compiles: its blocks run what is compiled already, and as they are
+where nothing is. What they lack a thread beside compiles, by running a twin of the module that
+has the same weights; compiled code is looked up by what it is given, and the twin's serves the
+module. Sizes that change become symbols, so that after two of them no third is compiled.
+"""
+
+import copy
+import functools
+import os
+import queue
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from itertools import chain
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor, nn
+
+from gateway.engine.graphs import fresh, signature_of
+from gateway.engine.merge import batch_of
+from gateway.engine.parking import Entry
+
+NUM_SHAPES = 64
+"""Forms of one block's code kept; torch's own limit of 8 would end with the fifth picture size."""
+MANY_ROWS = 3
+"""Of more rows than this a compilation learns nothing new."""
+
+log = structlog.get_logger()
+
+
+class RegionalLane:
+    """An entry point whose module's repeated blocks are compiled."""
+
+    def __init__(self, entry: Entry, kinds: set[type]) -> None:
+        self._entry = entry
+        self._kinds = kinds
+        self._asked: set[Hashable] = set()
+        self._is_on = False
+        self.has_failed = False
+        for block in self._blocks(entry.module):
+            vars(block)["_compiled_call_impl"] = functools.partial(
+                self._call, torch._dynamo.run(block._call_impl), block._call_impl
+            )
+
+    @classmethod
+    def of(cls, entry: Entry) -> "RegionalLane | None":
+        """The lane of an entry point; None where nothing repeats, or nothing compiles."""
+        if not has_compiler(entry.module):
+            log.warning("no C++ compiler: it runs as it is", entry=str(entry))
+            return None
+        kinds = repeated(entry.module)
+        return cls(entry, kinds) if kinds else None
+
+    def run(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a call on what is compiled, and have compiled what is not."""
+        if form is None or self.has_failed:
+            return self._entry.original(*args, **kwargs)
+        self._ask(form, args, kwargs)
+        self._is_on = True
+        try:
+            return self._entry.original(*args, **kwargs)
+        finally:
+            self._is_on = False
+
+    def prepare(self) -> bool:
+        """Nothing is left to the engine's thread."""
+        return False
+
+    def close(self) -> None:
+        """Have the blocks run as they are."""
+        for block in self._blocks(self._entry.module):
+            vars(block).pop("_compiled_call_impl", None)
+
+    def _call(
+        self, compiled: Callable[..., Any], plain: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        return (compiled if self._is_on else plain)(*args, **kwargs)
+
+    def _ask(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Have a form of calls compiled, once; those of many rows by a few of them."""
+        rows = batch_of(args, kwargs).rows
+        few = min(rows, MANY_ROWS)
+        signature = signature_of(_first_rows((args, kwargs), rows, few))
+        if signature is None or (form, signature) in self._asked:
+            return
+        self._asked.add((form, signature))
+        args, kwargs = _first_rows((args, kwargs), rows, few)
+        threads = torch.get_num_threads()
+        _compiler().add(lambda: self._compile(threads, args, kwargs))
+
+    def _compile(self, threads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run the module's twin, whose blocks compile what they meet."""
+        torch.set_num_threads(threads)  # compiled code is for so many
+        try:
+            twin = twin_of(self._entry.module)
+            for block in self._blocks(twin):
+                vars(block)["_compiled_call_impl"] = torch.compile(block._call_impl)
+            with torch.inference_mode():
+                getattr(twin, self._entry.method)(*args, **kwargs)
+        except Exception as error:
+            self.has_failed = True
+            log.warning("not compiled: it runs as it is", entry=str(self._entry), fault=str(error))
+
+    def _blocks(self, module: nn.Module) -> Iterator[Any]:
+        return (block for block in module.modules() if type(block) in self._kinds)
+
+
+class Compiler:
+    """A thread that compiles, one thing after another."""
+
+    def __init__(self) -> None:
+        self._due: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._num_open = 0
+        self._changed = threading.Condition()
+        torch._dynamo.config.recompile_limit = NUM_SHAPES
+        threading.Thread(target=self._run, name="compiler", daemon=True).start()
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Compile something as soon as may be."""
+        with self._changed:
+            self._num_open += 1
+        self._due.put(work)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until nothing is left to compile; false where that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._num_open, seconds)
+
+    def _run(self) -> None:
+        while True:
+            self._due.get()()
+            with self._changed:
+                self._num_open -= 1
+                self._changed.notify_all()
+
+
+@functools.cache
+def _compiler() -> Compiler:
+    return Compiler()
+
+
+def is_compiled(seconds: float) -> bool:
+    """Wait until all that was asked for is compiled; false where that takes longer."""
+    return _compiler().wait(seconds)
+
+
+def repeated(module: nn.Module) -> set[type]:
+    """The classes of a module's repeated blocks: those it names, or the innermost in its lists."""
+    if names := getattr(module, "_repeated_blocks", None):
+        return {type(one) for one in module.modules() if type(one).__name__ in names}
+    lists = (one for one in module.modules() if isinstance(one, nn.ModuleList))
+    counted = Counter(type(block) for one in lists for block in one)
+    kinds = {
+        kind
+        for kind, number in counted.items()
+        if number > 1 and not kind.__module__.startswith("torch.nn")
+    }
+    return {kind for kind in kinds if not _holds(module, kind, kinds)}
+
+
+def has_compiler(module: nn.Module) -> bool:
+    """Whether code can be compiled for where a module is: on a CPU by a C++ compiler."""
+    weight = next(module.parameters(), None)
+    is_on_cpu = weight is None or weight.device.type == "cpu"
+    return not is_on_cpu or shutil.which(os.environ.get("CXX") or "g++") is not None
+
+
+def twin_of(module: nn.Module) -> Any:
+    """A module of the same weights and buffers and nothing else: neither parked nor hooked."""
+    shared: dict[int, Any] = {id(one): one for one in chain(module.parameters(), module.buffers())}
+    hooks = (hook for one in module.modules() for hook in one._forward_hooks.values())
+    bare = copy.copy(module)
+    for name in [name for name, value in vars(module).items() if isinstance(value, Entry)]:
+        del vars(bare)[name]
+    return copy.deepcopy(bare, shared | {id(hook): _nothing for hook in hooks})
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def _holds(module: nn.Module, kind: type, kinds: set[type]) -> bool:
+    """Whether modules of a class hold any of these classes."""
+    return any(
+        type(inner) in kinds
+        for one in module.modules()
+        if type(one) is kind
+        for inner in one.modules()
+        if inner is not one
+    )
+
+
+def _first_rows(value: Any, rows: int, few: int) -> Any:
+    """The first few rows of a call's arguments, with generators of their own."""
+    match value:
+        case Tensor() if value.ndim and value.shape[0] == rows:
+            return value[:few]
+        case torch.Generator():
+            return fresh(value.device)
+        case list() | tuple():
+            is_per_row = len(value) == rows and isinstance(value[0], Tensor | torch.Generator)
+            kept = value[:few] if is_per_row else value
+            of_each = 1 if is_per_row else rows
+            return type(value)(_first_rows(one, of_each, few) for one in kept)
+        case dict():
+            return {name: _first_rows(one, rows, few) for name, one in value.items()}
+    return value
