@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 import structlog
-from dbos import DBOS, DBOSClient, SetWorkflowID
+from dbos import DBOS, SetWorkflowID
 
 from gateway.runs.batches.records import Batch
+from gateway.runs.queues import BATCHES, RUNS, WEBHOOKS, Entry, Queues
 from gateway.runs.records import WebhookEvent
 
 log = structlog.get_logger()
@@ -28,9 +29,6 @@ APP_NAME = "image-gateway"
 APP_VERSION = "1"
 """Of the workflows below, not of the package: one that changes their steps raises it."""
 
-RUNS_QUEUE = "gateway-runs"
-WEBHOOKS_QUEUE = "gateway-webhooks"
-BATCHES_QUEUE = "gateway-batches"
 BATCHES_AT_ONCE = 32
 BATCHES_OF_A_KEY = 4
 """As many at once, so that those of others are worked on beside them."""
@@ -119,7 +117,7 @@ class Durable:
         self.max_running = max_running
         self.doing: dict[str, asyncio.Task[None]] = {}
         self._work: Work | None = None
-        self._client: DBOSClient | None = None
+        self._queues: Queues | None = None
         schema = "dbos" if engine.dialect.name == "postgresql" else None
         names = ("workflow_uuid", "status", "executor_id", "queue_name", "queue_partition_key")
         columns = [sa.column(name, sa.Text) for name in names]
@@ -142,10 +140,10 @@ class Durable:
         )
         logging.getLogger("dbos").setLevel(logging.ERROR)
         DBOS.launch()
-        self._client = DBOSClient(system_database_engine=self.engine)
+        self._queues = await asyncio.to_thread(Queues, self.engine)
         await asyncio.to_thread(self._name_keys)
         await DBOS.register_queue_async(
-            RUNS_QUEUE,
+            RUNS,
             worker_concurrency=self.max_running,
             # One key may have them all; what becomes free goes to any of those that wait.
             partition_worker_concurrency=self.max_running,
@@ -153,13 +151,13 @@ class Durable:
             on_conflict="always_update",
         )
         await DBOS.register_queue_async(
-            WEBHOOKS_QUEUE,
+            WEBHOOKS,
             partition_concurrency=1,
             polling_interval_sec=POLL_SECONDS,
             on_conflict="always_update",
         )
         await DBOS.register_queue_async(
-            BATCHES_QUEUE,
+            BATCHES,
             worker_concurrency=BATCHES_AT_ONCE,
             partition_worker_concurrency=BATCHES_OF_A_KEY,
             polling_interval_sec=POLL_SECONDS,
@@ -179,53 +177,28 @@ class Durable:
         await asyncio.wait({task})
         task.result()
 
-    def enqueue_run(self, connection: sa.Connection, run_id: str, owner: str) -> None:
-        """Queue a run in the transaction that writes it, or that gives it its place."""
-        assert self._client is not None
-        self._client.enqueue_in_transaction(
-            connection,
-            {
-                "workflow_name": "gateway.run",
-                "queue_name": RUNS_QUEUE,
-                "workflow_id": run_id,
-                "queue_partition_key": _key_of(owner),
-            },
-            run_id,
-        )
+    def enqueue_runs(self, connection: sa.Connection, new: Iterable[tuple[str, str]]) -> None:
+        """Queue runs, by id and owner, in the transaction that writes or gives them a place."""
+        entries = [Entry(run_id, _key_of(owner)) for run_id, owner in new]
+        self._queued().put(connection, RUNS, entries)
 
-    def enqueue_delivery(self, connection: sa.Connection, event: WebhookEvent) -> None:
-        """Queue an event's delivery in the transaction that writes it."""
-        assert self._client is not None
-        self._client.enqueue_in_transaction(
-            connection,
-            {
-                "workflow_name": "gateway.deliver",
-                "queue_name": WEBHOOKS_QUEUE,
-                "workflow_id": event.id,
-                "queue_partition_key": event.run_id,
-                "priority": event.sequence,
-            },
-            event.id,
-        )
+    def enqueue_deliveries(self, connection: sa.Connection, events: Iterable[WebhookEvent]) -> None:
+        """Queue events' deliveries in the transaction that writes them."""
+        entries = [Entry(event.id, event.run_id, event.sequence) for event in events]
+        self._queued().put(connection, WEBHOOKS, entries)
 
     def enqueue_batch(self, connection: sa.Connection, batch: Batch) -> None:
         """Queue a batch in the transaction that writes it."""
-        assert self._client is not None
-        self._client.enqueue_in_transaction(
-            connection,
-            {
-                "workflow_name": "gateway.batch",
-                "queue_name": BATCHES_QUEUE,
-                "workflow_id": batch.id,
-                "queue_partition_key": _key_of(batch.owner),
-            },
-            batch.id,
-        )
+        self._queued().put(connection, BATCHES, [Entry(batch.id, _key_of(batch.owner))])
+
+    def _queued(self) -> Queues:
+        assert self._queues is not None
+        return self._queues
 
     def _name_keys(self) -> None:
         """What was queued when queues knew no keys is one key's."""
         table = self._workflows
-        divided = table.c.queue_name.in_((RUNS_QUEUE, BATCHES_QUEUE))
+        divided = table.c.queue_name.in_((RUNS, BATCHES))
         unnamed = divided & table.c.queue_partition_key.is_(None)
         with self.engine.begin() as connection:
             named = sa.update(table).where(unnamed, table.c.status.in_(GOING_ON))

@@ -106,10 +106,10 @@ class Mender:
         )
         with self.durable.engine.connect() as connection:
             for run_id, owner in connection.execute(unfinished.limit(AT_ONCE)):
-                yield run_id, partial(self.durable.enqueue_run, run_id=run_id, owner=owner)
+                yield run_id, partial(self.durable.enqueue_runs, new=[(run_id, owner)])
             for body in connection.execute(untold.limit(AT_ONCE)).scalars():
                 event = decoded(body, WebhookEvent)
-                yield event.id, partial(self.durable.enqueue_delivery, event=event)
+                yield event.id, partial(self.durable.enqueue_deliveries, events=[event])
             for body in connection.execute(unanswered.limit(AT_ONCE)).scalars():
                 batch = decoded(body, Batch)
                 yield batch.id, partial(self.durable.enqueue_batch, batch=batch)

@@ -7,7 +7,7 @@ so that a crash can neither lose a place nor keep one.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,9 @@ LOCK_OF_ALL = -1
 
 SamplesOf = Callable[[str], int | None]
 """How many samples a key may draw at once; None for any number."""
+
+HandOver = Callable[[sa.Connection, Sequence[tuple[str, str]]], None]
+"""See to it that runs begin, given by their ids and owners, in a transaction's order."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,8 +159,8 @@ class Places:
         with self.engine.connect() as connection:
             return set(connection.execute(sa.select(places.c.run_id).where(_WAITS)).scalars())
 
-    def give(self, hand_over: Callable[[sa.Connection, str, str], None]) -> bool:
-        """Let those begin who may; `hand_over` joins the transaction with each one's id and owner.
+    def give(self, hand_over: HandOver) -> bool:
+        """Let those begin who may; `hand_over` joins the transaction.
 
         Returns whether more may begin than were looked at.
         """
@@ -169,10 +172,11 @@ class Places:
             self._alone(connection)
             waiting = _read(connection, _front())
             chosen = beginning(waiting, _read(connection, ~_WAITS), self._samples_of)
-            for place in chosen:
-                query = sa.update(places).where(places.c.run_id == place.run_id)
+            if chosen:
+                ids = [place.run_id for place in chosen]
+                query = sa.update(places).where(places.c.run_id.in_(ids))
                 connection.execute(query.values(waits=False))
-                hand_over(connection, place.run_id, place.owner)
+                hand_over(connection, [(place.run_id, place.owner) for place in chosen])
         return len(chosen) >= LOOKED_AT
 
     def _alone(self, connection: sa.Connection) -> None:

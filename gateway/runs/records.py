@@ -116,10 +116,15 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     kind: Literal["run.updated", "run.output"]
     status: Status
-    live_status: str | None
-    progress: float
+    live_status: str | None = None
+    progress: float = 0.0
     outputs: tuple[RunOutput, ...] = ()
     notes: tuple[Remark, ...] = ()
+
+
+def message_id(run_id: str, sequence: int) -> str:
+    """The id of a run's webhook event of a number, by which receivers know it."""
+    return f"msg_{run_id}_{sequence}"
 
 
 class Attempt(msgspec.Struct, frozen=True):

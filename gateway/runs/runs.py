@@ -71,7 +71,7 @@ class Runs:
         self.threads = self.ground.threads
         self.durable = Durable(self.engine, settings.max_batch)
         self.mender = Mender(self.durable, self.ground.claims, self.slots)
-        self.store = RunStore(self.engine, self.durable.enqueue_delivery)
+        self.store = RunStore(self.engine, self.durable.enqueue_deliveries)
         self.library = Library(self.engine, self.threads)
         self.files = FileStore(settings, equipment.objects)
         outbound = Outbound(Guard(settings.url_allow))
@@ -184,7 +184,7 @@ class Runs:
         begins = await self._begins(orders[0], owner, batch_id)
         new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
         await self.ground.ask(
-            self.store.accept, new, self.durable.enqueue_run, self.settings.max_open_runs
+            self.store.accept, new, self.durable.enqueue_runs, self.settings.max_open_runs
         )
         if begins == "now":
             await self.durable.start_run(new[0].id)

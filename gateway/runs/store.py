@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from gateway.remarks import Remark
 from gateway.runs.claims import Claim, Claims, drop, holds
-from gateway.runs.places import check_room, place_row
+from gateway.runs.places import HandOver, check_room, place_row
 from gateway.runs.records import (
     ENDED,
     Attempt,
@@ -20,6 +20,7 @@ from gateway.runs.records import (
     RunOutput,
     Status,
     WebhookEvent,
+    message_id,
 )
 from gateway.runs.schema import outputs, places, runs, webhook_attempts, webhook_events
 
@@ -27,8 +28,8 @@ UNDELIVERED = ("pending", "retrying")
 """The states of events that are not delivered or given up."""
 
 T = TypeVar("T")
-Announce = Callable[[sa.Connection, WebhookEvent], None]
-"""Hand an event to its delivery, inside the transaction that made it."""
+Announce = Callable[[sa.Connection, Sequence[WebhookEvent]], None]
+"""Hand events to their delivery, inside the transaction that made them."""
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -62,10 +63,12 @@ class RunStore:
     def accept(
         self,
         new: Sequence[NewRun],
-        enqueue: Callable[[sa.Connection, str, str], None],
+        enqueue: HandOver,
         max_open: float = math.inf,
     ) -> None:
         """Write runs as queued; `enqueue` joins the same transaction for those of the queue.
+
+        However many they are, the statements are as few.
 
         Raises:
             RateLimited: their owner would have more than `max_open` that have not ended.
@@ -81,11 +84,8 @@ class RunStore:
                     for run in new
                 ],
             )
-            for run in new:
-                if run.begins == "queue":
-                    enqueue(connection, run.id, run.owner)
-                if run.order.webhook:
-                    self._tell(connection, run.id, "queued")
+            enqueue(connection, [(run.id, run.owner) for run in new if run.begins == "queue"])
+            self._write(connection, [_first_event(run) for run in new if run.order.webhook])
 
     def check(self) -> None:
         """Read anything."""
@@ -292,7 +292,7 @@ class RunStore:
             found = connection.execute(body.order_by(outputs.c.position)).scalars()
             made = tuple(msgspec.json.decode(output, type=RunOutput) for output in found)
         event = WebhookEvent(
-            id=f"msg_{run_id}_{row[0]}",
+            id=message_id(run_id, row[0]),
             run_id=run_id,
             sequence=row[0],
             kind=kind,
@@ -302,17 +302,13 @@ class RunStore:
             outputs=made,
             notes=notes,
         )
-        connection.execute(
-            sa.insert(webhook_events).values(
-                id=event.id,
-                run_id=run_id,
-                sequence=event.sequence,
-                created_at=time.time(),
-                body=_text(event),
-                state="pending",
-            )
-        )
-        self._announce(connection, event)
+        self._write(connection, [event])
+
+    def _write(self, connection: sa.Connection, events: Sequence[WebhookEvent]) -> None:
+        """Write events down, and announce them."""
+        if events:
+            connection.execute(sa.insert(webhook_events), [_event_row(event) for event in events])
+            self._announce(connection, events)
 
 
 def target_events(url: str) -> list[str]:
@@ -336,7 +332,25 @@ def _row(run: NewRun, now: float) -> dict[str, Any]:
         "order": _text(run.order),
         "webhook": run.order.webhook,
         "webhook_steps": run.order.webhook_intermediate_status,
-        "webhook_sequence": 0,
+        "webhook_sequence": int(bool(run.order.webhook)),
+    }
+
+
+def _first_event(run: NewRun) -> WebhookEvent:
+    """That a run is queued; its row is written as having it already."""
+    return WebhookEvent(
+        id=message_id(run.id, 1), run_id=run.id, sequence=1, kind="run.updated", status="queued"
+    )
+
+
+def _event_row(event: WebhookEvent) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "run_id": event.run_id,
+        "sequence": event.sequence,
+        "created_at": time.time(),
+        "body": _text(event),
+        "state": "pending",
     }
 
 

@@ -1,7 +1,7 @@
 """Letting runs that had to wait begin: as soon as one ends here, and once a second."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 
@@ -59,11 +59,10 @@ class Usher:
         room = self._room()
         here: list[str] = []
 
-        def hand_over(connection: sa.Connection, run_id: str, owner: str) -> None:
-            if len(here) < room:
-                here.append(run_id)
-            else:
-                self.durable.enqueue_run(connection, run_id, owner)
+        def hand_over(connection: sa.Connection, chosen: Sequence[tuple[str, str]]) -> None:
+            num_here = max(0, room - len(here))
+            here.extend(run_id for run_id, _ in chosen[:num_here])
+            self.durable.enqueue_runs(connection, chosen[num_here:])
 
         while self.places.give(hand_over):
             pass

@@ -1,7 +1,7 @@
 """Limits of runs and of keys: what may begin beside what, in which order, after which crash."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
@@ -212,13 +212,13 @@ def test_two_processes_give_no_place_twice(tmp_path: Path, database: str | None)
             wanted = [order("slow", seed=seed, concurrency_limit=1) for seed in range(4)]
             given: list[str] = []
 
-            def note(_connection: sa.Connection, run_id: str, _owner: str) -> None:
-                given.append(run_id)
+            def note(_: sa.Connection, chosen: Sequence[tuple[str, str]]) -> None:
+                given.extend(run_id for run_id, _ in chosen)
 
             new = [NewRun(f"run-{n}", OWNER, each, None, "turn") for n, each in enumerate(wanted)]
             for task in runs._tasks:
                 task.cancel()
-            await asyncio.to_thread(runs.store.accept, new, runs.durable.enqueue_run)
+            await asyncio.to_thread(runs.store.accept, new, runs.durable.enqueue_runs)
             await asyncio.gather(*(asyncio.to_thread(runs.places.give, note) for _ in range(6)))
             assert given == ["run-0"]
 
