@@ -22,6 +22,7 @@ from dbos import DBOS, SetWorkflowID
 from gateway.runs.batches.records import Batch
 from gateway.runs.queues import BATCHES, RUNS, WEBHOOKS, Entry, Queues
 from gateway.runs.records import WebhookEvent
+from gateway.runs.workers import Workers
 
 log = structlog.get_logger()
 
@@ -34,7 +35,7 @@ BATCHES_OF_A_KEY = 4
 """As many at once, so that those of others are worked on beside them."""
 
 POLL_SECONDS = 0.25
-"""An idle process spends 1.5 % of a core on polling a queue this often."""
+"""A queue's pace while there is something to do; it costs 1.5 % of a core."""
 
 ORDER_POLL_SECONDS = 0.5
 START_SECONDS = 5.0
@@ -118,15 +119,18 @@ class Durable:
         self.doing: dict[str, asyncio.Task[None]] = {}
         self._work: Work | None = None
         self._queues: Queues | None = None
+        self._workers: Workers | None = None
         schema = "dbos" if engine.dialect.name == "postgresql" else None
         names = ("workflow_uuid", "status", "executor_id", "queue_name", "queue_partition_key")
         columns = [sa.column(name, sa.Text) for name in names]
         self._workflows = sa.table("workflow_status", *columns, schema=schema)
+        id_column = sa.column("workflow_uuid", sa.Text)
+        self._inputs = sa.table("workflow_input", id_column, schema=schema)
 
     async def launch(self, work: Work, executor: str) -> None:
         """Start the queues and take up what a predecessor of this executor left."""
         self.executor, self._work, _Bound.durable = executor, work, self
-        DBOS(
+        dbos = DBOS(
             config={
                 "name": APP_NAME,
                 "system_database_engine": self.engine,
@@ -142,27 +146,33 @@ class Durable:
         DBOS.launch()
         self._queues = await asyncio.to_thread(Queues, self.engine)
         await asyncio.to_thread(self._name_keys)
-        await DBOS.register_queue_async(
-            RUNS,
-            worker_concurrency=self.max_running,
+        queues = [
+            await DBOS.register_queue_async(
+                name, **limits, polling_interval_sec=POLL_SECONDS, on_conflict="always_update"
+            )
+            for name, limits in self._limits().items()
+        ]
+        self._workers = Workers(dbos, queues, self.engine)
+
+    def _limits(self) -> dict[str, dict[str, Any]]:
+        """How many workflows of each queue there may be at once: here, and of one key."""
+        return {
             # One key may have them all; what becomes free goes to any of those that wait.
-            partition_worker_concurrency=self.max_running,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
-        )
-        await DBOS.register_queue_async(
-            WEBHOOKS,
-            partition_concurrency=1,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
-        )
-        await DBOS.register_queue_async(
-            BATCHES,
-            worker_concurrency=BATCHES_AT_ONCE,
-            partition_worker_concurrency=BATCHES_OF_A_KEY,
-            polling_interval_sec=POLL_SECONDS,
-            on_conflict="always_update",
-        )
+            RUNS: {
+                "worker_concurrency": self.max_running,
+                "partition_worker_concurrency": self.max_running,
+            },
+            WEBHOOKS: {"partition_concurrency": 1},
+            BATCHES: {
+                "worker_concurrency": BATCHES_AT_ONCE,
+                "partition_worker_concurrency": BATCHES_OF_A_KEY,
+            },
+        }
+
+    def look(self) -> None:
+        """Have the queues looked into now: something has been put in, or a place is free."""
+        if self._workers is not None:
+            self._workers.bell.ring()
 
     async def do(self, subject: str, act: Callable[[Work], Coroutine[Any, Any, None]]) -> None:
         """Do something once, however many workflows ask for it at a time.
@@ -175,6 +185,7 @@ class Durable:
             task = self.doing[subject] = asyncio.create_task(act(self._work))
             task.add_done_callback(lambda _: self.doing.pop(subject, None))
         await asyncio.wait({task})
+        self.look()
         task.result()
 
     def enqueue_runs(self, connection: sa.Connection, new: Iterable[tuple[str, str]]) -> None:
@@ -234,11 +245,16 @@ class Durable:
         same = table.c.workflow_uuid == workflow_id
         ended = sa.delete(table).where(same, table.c.status.not_in(GOING_ON))
         connection.execute(ended)
-        return connection.execute(sa.select(table.c.status).where(same)).first() is None
+        if connection.execute(sa.select(table.c.status).where(same)).first() is not None:
+            return False
+        inputs = self._inputs
+        connection.execute(sa.delete(inputs).where(inputs.c.workflow_uuid == workflow_id))
+        return True
 
     async def resume(self, workflow_ids: Iterable[str]) -> None:
         """Have somebody go on with workflows that nobody goes on with."""
         await DBOS.resume_workflows_async(list(workflow_ids))
+        self.look()
 
     async def forget(self, workflow_ids: Iterable[str]) -> None:
         """Delete workflows that have ended, with their steps."""
@@ -251,6 +267,9 @@ class Durable:
         for task in doing:
             task.cancel()
         await asyncio.gather(*doing, return_exceptions=True)
+        if self._workers is not None:
+            await self._workers.stop()
+            self._workers = None
         await asyncio.to_thread(DBOS.destroy)
         # dbos had made its own threads the loop's, and has just ended them.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())

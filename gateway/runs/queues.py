@@ -13,6 +13,9 @@ from dbos import DBOSClient, WorkflowSerializationFormat
 from sqlalchemy.dialects import postgresql, sqlite
 
 RUNS, WEBHOOKS, BATCHES = "gateway-runs", "gateway-webhooks", "gateway-batches"
+CHANNEL = "gateway_queued"
+"""What a PostgreSQL server is told, and tells, when something has been queued."""
+
 WORKFLOWS = {RUNS: "gateway.run", WEBHOOKS: "gateway.deliver", BATCHES: "gateway.batch"}
 
 
@@ -29,7 +32,7 @@ class Queues:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._client = DBOSClient(system_database_engine=engine)
-        is_server = engine.dialect.name == "postgresql"
+        self._is_server = is_server = engine.dialect.name == "postgresql"
         self._insert: Any = postgresql.insert if is_server else sqlite.insert
         self._tables = [
             sa.Table(
@@ -66,6 +69,8 @@ class Queues:
         ]
         for table in self._tables if rows else ():
             connection.execute(self._copying(table, first.id), rows)
+        if self._is_server:
+            connection.execute(sa.select(sa.func.pg_notify(CHANNEL, "")))
 
     def _copying(self, table: sa.Table, first_id: str) -> sa.Insert:
         """Copy the first one's row of a table; milliseconds keep the order."""

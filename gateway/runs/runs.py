@@ -190,6 +190,8 @@ class Runs:
             await self.durable.start_run(new[0].id)
         elif begins == "turn":
             self.usher.wake()
+        else:
+            self.durable.look()
         return new
 
     async def _begins(
