@@ -1,30 +1,42 @@
 """The command line: `gateway serve | generate | check | models | keys`."""
 
 import sys
+from importlib import import_module
 
 import click
 
 from gateway.accounts.keys import KeyFileError
 from gateway.catalog.cards import CardError
-from gateway.cli.check import check
-from gateway.cli.generate import generate
-from gateway.cli.keys import keys
-from gateway.cli.models import models
-from gateway.cli.serve import serve
 from gateway.errors import GatewayError
 from gateway.settings import SettingsError, strays
 from gateway.telemetry.log import quiet_libraries
 from gateway.web.server.descriptors import hold_standard_streams
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: `serve` has a second to answer in."""
+
+    names = ("serve", "generate", "check", "models", "keys")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command's name."""
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, which is its module's too."""
+        if cmd_name not in self.names:
+            return None
+        command = getattr(import_module(f"gateway.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="image-gateway")
 def commands() -> None:
     """An image gateway that speaks the dialects image clients already speak."""
-
-
-for command in (serve, generate, check, models, keys):
-    commands.add_command(command)
 
 
 def main() -> None:

@@ -55,3 +55,25 @@ def base_of(text: str) -> str:
     scheme, host, prefix = scheme_of(parts.scheme), host_of(parts.netloc), prefix_of(parts.path)
     is_plain = not (parts.query or parts.fragment) and (prefix or not parts.path.strip("/"))
     return f"{scheme}://{host}{prefix}" if scheme and host and is_plain else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name reaches this machine alone."""
+    host = host.lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def is_wide(host: str) -> bool:
+    """Whether something is an address that other machines can reach."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return not is_loopback(host)

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from gateway.catalog.bundle import served_collection
 from gateway.catalog.cards import CardError
+from gateway.cli.assembly import check_models
 from gateway.cli.main import main
-from gateway.cli.serve import check_models
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings
 

@@ -50,7 +50,7 @@ def main(port: str, data: str, database: str = "") -> None:
     if path := os.environ.get("HEARTBEAT"):
         app.on_startup.append(partial(begin_heartbeat, Path(path)))
     with bound_sockets(settings) as sockets:
-        Server(app, engine, settings).run(sockets)
+        Server(lambda: (app, engine), settings).run(sockets)
 
 
 def _engine_and_catalog(settings: Settings) -> tuple[Engine, Catalog | Collection]:
@@ -146,7 +146,8 @@ class Process:
         """
         assert self.is_running, f"the server ended at once; see {self.log}"
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health/live", timeout=5).is_success
+            # A page of the application: that it lives is said before there is one.
+            return httpx.get(self.url, timeout=5).is_success
         return False
 
     def wait_for(self) -> None:

@@ -15,9 +15,10 @@ from litestar.connection import ASGIConnection
 from gateway.accounts.keys import KeyStore
 from gateway.accounts.limits import Caller, Limits
 from gateway.errors import Forbidden, Unauthorized
+from gateway.outside.addresses import is_loopback, is_wide
 from gateway.settings import Settings
 from gateway.web.door.ledger import note
-from gateway.web.door.origins import Origins, is_loopback, is_wide
+from gateway.web.door.origins import Origins
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 BATCH_OWNER = "batch_owner"

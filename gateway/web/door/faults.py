@@ -1,9 +1,7 @@
 """From the error family to the envelope of the dialect asked in, with headers for retries."""
 
-import math
 from typing import Any
 
-import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import (
@@ -26,39 +24,9 @@ from gateway.errors import (
 )
 from gateway.outages import is_outage
 from gateway.web.comfydeploy import faults as comfydeploy_faults
-
-MAX_RETRY_AFTER_SECONDS = 60
-"""Longer waits make the SDKs fall back to their own backoff or give up."""
+from gateway.web.door.envelope import envelope, retry_headers
 
 log = structlog.get_logger()
-
-
-class ErrorObject(msgspec.Struct, frozen=True):
-    """OpenAI's error: all four keys are always there."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """The envelope of every refusal."""
-
-    error: ErrorObject
-
-
-def envelope(error: GatewayError) -> ErrorBody:
-    """The wire form of an error."""
-    return ErrorBody(ErrorObject(error.message, error.type, error.param, error.code))
-
-
-def retry_headers(error: GatewayError) -> dict[str, str]:
-    """When, or that it is not worth, trying again."""
-    if error.retry_after_seconds is not None or error.status in (429, 503):
-        seconds = min(MAX_RETRY_AFTER_SECONDS, max(1, math.ceil(error.retry_after_seconds or 1)))
-        return {"Retry-After": str(seconds)}
-    return {"x-should-retry": "false"} if error.status >= 500 else {}
 
 
 def _taken(error: GatewayError) -> dict[str, str]:

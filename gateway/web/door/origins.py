@@ -7,7 +7,6 @@ resolve to this machine while it is open. What it cannot change are the headers 
 With keys none of this matters: a page does not have the key.
 """
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from litestar.config.cors import CORSConfig
 from litestar.connection import ASGIConnection
 
 from gateway.errors import Forbidden, Misdirected
+from gateway.outside.addresses import is_loopback
 from gateway.settings import Settings
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -95,28 +95,6 @@ class Origins(CORSConfig):
         came_from = _authority(origin)
         own = _authority(f"{origin.partition('://')[0]}://{host}")
         return came_from is not None and came_from in (own, self._public)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name reaches this machine alone."""
-    host = host.lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def is_wide(host: str) -> bool:
-    """Whether something is an address that other machines can reach."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return not is_loopback(host)
 
 
 def host_name(authority: str) -> str:

@@ -19,7 +19,7 @@ from litestar.types import Receive, Scope, Send
 
 from gateway.errors import Cancelled, GatewayError
 from gateway.web.door.content import Content
-from gateway.web.door.faults import envelope
+from gateway.web.door.envelope import envelope
 
 log = structlog.get_logger()
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from litestar.openapi.spec import (
     Server,
 )
 
-from gateway.web.door.faults import ErrorBody
+from gateway.web.door.envelope import ErrorBody
 from gateway.web.pages.reference import ReferencePage
 
 REFUSALS = {

@@ -21,7 +21,7 @@ from gateway.studio import Picture, Rendering
 from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Desk, warnings_of
-from gateway.web.door.faults import envelope
+from gateway.web.door.envelope import envelope
 from gateway.web.door.jobs import job_of
 from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented

@@ -15,7 +15,7 @@ from gateway.catalog.survey import State
 from gateway.errors import Forbidden, OtherWeights
 from gateway.outside.unread import IDLE
 from gateway.web.door.desk import Desk
-from gateway.web.door.faults import ErrorBody
+from gateway.web.door.envelope import ErrorBody
 from gateway.web.door.schema import refusals
 from gateway.web.door.standing import Stands, told
 

@@ -18,7 +18,7 @@ from gateway.studio import Picture, PreviewPicture, Rendering
 from gateway.web.door.bodies import Asked
 from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Desk
-from gateway.web.door.faults import envelope
+from gateway.web.door.envelope import envelope
 from gateway.web.openai.wire import QUALITY, Usage, Wanted, background_of, resample_headers
 
 PING = b": ping\n\n"

@@ -1,34 +1,34 @@
-"""uvicorn's server with bounds: it starts on a port it has, and ends in good order."""
+"""uvicorn's server with bounds: it answers at once, and ends in good order."""
 
 import asyncio
 import gc
 import math
+import os
 import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import msgspec
 import structlog
 import uvicorn
-from litestar import Litestar
-from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
-from litestar.types import Message, Receive, Scope, Send
 
-from gateway.engine.protocol import Engine
-from gateway.errors import ServerFull
 from gateway.settings import Settings
-from gateway.telemetry.vitals import Vitals
-from gateway.web.door.faults import envelope, retry_headers
 from gateway.web.server.connections import Hall
 from gateway.web.server.descriptors import connections_within, raise_limit
+from gateway.web.server.threshold import Threshold
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+    from gateway.engine.protocol import Engine
 
 SWEEP_SECONDS = 1.0
-WATCHED = "/health"
-"""Answered however full it is: whoever watches would start a busy process anew."""
 POLL_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
 """After which a thread at work lets the event loop on, which waits for that in each of its turns.
@@ -37,19 +37,31 @@ By default it is 5 ms; the work takes no longer so."""
 FAREWELL_SECONDS = 5.0
 """For the answers of what was drawn last: encoding, storing, and the way to the client."""
 
+T = TypeVar("T")
+Assemble = Callable[[], "tuple[Litestar, Engine]"]
+"""Makes the application and its engine, which takes seconds: torch is imported."""
+
 log = structlog.get_logger()
 
 
 class Server(uvicorn.Server):
-    """Serves an application, whose engine finishes what runs before the last connection closes."""
+    """Serves an application, whose engine finishes what runs before the last connection closes.
 
-    def __init__(self, app: Litestar, engine: Engine, settings: Settings) -> None:
-        self.app, self.engine, self.settings = app, engine, settings
-        self.vitals: Vitals = app.state.vitals
+    It listens before there is an application, which a thread assembles meanwhile.
+    """
+
+    def __init__(self, assemble: Assemble, settings: Settings) -> None:
+        self.settings = settings
+        self.engine: Engine | None = None
         self.hall = Hall(settings, connections_within(raise_limit(), settings.max_connections))
+        self.threshold = Threshold(self.hall)
+        self._assemble = assemble
+        self._fault: Exception | None = None
         self._is_hurried = False
+        self._told_to_exit, self._is_over = asyncio.Event(), asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         config = uvicorn.Config(
-            cast(Any, Threshold(app, self.hall, self.vitals)),
+            cast(Any, self.threshold),
             http=cast(Any, self.hall.connection),
             ws="none",
             lifespan="off",
@@ -61,30 +73,62 @@ class Server(uvicorn.Server):
         super().__init__(config)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, and only then listen; a signal is heeded from the beginning."""
+        """Listen, and start the application beside; a signal is heeded from the beginning.
+
+        What keeps the application from starting is raised once nobody is connected any more.
+        """
+        self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_SECONDS)
         with self.capture_signals():
-            async with self.app.lifespan():
+            application = asyncio.create_task(self._stay_open())
+            sweeping = asyncio.create_task(self._sweep())
+            try:
+                await super().serve(sockets)
+            finally:
+                sweeping.cancel()
+                self._is_over.set()
+                if self.engine is None:
+                    application.cancel()  # what assembles it ends with the process
+                await asyncio.wait({application})
+        if self._fault is not None:
+            raise self._fault
+
+    async def _stay_open(self) -> None:
+        """Have an application from when it is assembled until nobody is connected any more."""
+        try:
+            app, self.engine = await _in_thread(self._assemble)
+            async with app.lifespan():
                 # Half a million objects of libraries that stay: to walk them all, again and again
                 # in search of garbage, is a tenth of a second in which nobody is answered.
                 gc.freeze()
-                sys.setswitchinterval(SWITCH_SECONDS)
-                sweeping = asyncio.create_task(self._sweep())
-                try:
-                    await super().serve(sockets)
-                finally:
-                    sweeping.cancel()
+                self.threshold.open(app)
+                log.info("open", process=os.getpid())
+                await self._is_over.wait()
+        except Exception as error:
+            self._fault = error
+            self.handle_exit(signal.SIGINT, None)
+
+    async def main_loop(self) -> None:
+        """Wait to be told to exit; uvicorn's own wakes ten times a second to see whether it was."""
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_SECONDS):
+                    await self._told_to_exit.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Heed a signal: not ready from this moment. Who asks at a terminal is in a hurry."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = self.vitals.is_leaving = True
+        self.should_exit = True
+        self.threshold.leave()
         self._is_hurried = self._is_hurried or sig == signal.SIGINT
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._told_to_exit.set)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stay open while balancers look away, refuse what is new, finish what runs, close."""
         log.info("stopping", connections=len(self.hall.connections))
         drained = time.monotonic() + self.settings.drain_seconds
-        while time.monotonic() < drained and not self._is_hurried:
+        while time.monotonic() < drained and self.engine and not self._is_hurried:
             await asyncio.sleep(POLL_SECONDS)
         closing = asyncio.create_task(super().shutdown(sockets))
         await self._stop_engine()
@@ -95,6 +139,8 @@ class Server(uvicorn.Server):
         await closing
 
     async def _stop_engine(self) -> None:
+        if self.engine is None:
+            return
         stopping = asyncio.create_task(self.engine.stop(self.settings.grace_seconds))
         while not stopping.done() and not self.force_exit:
             await asyncio.wait({stopping}, timeout=POLL_SECONDS)
@@ -108,40 +154,18 @@ class Server(uvicorn.Server):
             self.hall.sweep()
 
 
-class Threshold:
-    """Outside the application: turns requests away while too many are being answered."""
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run what takes seconds in a thread that no end of the loop waits for."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[T] = loop.create_future()
 
-    def __init__(self, app: Litestar, hall: Hall, vitals: Vitals) -> None:
-        self.app, self.hall, self.vitals = app, hall, vitals
+    def run() -> None:
+        try:
+            settle = partial(told.set_result, work())
+        except Exception as error:
+            settle = partial(told.set_exception, error)
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(lambda: told.done() or settle())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on; one that comes while the server leaves is its connection's last."""
-        if self.hall.is_full and not str(scope.get("path")).startswith(WATCHED):
-            await _turn_away(send)
-            return
-
-        async def parting(message: Message) -> None:
-            if message["type"] == "http.response.start" and self.vitals.is_leaving:
-                MutableScopeHeaders.from_message(message)["connection"] = "close"
-            await send(message)
-
-        await self.app(_with_path(scope), receive, parting)
-
-
-def _with_path(scope: Scope) -> Scope:
-    """The same request, where its target is a whole URL by the path of that."""
-    if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(("http://", "https://")):
-        return scope
-    asked = scope.copy()
-    asked["path"] = "/" + "".join(scope["path"].split("/", 3)[3:])
-    asked["raw_path"] = asked["path"].encode()
-    return asked
-
-
-async def _turn_away(send: Send) -> None:
-    error = ServerFull("Too many requests are being answered. Try again later.")
-    headers = {"content-type": "application/json", "connection": "close", **retry_headers(error)}
-    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": encoded})
-    body = msgspec.json.encode(envelope(error))
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    threading.Thread(target=run, name="assembling", daemon=True).start()
+    return await told

@@ -10,7 +10,7 @@ from gateway.errors import (
     Overloaded,
     ShuttingDown,
 )
-from gateway.web.door.faults import envelope, retry_headers
+from gateway.web.door.envelope import envelope, retry_headers
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,17 @@ class Listening:
     ) -> None:
         self.engine = engine
         self.app: Litestar = create_app(settings, engine, small_catalog())
-        self.server = Server(self.app, engine, settings)
+        self.may_open = threading.Event()
+        self.may_open.set()
+        self.server = Server(self._assembled, settings)
         self.sockets = sockets
         self.port: int = self.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self._run)
+
+    def _assembled(self) -> tuple[Litestar, TestEngine]:
+        assert self.may_open.wait(PATIENCE_SECONDS)
+        return self.app, self.engine
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -43,6 +49,11 @@ class Listening:
 
     def start(self) -> None:
         """Serve from now on."""
+        self.start_to_listen()
+        wait_until(lambda: self.server.threshold.app is not None)
+
+    def start_to_listen(self) -> None:
+        """Take connections from now on."""
         self.thread.start()
         wait_until(lambda: self.server.started)
 

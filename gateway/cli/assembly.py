@@ -1,0 +1,73 @@
+"""What `gateway serve` serves: checked as far as it can be, then put together."""
+
+import structlog
+from litestar import Litestar
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.app import create_app
+from gateway.catalog.bundle import DEFAULT, served_collection, served_ids
+from gateway.catalog.cards import CardError
+from gateway.catalog.catalog import Model
+from gateway.catalog.collection import Collection
+from gateway.catalog.survey import check_model
+from gateway.engine.protocol import Engine
+from gateway.runs.database import close_database, open_database
+from gateway.settings import Settings, SettingsError, variable
+from gateway.telemetry.log import configure_logs
+
+log = structlog.get_logger()
+
+
+def assembled(settings: Settings) -> tuple[Litestar, Engine]:
+    """The application and its engine.
+
+    Raises:
+        SettingsError: the database cannot be used.
+        CardError: none of the models that were asked for can.
+    """
+    check_database(settings)
+    configure_logs()
+    collection = served_collection(settings)
+    check_models(settings, collection)
+
+    from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
+
+    engine = LocalEngine(collection, settings)
+    return create_app(settings, engine, collection), engine
+
+
+def check_models(settings: Settings, collection: Collection) -> None:
+    """See that something of what was asked for by name can be used, or fetched.
+
+    What cannot has its line and stops nothing else; what merely lies in a folder may come yet.
+
+    Raises:
+        CardError: nothing of it can.
+    """
+    catalog, faults = collection.latest, dict[str, CardError]()
+    named = served_ids(settings, catalog) if settings.endpoints else [DEFAULT]
+    for id in named:
+        try:
+            check_model(Model(catalog.endpoints[id]), catalog)
+        except CardError as fault:
+            faults[id] = fault
+    if named and len(faults) == len(named):
+        raise next(iter(faults.values()))
+    for id, told in faults.items():
+        if told != collection.faults().get(id):  # else it has been said
+            log.warning("a model cannot be used", model=id, fault=str(told))
+
+
+def check_database(settings: Settings) -> None:
+    """See that the database can be used, before anything takes seconds or is taken up.
+
+    Raises:
+        SettingsError: it cannot, and why.
+    """
+    try:
+        close_database(open_database(settings))
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        # A URL may hold a password: it is named, not shown.
+        where = variable("database") if settings.database else f"runs.sqlite in {settings.data}"
+        raise SettingsError(f"{where}: {reason}") from None
