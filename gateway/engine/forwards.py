@@ -57,6 +57,7 @@ class Forwards:
         self._pacing = pacing
         self._lanes = lanes
         self._learned: dict[Entry, Learned] = {}
+        self._spent: dict[tuple[str, int], dict[tuple[Entry, Shape], float]] = {}
         self.batch_sizes: deque[int] = deque(maxlen=64)
 
     def answer(self, samples: Iterable[Sample]) -> None:
@@ -70,6 +71,18 @@ class Forwards:
             self._learned.pop(entry, None)
             if not entry.is_parked:
                 self._lanes.forget([entry])
+        self._spent.clear()
+
+    def best_size(self, endpoint: str, pixels: int) -> int | None:
+        """How many samples of a size a forward is best given, where that has been learned.
+
+        Of all that their pipeline calls, what takes the device longest decides.
+        """
+        spent = self._spent.get((endpoint, pixels))
+        if not spent:
+            return None
+        entry, shape = max(spent, key=spent.__getitem__)
+        return self._learned[entry].best(shape)
 
     def _groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
         groups: dict[Hashable, list[Sample]] = {}
@@ -175,7 +188,7 @@ class Forwards:
         """
         call = _parked(group[0])
         shape = shape_of(call.args, call.kwargs)
-        note = partial(self._note, call.entry, shape, group[0].endpoint, len(group))
+        note = partial(self._note, call.entry, shape, group[0], len(group))
         with self._pacing.timed(note):
             results = self._merged(group)
         if len(group) > 1:
@@ -226,14 +239,28 @@ class Forwards:
         return bucket(num_calls) if self._lanes.pads(entry) else num_calls
 
     def _note(
-        self, entry: Entry, shape: Shape, endpoint: str, num_samples: int, seconds: float
+        self, entry: Entry, shape: Shape, sample: Sample, num_samples: int, seconds: float
     ) -> None:
+        endpoint = sample.endpoint
         if (learned := self._learned.get(entry)) is not None:
             learned.note(num_samples, seconds, shape)
+            self._note_spent(endpoint, sample.pixels, (entry, shape), seconds)
         metrics.BATCH_SIZE.labels(endpoint, entry.component).observe(num_samples)
         if entry.component in ("unet", "transformer"):
             metrics.STEP_SECONDS.labels(endpoint).observe(seconds)
             self.batch_sizes.append(num_samples)
+
+
+    def _note_spent(
+        self, endpoint: str, pixels: int, on: tuple[Entry, Shape], seconds: float
+    ) -> None:
+        """Account device time by what is called for samples of a size."""
+        if len(self._spent) >= NUM_SHAPES:
+            self._spent.clear()
+        spent = self._spent.setdefault((endpoint, pixels), {})
+        if len(spent) >= NUM_SHAPES:
+            spent.clear()
+        spent[on] = spent.get(on, 0.0) + seconds
 
 
 class NotAlikeError(Exception):
@@ -258,6 +285,11 @@ class Learned:
         portions = self._portions.get(shape)
         best = portions.of(num_samples) if portions else num_samples
         return best if self.limit is None else min(best, self.limit)
+
+    def best(self, shape: Shape) -> int | None:
+        """The best size of a forward of this shape, where it has been learned."""
+        portions = self._portions.get(shape)
+        return portions.best if portions else None
 
     def trust(self, key: Hashable, even: bool) -> None:
         """Calls of a group key are of a form that is proved; how even they are is part of it."""

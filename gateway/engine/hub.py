@@ -18,6 +18,7 @@ import torch
 from gateway.engine.cuda import timeline_of
 from gateway.engine.forwards import Forwards
 from gateway.engine.lanes import Lanes
+from gateway.engine.meeting import Meeting, ahead
 from gateway.engine.pacing import Pacing, Timeline
 from gateway.engine.pulse import Pulse
 from gateway.engine.reading import reader
@@ -65,6 +66,7 @@ class Hub:
         self._endpoints = Shares()
         self._owners = Shares()
         self._companies: defaultdict[str, Company] = defaultdict(Company)
+        self._meetings: defaultdict[str, Meeting] = defaultdict(Meeting)
         self._threads = threads
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name=f"engine-{device}", daemon=True)
@@ -86,6 +88,7 @@ class Hub:
     def add(self, samples: list[Sample]) -> None:
         """Let a job's samples wait; call it on the thread."""
         self.shelf.look(samples[0].job)
+        self._meetings[samples[0].endpoint].came(len(samples))
         self.waiting += samples
 
     def stop(self) -> None:
@@ -124,7 +127,7 @@ class Hub:
     def take_commands(self, *, block: bool = False) -> None:
         """Do every command that has arrived; with `block`, wait for one first."""
         try:
-            command = self._inbox.get(block, timeout=self._until_deadline() if block else None)
+            command = self._inbox.get(block, timeout=self._until_due() if block else None)
             while True:
                 command()
                 command = self._inbox.get_nowait()
@@ -145,11 +148,25 @@ class Hub:
             [one for one in samples if one.endpoint == endpoint]
             for samples in (self.running, self.waiting)
         )
+        self._companies[endpoint].note(running, waiting, time.monotonic())
+        going = self._advancing(endpoint, parked)
+        held = ahead(going, lambda one: self._best_size(one) or self.max_batch)
+        for sample in held:
+            sample.num_turns_held += 1
+        return [sample for sample in going if sample not in held]
+
+    def _advancing(self, endpoint: str, samples: list[Sample]) -> list[Sample]:
+        """Of an endpoint's samples those whose turn it would be, were all of them parked."""
         company, pace = self._companies[endpoint], self._pace(endpoint)
-        company.note(running, waiting, time.monotonic())
         return next_to_advance(
-            parked, self.max_batch, lambda pixels: company.allows(pixels, pace.turn_seconds)
+            samples,
+            self.max_batch,
+            lambda pixels: company.allows(pixels, pace.turn_seconds),
+            lambda sample: 1 / best if (best := self._best_size(sample)) else 0.0,
         )
+
+    def _best_size(self, sample: Sample) -> int | None:
+        return self.forwards.best_size(sample.endpoint, sample.pixels)
 
     def _pace(self, endpoint: str) -> Pace:
         return self.paces.setdefault(endpoint, Pace())
@@ -197,16 +214,25 @@ class Hub:
             return False  # what has been done is told by a command
         if any(sample.parked for sample in self.running) or self._has_dead():
             return True
-        # Every waiting sample is asked for: to ask is to have what it needs loaded.
-        ready = [self.shelf.is_ready(sample.job) for sample in self.waiting]
-        return any(ready)
+        return self._next_to_start() is not None
 
     def _has_dead(self) -> bool:
         return any(sample.is_unwanted for sample in self.waiting)
 
-    def _until_deadline(self) -> float | None:
-        deadlines = [sample.job.deadline for sample in self.waiting if sample.job.deadline]
-        return max(0.001, min(deadlines) - time.monotonic()) if deadlines else None
+    def _seconds_held(self, endpoint: str) -> float:
+        """How long those who wait to begin do so for others; who finds some running begins."""
+        if any(sample.endpoint == endpoint for sample in self.running):
+            return 0.0
+        turn_seconds = self._pace(endpoint).step_seconds
+        return self._meetings[endpoint].seconds_to_wait(turn_seconds, time.monotonic())
+
+    def _until_due(self) -> float | None:
+        """Seconds until something is to be done without being told."""
+        now = time.monotonic()
+        due = [one.job.deadline - now for one in self.waiting if one.job.deadline]
+        held = map(self._seconds_held, {one.endpoint for one in self.waiting})
+        due += [seconds for seconds in held if seconds]
+        return max(0.001, min(due)) if due else None
 
     def _end_the_dead(self) -> None:
         """End samples that were cancelled or came too late, before any work for them."""
@@ -218,7 +244,7 @@ class Hub:
     def _start(self) -> None:
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
         self._owners.meet({account(sample) for sample in (*self.running, *ready)})
-        while sample := next_to_start(self._startable(), self.running, self._owners.had):
+        while (sample := self._next_to_start()) is not None:
             self.waiting.remove(sample)
             self.running.append(sample)
             try:
@@ -231,14 +257,31 @@ class Hub:
             )
             self._set_aside(sample)
 
+    def _next_to_start(self) -> Sample | None:
+        """The sample to start, unless all who wait would only wait further on."""
+        startable = self._startable()
+        while sample := next_to_start(startable, self.running, self._owners.had):
+            if self._would_advance(sample):
+                return sample
+            full = sample.endpoint, account(sample)
+            startable = [one for one in startable if (one.endpoint, account(one)) != full]
+        return None
+
     def _startable(self) -> list[Sample]:
         """Waiting samples that have room and all they need, asked for where it is missing."""
         if not self.waiting:
             return []
-        room = Room(self.running, self.max_batch, self._companies)
-        taken = {one.endpoint for one in self.running if self.shelf.runs_alone(one.endpoint)}
+        # Every waiting sample is asked for: to ask is to have what it needs loaded.
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
-        return [sample for sample in ready if sample.endpoint not in taken and room.is_for(sample)]
+        room = Room(self.running, self.max_batch, self._companies)
+        busy = {one.endpoint for one in self.running if self.shelf.runs_alone(one.endpoint)}
+        busy |= {id for id in {one.endpoint for one in ready} if self._seconds_held(id)}
+        return [sample for sample in ready if sample.endpoint not in busy and room.is_for(sample)]
+
+    def _would_advance(self, sample: Sample) -> bool:
+        """Whether one that waits would go along with those that run."""
+        near = [one for one in self.running if one.endpoint == sample.endpoint]
+        return sample in self._advancing(sample.endpoint, [*near, sample])
 
     def _settle(self) -> None:
         """Let go of samples that ended, and of the device where an endpoint has none left."""
@@ -252,8 +295,10 @@ class Hub:
                 log.error("sample failed", job=sample.job.id, exc_info=sample.fault)
         self.running = [sample for sample in self.running if not sample.is_done]
         busy = Counter(sample.endpoint for sample in self.running)
-        for endpoint in {sample.endpoint for sample in ended} - busy.keys():
-            self.shelf.rest(endpoint)
+        for endpoint, num_samples in Counter(sample.endpoint for sample in ended).items():
+            self._meetings[endpoint].left(num_samples)
+            if endpoint not in busy:
+                self.shelf.rest(endpoint)
         metrics.QUEUE_DEPTH.set(len(self.waiting))
         metrics.RUNNING.set(len(self.running))
 

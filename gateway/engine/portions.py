@@ -41,6 +41,14 @@ class Portions:
             best = min(whole, best * 2) if looks_up else max(1, best // 2)
         return num_samples if best == whole else best
 
+    @property
+    def best(self) -> int | None:
+        """The size that is best as far as is known; None until smaller ones have been tried."""
+        largest = max(self._seconds, default=1)
+        if self._num_groups < NUM_WHOLE or self._untried(largest, self._best(largest)):
+            return None
+        return self._best(largest)
+
     def _untried(self, whole: int, best: int) -> int:
         """The next smaller size to try, downwards until they are hopeless; 0 for none."""
         smallest = min(size for size in self._seconds if size <= whole)

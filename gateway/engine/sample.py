@@ -47,7 +47,7 @@ class Sample:
     `must_be_alone` says that it has to begin again with nobody beside it.
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
     `fault` what ended it instead; `uses` are its adapters. It waits for a `parked` call or
-    for a `reading`.
+    for a `reading`; `num_calls` have been answered, and `num_turns_held` it let pass for others.
     """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
@@ -61,6 +61,8 @@ class Sample:
         self.parked: ParkedCall | None = None
         self.reading: Reading | None = None
         self.num_steps_done = 0
+        self.num_calls = 0
+        self.num_turns_held = 0
         self._num_steps_told = 0
         self.image: Any = None
         self.fault: Exception | None = None
@@ -84,6 +86,11 @@ class Sample:
     def pixels(self) -> int:
         """How many its picture has."""
         return self.job.width * self.job.height
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps in all."""
+        return self.job.num_inference_steps
 
     @property
     def num_steps_left(self) -> int:
@@ -120,7 +127,7 @@ class Sample:
         What it tells from then on follows the device.
         """
         self._follow = follow
-        self.must_be_alone, self.num_steps_done = False, 0
+        self.must_be_alone, self.num_steps_done, self.num_calls = False, 0, 0
         self.uses = material.uses
         self._greenlet = SampleGreenlet(lambda: self._draw(material))
         self._greenlet.is_alone = alone
@@ -132,6 +139,7 @@ class Sample:
     def answer(self, result: Any) -> None:
         """Give the parked call its result; `go_on` resumes the pipeline with it."""
         self.parked, self._answer = None, result
+        self.num_calls += 1
 
     def fail(self, error: Exception) -> None:
         """Have the parked call raise in the pipeline."""

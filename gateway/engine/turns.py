@@ -13,6 +13,13 @@ BATCH_AT_ONCE = 16
 """Batch samples in a forward of their own: an interactive sample that comes waits for its end."""
 
 
+STEPS_BEFORE = 8
+"""So many that came later may go before a sample for each step that they have less."""
+
+FORWARDS_BEFOREHAND = 2.0
+"""Forwards of the best size that one turn's samples fill at most: one, and the next."""
+
+
 class Turn(Protocol):
     """What the decision needs to know of a sample; `arrival` counts up."""
 
@@ -26,6 +33,8 @@ class Turn(Protocol):
     def arrival(self) -> int: ...
     @property
     def pixels(self) -> int: ...
+    @property
+    def num_steps(self) -> int: ...
 
 
 S = TypeVar("S", bound=Turn)
@@ -34,7 +43,7 @@ S = TypeVar("S", bound=Turn)
 def next_to_start(
     waiting: Sequence[S], running: Collection[S], had: "Callable[[str], float]" = lambda _: 0.0
 ) -> S | None:
-    """The sample to start: interactive before batch, fair between owners, oldest first.
+    """The sample to start: interactive before batch, fair between owners, as they are due.
 
     Of owners with as many running goes first who `had` less device time.
     """
@@ -45,10 +54,15 @@ def next_to_start(
             sample.is_batch,
             owned[sample.owner],
             had(account(sample)),
-            sample.arrival,
+            due(sample),
         ),
         default=None,
     )
+
+
+def due(sample: Turn) -> int:
+    """Who has the least goes first: short work before long, and nobody waits without end."""
+    return sample.arrival + STEPS_BEFORE * sample.num_steps
 
 
 def account(sample: Turn) -> str:
@@ -91,21 +105,31 @@ class Room:
 
 
 def next_to_advance(
-    parked: Sequence[S], max_batch: int, is_short: Callable[[int], bool] = lambda _: True
+    parked: Sequence[S],
+    max_batch: int,
+    is_short: Callable[[int], bool] = lambda _: True,
+    forwards: Callable[[S], float] = lambda _: 0.0,
 ) -> list[S]:
     """Of one endpoint's samples those that go on; the others wait, parked.
 
-    Of each owner as many, oldest first, while a turn of all their pixels `is_short`. Beside
-    interactive samples go no more batch ones than there are of them: where a forward's time
-    grows with its samples, a full one would keep people waiting for what nobody awaits.
+    Of each owner as many, as they are due, while a turn of all their pixels `is_short`, and no
+    more than fill the next two `forwards` of the best size, of which each takes some part: who
+    is there beyond would only make all of them late. Beside interactive samples go no more
+    batch ones than there are of them: where a forward's time grows with its samples, a full
+    one would keep people waiting for what nobody awaits.
     """
-    inorder = sorted(parked, key=lambda sample: sample.arrival)
+    inorder = sorted(parked, key=due)
     interactive = _alternating([sample for sample in inorder if not sample.is_batch])
-    batch = [sample for sample in inorder if sample.is_batch]
+    batch = _filling([sample for sample in inorder if sample.is_batch], forwards)
     sums = itertools.accumulate(sample.pixels for sample in interactive)
     num_short = sum(1 for _ in itertools.takewhile(is_short, sums))
-    going = interactive[: max(1, num_short)]
+    going = _filling(interactive[: max(1, num_short)], forwards)
     return (going + batch[: len(going) or BATCH_AT_ONCE])[:max_batch]
+
+
+def _filling(samples: list[S], forwards: Callable[[S], float]) -> list[S]:
+    filled = itertools.accumulate(forwards(sample) for sample in samples)
+    return samples[: max(1, sum(1 for part in filled if part <= FORWARDS_BEFOREHAND))]
 
 
 def _alternating(samples: Iterable[S]) -> list[S]:

@@ -48,6 +48,10 @@ class Picture:
         return self.client.is_batch
 
     @property
+    def num_steps(self) -> int:
+        return self.steps
+
+    @property
     def num_steps_left(self) -> int:
         return min(self.steps, max(0, self.calls_left - 1))
 

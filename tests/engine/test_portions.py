@@ -30,6 +30,16 @@ def test_a_device_that_likes_small_forwards_gets_portions() -> None:
     assert min(chosen) == 1
 
 
+def test_the_best_size_is_told_once_smaller_ones_have_been_tried() -> None:
+    portions, told = Portions(), []
+    for _ in range(40):
+        size = portions.of(16)
+        portions.note(size, size * (1.0 if size <= 4 else 1.4))
+        told.append(portions.best)
+    assert told[: NUM_WHOLE - 1] == [None] * (NUM_WHOLE - 1)
+    assert told[-1] == 4
+
+
 def test_equal_costs_keep_the_group_whole() -> None:
     assert worked(float, 8)[-1] == 8
 

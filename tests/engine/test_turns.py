@@ -20,6 +20,7 @@ class Facts:
     endpoint: str = "x"
     is_batch: bool = False
     pixels: int = 100
+    num_steps: int = 1
 
 
 def test_interactive_before_batch_then_fair_between_owners_then_oldest_first() -> None:
@@ -127,6 +128,21 @@ def test_batch_samples_do_not_fill_the_forwards_of_interactive_ones() -> None:
     assert next_to_advance([*many, one], 64) == [one, many[0]]
     assert len(next_to_advance(many, 64)) == BATCH_AT_ONCE
     assert next_to_advance(many, 4) == many[:4]
+
+
+def test_no_more_go_than_two_forwards_of_the_best_size_can_use() -> None:
+    many = [Facts(number) for number in range(30)]
+    assert next_to_advance(many, 64, forwards=lambda _: 1 / 4) == many[:8]
+    large = Facts(0, pixels=1600)
+    assert next_to_advance([large, *many[1:]], 64, forwards=lambda one: one.pixels / 800) == [large]
+
+
+def test_short_work_goes_first_and_long_work_is_not_starved() -> None:
+    long = Facts(0, num_steps=10)
+    soon, later = [[Facts(number) for number in range(begin, begin + 8)] for begin in (40, 80)]
+    assert long not in next_to_advance([long, *soon], 64, forwards=lambda _: 1 / 4)
+    assert next_to_advance([long, *later], 64, forwards=lambda _: 1 / 4)[0] is long
+    assert next_to_start([long, *soon], []) is soon[0]
 
 
 def test_of_owners_with_as_many_running_the_one_that_had_less_time_starts() -> None:
