@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.catalog.cards import CardError, Component, EndpointCard
+from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.weights import INDEX, cached_file, sources_of
 
 disable_progress_bars()
@@ -22,16 +22,12 @@ PATIENCE_SECONDS = 10
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 CONFIGS = [INDEX, "*/config.json", "*/scheduler_config.json", "README.md"]
 
-PART_FILES = (
-    "*.json", "*.txt", "*.model", "model*.safetensors", "diffusion_pytorch_model*.safetensors",
-)  # fmt: skip
-"""What a part in a repository is made of; a single file beside it, of other names, is not."""
-
-_OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+OF_TRANSPORT: type[Exception]
+OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
 """What the hub's client raises without a network; its library has changed, and may again."""
 
 FAULTS: tuple[type[Exception], ...]
-FAULTS = (_OF_TRANSPORT, OfflineModeIsEnabled, OSError, ValueError, LookupError)
+FAULTS = (OF_TRANSPORT, OfflineModeIsEnabled, OSError, ValueError, LookupError)
 
 
 def hub_file(source: str, name: str, revision: str | None = None) -> Path:
@@ -45,20 +41,6 @@ def hub_file(source: str, name: str, revision: str | None = None) -> Path:
     )
 
 
-def hub_part(part: Component, name: str) -> None:
-    """Have a part's own file or folder of a repository on this disk.
-
-    Raises one of `FAULTS` where it cannot be fetched.
-    """
-    if part.source is None:
-        return
-    if part.weight_name is not None:
-        hub_file(part.source, part.weight_name, part.revision)
-        return
-    files = [f"{place}{each}" for place in ("", f"{name}/") for each in PART_FILES]
-    snapshot_download(part.source, revision=part.revision, allow_patterns=files)
-
-
 def check_hub(card: EndpointCard) -> None:
     """See that an endpoint's weights can be fetched.
 
@@ -67,7 +49,9 @@ def check_hub(card: EndpointCard) -> None:
     """
     try:
         for source, revision in sources_of(card):
-            HfApi().model_info(source, revision=revision, timeout=PATIENCE_SECONDS)
+            told = HfApi().model_info(source, revision=revision, timeout=PATIENCE_SECONDS)
+            if told.gated:
+                HfApi().auth_check(source)
     except FAULTS as error:
         fault = refusal(source, error)
         raise CardError(f"key 'source' = {source!r}: {fault}", card.path) from None
@@ -114,5 +98,7 @@ def refusal(source: str, error: BaseException) -> str:
             )
         case RevisionNotFoundError():
             return "the repository has no such revision"
+        case OSError(strerror=reason) if reason:
+            return f"the weights cannot be kept on this disk: {reason}"
     reason = " ".join(str(error).split()) or type(error).__name__
     return f"the weights are not on this disk and the hub cannot be reached: {reason}"

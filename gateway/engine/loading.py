@@ -17,10 +17,7 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
-from gateway.catalog.hub import FAULTS, hub_file, hub_part
-from gateway.catalog.inspection import LORA, NotHereError, inspect_endpoint
-from gateway.catalog.parts import parts_elsewhere
-from gateway.catalog.weights import INDEX, index_file, is_single, layout_of
+from gateway.catalog.weights import INDEX, index_file
 from gateway.engine.adapters import Adapters
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
@@ -33,6 +30,7 @@ from gateway.engine.settled import settle, unsettle
 from gateway.engine.shared import share
 from gateway.engine.unusable import reason_of
 from gateway.errors import UnsupportedValue
+from gateway.fetching.fetching import lora_file
 from gateway.job import Job
 
 for library in (diffusers.utils, transformers.utils):
@@ -132,67 +130,6 @@ class LoadedPipeline:
         if kind == "inpaint":
             admit_latent_channels(sibling)
         return sibling
-
-
-def fetch(card: EndpointCard) -> None:
-    """Have what an endpoint is loaded from on this disk; may take hours.
-
-    What is here is not asked for again.
-
-    Raises:
-        CardError: it is not here and cannot be fetched.
-    """
-    try:
-        for lora in card.fused:
-            _lora_file(card, lora)
-        inspect_endpoint(card)
-    except NotHereError:
-        _download(card)
-    except FAULTS as error:
-        raise _unfetched(card, error) from error
-
-
-def _download(card: EndpointCard) -> None:
-    """Fetch what is not here: the parts that come from elsewhere, and the rest of the pipeline."""
-    try:
-        if is_single(card) and not card.is_local:
-            hub_file(card.source, str(card.weight_name), card.revision)
-        _download_pipeline(card)
-        for name, part in card.parts.items():
-            if part is not None and part.source and not exists(card.folder / part.source):
-                hub_part(part, name)
-    except FAULTS as error:
-        raise _unfetched(card, error) from error
-
-
-def _download_pipeline(card: EndpointCard) -> None:
-    source = layout_of(card)
-    if source is None or exists(card.folder / source):
-        return
-    revision = None if is_single(card) else card.revision
-    if is_single(card) or card.components:
-        hub_file(source, INDEX, revision)  # which says what else is wanted
-    kept, elsewhere = parts_elsewhere(card)
-    for name in kept:
-        hub_file(source, f"{name}/config.json", revision)
-    _pipeline_class(card).download(
-        source, revision=revision, variant=card.variant, use_safetensors=True,
-        **dict.fromkeys(elsewhere),
-    )  # fmt: skip
-
-
-def _unfetched(card: EndpointCard, error: BaseException) -> CardError:
-    while error.__cause__ is not None:  # what diffusers says points to a traceback
-        error = error.__cause__
-    return CardError(f"its files cannot be fetched: {reason_of(error)}", card.path)
-
-
-def _lora_file(card: EndpointCard, lora: FusedLora) -> Path:
-    """The file of a LoRA that is fused in, fetched where it is not here."""
-    place, name = card.folder / lora.source, lora.weight_name or LORA
-    if place.exists():
-        return place / name if place.is_dir() else place
-    return hub_file(lora.source, name)
 
 
 def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
@@ -316,7 +253,9 @@ def _refuse_pickles(card: EndpointCard, folder: Path) -> None:
 
 
 def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:
-    file = _lora_file(card, lora)
+    file = lora_file(card, lora)
+    if file is None:
+        raise CardError(f"key 'fused': {lora.source} is not on this disk", card.path)
     pipeline.load_lora_weights(
         str(file.parent), weight_name=file.name, adapter_name="fused", use_safetensors=True
     )

@@ -26,11 +26,12 @@ from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
 from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.files import Origin, read_unchanged
 from gateway.engine.loader import Command, Loader
-from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, fetch, load
+from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, load
 from gateway.engine.parking import Entry
 from gateway.engine.sample import Material, Sample
 from gateway.engine.unusable import unusable
 from gateway.errors import ModelNotFound, OtherWeights, ShuttingDown
+from gateway.fetching.fetching import fetch_missing
 from gateway.job import AdapterUse, Job, Promise
 from gateway.telemetry import metrics
 
@@ -273,7 +274,7 @@ class Shelf:
 
         def read() -> Command:
             with metrics.LOAD_SECONDS.labels(card.id).time():
-                fetch(card)
+                fetch_missing(Model(card))
                 loaded, origin = read_unchanged(
                     files, lambda: load(card, self._device), self._digests
                 )
@@ -290,6 +291,7 @@ class Shelf:
         loaded = self._loaded[card.endpoint]
 
         def read() -> Command:
+            fetch_missing(Model(loaded.card, card))
             path = adapter_file(card)
 
             def build() -> AdapterWeights:

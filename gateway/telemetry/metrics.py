@@ -29,6 +29,12 @@ LOADS = Counter("gateway_loads_total", "Endpoints and adapters loaded", ["model"
 LOAD_SECONDS = Histogram(
     "gateway_load_seconds", "Time to load an endpoint", ["model"], buckets=SECONDS
 )
+FETCHED_BYTES = Gauge(
+    "gateway_fetched_bytes", "Of the latest download of a model, bytes that are here", ["model"]
+)
+FETCH_TOTAL_BYTES = Gauge(
+    "gateway_fetch_total_bytes", "Of the latest download of a model, bytes in all", ["model"]
+)
 EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
 ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
 DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])

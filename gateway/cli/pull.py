@@ -1,0 +1,71 @@
+"""`gateway pull`: have models' files on this disk before anybody asks for them."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+from rich.progress import TransferSpeedColumn as SpeedColumn
+
+from gateway.catalog.bundle import full_catalog
+from gateway.catalog.cards import CARD, EndpointCard
+from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.hub import is_hub_id
+from gateway.cli.options import setting_options
+from gateway.fetching.fetching import Plan, fetch, is_here, plan_of
+from gateway.fetching.progress import Fetching, Tell, done_of, seldom
+from gateway.settings import read_settings
+from gateway.telemetry.sizes import shown_bytes
+
+
+@click.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@setting_options("models", "adapters")
+def pull(ids: tuple[str, ...], **flags: Any) -> None:
+    """Fetch the files of models (endpoint, endpoint:adapter, or hub id) that are not here.
+
+    What was stopped goes on where it was. HF_TOKEN, HF_ENDPOINT, HF_HOME and HTTPS_PROXY are
+    heeded.
+    """
+    catalog = full_catalog(read_settings(flags))
+    for id in ids:
+        model = _model(id, catalog)
+        while not is_here(model) and (plan := plan_of(model)).wanted:
+            _tell(id, plan)
+            with _shown(plan) as tell:
+                fetch(model, plan, tell)
+        click.echo(f"{id}: all of it is here")
+
+
+def _model(id: str, catalog: Catalog) -> Model:
+    """What an id means; a hub id that no card has is a whole pipeline."""
+    if is_hub_id(id) and id not in catalog.endpoints:
+        return Model(EndpointCard(id=id, source=id, path=Path.cwd() / CARD))
+    return catalog.resolve(id)
+
+
+def _tell(id: str, plan: Plan) -> None:
+    click.echo(f"{id}: {len(plan.wanted)} files, {shown_bytes(plan.total_bytes)}")
+    for one in plan.wanted:
+        size = shown_bytes(one.file.size_bytes)
+        click.echo(f"  {size:>9}  {one.repository.source}/{one.file.name}")
+
+
+@contextmanager
+def _shown(plan: Plan) -> Iterator[Tell]:
+    """A bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        yield seldom(_echo)
+        return
+    columns = (BarColumn(), DownloadColumn(binary_units=True), SpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task(plan.model, total=plan.total_bytes)
+        yield lambda fetching: bars.update(bar, completed=fetching.done_bytes)
+
+
+def _echo(fetching: Fetching) -> None:
+    click.echo(f"{fetching.model}: {done_of(fetching)}, {fetching.rate}", err=True)

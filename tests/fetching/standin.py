@@ -1,0 +1,167 @@
+"""A stand-in for the hub: a real server on loopback that can drop, lie, refuse and count."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "a" * 40
+LARGE = (".safetensors", ".bin", ".gguf", ".ckpt")
+Files = dict[str, bytes]
+
+
+class Hub:
+    """Repositories by id, and how the server behaves.
+
+    `drops` says after how many bytes of a file each of the next answers ends; `lies` what
+    is told of a file's size, `garbled` which files' bytes are not those that were promised.
+    `asked` are the requests: method, path, range and authorization.
+    """
+
+    def __init__(self, repositories: dict[str, Files]) -> None:
+        self.repositories = repositories
+        self.drops: dict[str, list[int]] = {}
+        self.lies: dict[str, int] = {}
+        self.garbled: set[str] = set()
+        self.gated: set[str] = set()
+        self.token: str | None = None
+        self.asked: list[tuple[str, str, str | None, str | None]] = []
+        self.url = ""
+
+    def fetched(self, name: str = "") -> list[str | None]:
+        """The ranges in which a file's bytes were asked for."""
+        return [part for method, path, part, _ in self.asked
+                if method == "GET" and "/resolve/" in path and path.endswith(name)]  # fmt: skip
+
+    def names_fetched(self) -> set[str]:
+        """The files whose bytes were asked for."""
+        return {
+            path.partition(f"/resolve/{COMMIT}/")[2]
+            for method, path, _, _ in self.asked
+            if method == "GET" and "/resolve/" in path
+        }
+
+
+def told(name: str, content: bytes, hub: Hub) -> dict[str, Any]:
+    """What the hub lists of a file."""
+    size = hub.lies.get(name, len(content))
+    facts: dict[str, Any] = {"rfilename": name, "size": size, "blobId": etag(name, content)}
+    if name.endswith(LARGE):
+        sha = hashlib.sha256(content).hexdigest()
+        facts["lfs"] = {"size": size, "sha256": sha, "pointerSize": 130}
+    return facts
+
+
+def etag(name: str, content: bytes) -> str:
+    kind = hashlib.sha256 if name.endswith(LARGE) else hashlib.sha1
+    return kind(content).hexdigest()
+
+
+@contextmanager
+def serving(repositories: dict[str, Files]) -> Iterator[Hub]:
+    """A hub that is served while the block runs."""
+    hub = Hub(repositories)
+
+    class Handler(Answers):
+        def __init__(self, *args: Any) -> None:
+            self.hub = hub
+            super().__init__(*args)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers as the hub does, as far as a download asks."""
+
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        hub, path = self.hub, unquote(urlsplit(self.path).path)
+        hub.asked.append(
+            (self.command, self.path, self.headers["Range"], self.headers["Authorization"])
+        )
+        listing = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        found = listing or file
+        files = hub.repositories.get(found[1]) if found else None
+        if found is None or files is None:
+            self._refuse(404, "RepoNotFound")
+        elif found[1] in hub.gated and self.headers["Authorization"] != f"Bearer {hub.token}":
+            is_open = listing and "auth-check" not in path
+            self._list(found[1], files) if is_open else self._refuse(403, "GatedRepo")
+        elif listing:
+            self._list(found[1], files)
+        elif file and file[3] in files:
+            self._send(file[3], files[file[3]])
+        else:
+            self._refuse(404, "EntryNotFound")
+
+    def _list(self, id: str, files: Files) -> None:
+        siblings = [told(name, content, self.hub) for name, content in files.items()]
+        gated = "manual" if id in self.hub.gated else False
+        facts = {"id": id, "modelId": id, "sha": COMMIT, "gated": gated, "siblings": siblings}
+        self._whole(200, json.dumps(facts).encode())
+
+    def _refuse(self, status: int, code: str) -> None:
+        self._whole(status, b"{}", {"X-Error-Code": code})
+
+    def _whole(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _send(self, name: str, content: bytes) -> None:
+        hub, start = self.hub, 0
+        if (asked := self.headers["Range"]) is not None:
+            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        if start and start >= len(content):
+            self._refuse(416, "")
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{etag(name, content)}"')
+        self.send_header("Content-Length", str(len(content) - start))
+        if name in hub.lies:
+            self.send_header("X-Linked-Size", str(hub.lies[name]))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if self.command != "GET":
+            return
+        body = (b"?" * len(content) if name in hub.garbled else content)[start:]
+        drops = hub.drops.get(name)
+        if drops:
+            self.wfile.write(body[: drops.pop(0)])
+            self.close_connection = True
+            self.connection.shutdown(2)
+        else:
+            self.wfile.write(body)
