@@ -2,7 +2,6 @@
 
 import functools
 import threading
-from os.path import exists
 from pathlib import Path
 from typing import Any
 

@@ -1,12 +1,10 @@
 """What is kept in memory, and what goes when a budget is passed."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusers import DiffusionPipeline
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
@@ -14,6 +12,7 @@ from gateway.catalog.parts import bytes_on_disk
 from gateway.engine import shelf as shelf_module
 from tests.engine import tiny
 from tests.engine.workbench import Workbench, failures, job
+from tests.fetching.standin import point_at, serving
 
 IDS = ("one", "two", "three")
 
@@ -65,26 +64,22 @@ def test_room_is_made_before_loading(bench: Workbench, monkeypatch: pytest.Monke
 def test_a_download_holds_up_no_other(
     bench: Workbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    may_come = threading.Event()
-
-    def download(source: str, **_: Any) -> str:
-        assert may_come.wait(60)
-        place = tmp_path / f"models--{source.replace('/', '--')}"
-        for folder in ("refs", "snapshots"):
-            (place / folder).mkdir(parents=True)
-        (place / "refs" / "main").write_text("a")
-        (place / "snapshots" / "a").symlink_to(folder_of(bench, "one"))
-        return str(place / "snapshots" / "a")
-
-    monkeypatch.setattr(DiffusionPipeline, "download", download)
-    far = bench.add(job("far", "a", 1, 1))[0]
-    for id in ("two", "three"):
-        near = bench.add(job(id, "b", 1, 1))[0]
-        bench.until(lambda: near.is_done)  # noqa: B023
-    assert not far.is_done
-    may_come.set()
-    bench.run()
+    folder = Path(folder_of(bench, "one"))
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    with serving({"someone/far": files}) as hub:
+        point_at(hub, tmp_path, monkeypatch)
+        hub.may_answer.clear()
+        far = bench.add(job("far", "a", 1, 1))[0]
+        for id in ("two", "three"):
+            near = bench.add(job(id, "b", 1, 1))[0]
+            bench.until(lambda: near.is_done)  # noqa: B023
+        assert not far.is_done
+        hub.may_answer.set()
+        bench.run()
     assert far.is_done
     assert not failures(bench.events)
 

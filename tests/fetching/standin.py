@@ -7,8 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
+
+from gateway.fetching import repository
 
 COMMIT = "a" * 40
 LARGE = (".safetensors", ".bin", ".gguf", ".ckpt")
@@ -30,6 +36,8 @@ class Hub:
         self.garbled: set[str] = set()
         self.gated: set[str] = set()
         self.token: str | None = None
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         self.asked: list[tuple[str, str, str | None, str | None]] = []
         self.url = ""
 
@@ -45,6 +53,18 @@ class Hub:
             for method, path, _, _ in self.asked
             if method == "GET" and "/resolve/" in path
         }
+
+
+def point_at(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process take it for the hub, with a cache of its own."""
+    place = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", place)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # Of a connection that drops the client keeps what had come in whole pieces of this size.
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
+    monkeypatch.setattr(repository, "PAUSE_SECONDS", 0.01)
 
 
 def told(name: str, content: bytes, hub: Hub) -> dict[str, Any]:
@@ -101,6 +121,7 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
     def _answer(self) -> None:
+        assert self.hub.may_answer.wait(60)
         hub, path = self.hub, unquote(urlsplit(self.path).path)
         hub.asked.append(
             (self.command, self.path, self.headers["Range"], self.headers["Authorization"])

@@ -11,6 +11,7 @@ from litestar import Request, get
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.engine.protocol import EngineStatus
+from gateway.fetching.progress import Fetching, under_way
 from gateway.telemetry.recent import RecentRequests, RequestSummary
 from gateway.web.door.desk import Desk
 from gateway.web.door.standing import standings
@@ -20,7 +21,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator's page shows: the engine now, its bounds, and the latest requests.
 
     `unusable` says of models why they cannot be used, with the files' places for operators,
-    who also see what is passed over.
+    who also see what is passed over. `fetching` are the downloads under way.
     """
 
     version: str
@@ -28,6 +29,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: list[str]
     unusable: dict[str, str]
     passed_over: list[str]
+    fetching: list[Fetching]
     max_batch: int
     max_waiting: int
     engine: EngineStatus
@@ -56,6 +58,7 @@ def routes(desk: Desk, recent: RecentRequests) -> list[Any]:
             endpoints=list(catalog.endpoints),
             unusable={id: _placed(faults.get(id), said) for id, said in unusable.items()},
             passed_over=[str(stray) for stray in catalog.passed_over],
+            fetching=under_way(),
             max_batch=desk.settings.max_batch,
             max_waiting=desk.settings.max_waiting,
             engine=engine,
@@ -100,6 +103,7 @@ def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
         snapshot,
         endpoints=[id for id in snapshot.endpoints if id in owners],
         passed_over=[],
+        fetching=[one for one in snapshot.fetching if one.model in ids],
         engine=msgspec.structs.replace(
             engine, loaded=loaded, step_seconds=step_seconds, faults={}
         ),

@@ -12,6 +12,7 @@ from gateway.app import create_app
 from gateway.catalog.cards import EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
+from gateway.fetching.progress import followed
 from gateway.settings import Settings
 from gateway.telemetry.recent import NUM_KEPT
 from tests.runs.drawing import TestEngine, small_catalog
@@ -46,6 +47,20 @@ def test_requests_for_work_are_kept_newest_first(client: Client) -> None:
     assert (drawn["n"], drawn["num_inference_steps"]) == (2, 3)
     assert drawn["seconds"] > 0
     assert "secret" not in client.get("/status.json").text
+
+
+def test_downloads_are_told_of_while_they_last(client: Client) -> None:
+    with followed("tiny", 3, 1000, lambda _: None) as fetch:
+        fetch.at("a", 100)
+        fetch.at("b", 200)
+        fetch.at("a", 50)  # begun anew
+        [told] = client.get("/status.json").json()["fetching"]
+        assert (told["model"], told["num_files"]) == ("tiny", 3)
+        assert (told["done_bytes"], told["total_bytes"]) == (250, 1000)
+        metrics = client.get("/metrics").text
+        assert 'gateway_fetched_bytes{model="tiny"} 250.0' in metrics
+        assert 'gateway_fetch_total_bytes{model="tiny"} 1000.0' in metrics
+    assert client.get("/status.json").json()["fetching"] == []
 
 
 def test_old_requests_are_forgotten(client: Client) -> None:

@@ -24,13 +24,17 @@ def test_what_is_to_be_mended_is_on_it(browser: Browser, gateway: str) -> None:
     with open_page(browser, f"{gateway}/status") as page:
         expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
         expect(page.locator("#faults")).to_be_hidden()
-        told = {"unusable": {"emoji": "is cut short"}, "passed_over": ["old.ckpt: a pickle"]}
+        coming = {"model": "emoji", "num_files": 3, "done_bytes": 2**20, "total_bytes": 2**31}
+        told = {"unusable": {}, "passed_over": [], "fetching": [coming]}
 
         def faulty(route: Route) -> None:
             answer = route.fetch()
             route.fulfill(response=answer, json=answer.json() | told)
 
         page.route("**/status.json", faulty)
+        row = page.locator("#endpoints tr", has_text="emoji")
+        expect(row).to_contain_text("fetching 3 files: 1 MiB of 2.0 GiB")
+        told = {"unusable": {"emoji": "is cut short"}, "passed_over": ["old.ckpt: a pickle"]}
         expect(page.locator("#faults tr", has_text="emoji")).to_contain_text("is cut short")
         expect(page.locator("#faults")).to_contain_text("old.ckpt: a pickle")
         expect(page.locator("#endpoints tr", has_text="emoji")).to_contain_text("unusable")

@@ -78,12 +78,13 @@ function renderFaults({ unusable, passed_over: passedOver }) {
   }));
 }
 
-function endpointRow(id, { engine, unusable }) {
+function endpointRow(id, { engine, unusable, fetching }) {
   const row = element('tr');
   const loaded = engine.loaded.find((one) => one.id === id);
+  const coming = fetching.find((one) => one.model.split(':')[0] === id);
   row.append(
     cell(id),
-    stateCell(loaded, id in unusable),
+    coming ? comingCell(coming) : stateCell(loaded, id in unusable),
     cell(loaded?.pipeline ?? ''),
     cell(loaded?.device ?? ''),
     cell(loaded ? bytes(loaded.size_bytes) : '', 'number'),
@@ -95,6 +96,10 @@ function endpointRow(id, { engine, unusable }) {
 function stateCell(loaded, isUnusable) {
   if (isUnusable) return cell('unusable', 'wrong');
   return loaded ? cell(loaded.warm ? 'warm' : 'loaded') : cell('not loaded', 'quiet');
+}
+
+function comingCell({ done_bytes: done, total_bytes: total, num_files: files }) {
+  return cell(`fetching ${files} files: ${bytes(done)} of ${bytes(total)}`);
 }
 
 function requestRow(request) {
