@@ -28,6 +28,7 @@ from gateway.catalog.stock import diffusers_folder
 from gateway.catalog.weights import (
     INDEX,
     PICKLES,
+    REFUSED,
     SINGLE,
     WEIGHTS,
     cached_file,
@@ -299,7 +300,7 @@ def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: 
         return
     if pickles := [name for name in names if name.endswith(PICKLES)]:
         raise CardError(
-            f"{folder.name}/{pickles[0]}: pickled weights are refused; wanted {WEIGHTS}", card.path
+            f"{folder.name}/{pickles[0]}: {REFUSED}", card.path
         )
     left = next((name for name in names if name.endswith(UNFINISHED)), None)
     told = f"; {left} was not downloaded to its end" if left else ""
@@ -318,7 +319,7 @@ def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -
     """A file's head; what is wrong with it is told with its card and its own name."""
     if file.name.endswith(PICKLES):
         raise CardError(
-            f"{where}{file.name}: pickled weights are refused; wanted {WEIGHTS}", card.path
+            f"{where}{file.name}: {REFUSED}", card.path
         )
     named = "" if file == card.path else f"{where}{file.name}: "
     try:
@@ -338,7 +339,7 @@ def _adapter_file(card: AdapterCard) -> Path | None:
         raise CardError(f"{where}: wanted a file beside the card", card.path)
     if name.endswith(PICKLES):
         raise CardError(
-            f"{card.source}/{name}: pickled weights are refused; wanted {WEIGHTS}", card.path
+            f"{card.source}/{name}: {REFUSED}", card.path
         )
     if card.source.startswith((".", "~")) or card.source.count("/") != 1:
         raise CardError(f"{where}: wanted a file beside the card, or a hub id", card.path)

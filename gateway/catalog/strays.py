@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.catalog.cards import CARD, CardError, near
 from gateway.catalog.headers import UNFINISHED
-from gateway.catalog.weights import INDEX, PICKLES, WEIGHTS
+from gateway.catalog.weights import INDEX, PICKLES, REFUSED, WEIGHTS
 
 CARDS = ".toml"
 WANTED = f"wanted ENDPOINT/NAME{WEIGHTS}"
@@ -85,7 +85,7 @@ def _about(path: Path, *wanted: str) -> str | None:
     likely = get_close_matches(ending, wanted, 1, _LIKE)
     reasons = {
         "not downloaded to its end": ending in UNFINISHED,
-        f"pickled weights are refused; wanted {WEIGHTS}": ending in PICKLES,
+        REFUSED: ending in PICKLES,
         f"'{path.suffix}' is not read": ending in _FOREIGN,
         f"misspelt; wanted its name to end in {WEIGHTS}": f"{WEIGHTS}." in path.name.lower(),
         f"misspelt '{path.suffix}'; wanted {''.join(likely)}": bool(likely),

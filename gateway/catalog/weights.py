@@ -20,6 +20,7 @@ SINGLE = (WEIGHTS, ".sft", ENDING)
 """Endings of single files of weights; the second is another spelling of the first."""
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+REFUSED = f"pickled weights are refused; wanted {WEIGHTS}, which `gateway convert` makes of them"
 
 
 def index_file(card: EndpointCard) -> Path | None:

@@ -1,4 +1,4 @@
-"""The command line: `gateway serve | generate | check | models | pull | keys`."""
+"""The command line: `gateway serve | generate | check | models | pull | convert | keys`."""
 
 import sys
 from importlib import import_module
@@ -16,7 +16,7 @@ from gateway.web.server.descriptors import hold_standard_streams
 class Commands(click.Group):
     """The commands, each imported when it is asked for: `serve` has a second to answer in."""
 
-    names = ("serve", "generate", "check", "models", "pull", "keys")
+    names = ("serve", "generate", "check", "models", "pull", "convert", "keys")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -229,6 +230,39 @@ def save(weights: Weights, path: Path) -> Path:
     """Write a single file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: weight.contiguous().clone() for name, weight in weights.items()}, path)
+    return path
+
+
+def scaled(weights: Weights, names: tuple[str, str]) -> Weights:
+    """Linear layers' weights in float8 under a scale, as ComfyUI writes them."""
+    found: Weights = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}
+    for name, weight in weights.items():
+        if weight.ndim == 2 and name.endswith("weight"):
+            scale = weight.abs().max() / 448
+            stem = name.removesuffix("weight")
+            found[name] = (weight / scale).to(torch.float8_e4m3fn)
+            found[stem + names[0]] = scale
+            found[stem + names[1]] = torch.ones(())
+        else:
+            found[name] = weight
+    return found
+
+
+def save_gguf(weights: Weights, path: Path) -> Path:
+    """As people publish them: matrices in blocks of 32, all else in float32."""
+    writer = gguf.GGUFWriter(path, "lumina2")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    for name, weight in weights.items():
+        plain = weight.float().numpy()
+        if weight.ndim == 2 and name.endswith(".weight") and weight.shape[1] % 32 == 0:
+            packed = gguf.quantize(plain, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(name, plain)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return path
 
 

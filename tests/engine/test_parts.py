@@ -134,28 +134,13 @@ def test_what_cannot_be_used_is_told_before_it_is_loaded(
         inspect_endpoint(card)
 
 
-def scaled(weights: single_files.Weights, names: tuple[str, str]) -> single_files.Weights:
-    """Linear layers' weights in float8 under a scale, as ComfyUI writes them."""
-    found: single_files.Weights = {"scaled_fp8": torch.empty(2, dtype=torch.float8_e4m3fn)}
-    for name, weight in weights.items():
-        if weight.ndim == 2 and name.endswith("weight"):
-            scale = weight.abs().max() / 448
-            stem = name.removesuffix("weight")
-            found[name] = (weight / scale).to(torch.float8_e4m3fn)
-            found[stem + names[0]] = scale
-            found[stem + names[1]] = torch.ones(())
-        else:
-            found[name] = weight
-    return found
-
-
 @pytest.mark.parametrize(
     "names", [("scale_weight", "scale_input"), ("weight_scale", "input_scale")]
 )
 def test_scaled_float8_is_read_as_it_is_meant(tmp_path: Path, names: tuple[str, str]) -> None:
     pipeline = tiny.build("z_image")
     single_files.configs(pipeline, tmp_path / "configs", without=("transformer",))
-    weights = scaled(single_files.z_image(pipeline.transformer.state_dict()), names)
+    weights = single_files.scaled(single_files.z_image(pipeline.transformer.state_dict()), names)
     save_file(weights, tmp_path / "z.safetensors")
     loaded = load(endpoint(tmp_path, 'source = "z.safetensors"\nconfig = "configs"\n'), CPU)
     wanted = pipeline.transformer.layers[0].feed_forward.w1.weight

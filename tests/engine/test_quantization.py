@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import gguf
 import pytest
 import torch
 
@@ -16,8 +15,6 @@ from gateway.job import AdapterUse
 from tests.engine import single_files, tiny, tiny_loras
 from tests.engine.workbench import CPU, TOLERANCE, Workbench, alone, difference, job, picture
 
-Types = gguf.GGMLQuantizationType
-
 
 def endpoint(folder: Path, card: str) -> EndpointCard:
     (folder / "own.toml").write_text(f'id = "own"\ndtype = "float32"\n{card}')
@@ -28,29 +25,12 @@ def drawn(pipeline: Any) -> torch.Tensor:
     return alone(pipeline, job("z_image", "a cat", 1, 2))
 
 
-def write_gguf(path: Path, weights: single_files.Weights) -> Path:
-    """As people publish them: matrices in blocks of 32, all else in float32."""
-    writer = gguf.GGUFWriter(path, "lumina2")
-    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
-    for name, weight in weights.items():
-        plain = weight.float().numpy()
-        if weight.ndim == 2 and name.endswith(".weight") and weight.shape[1] % 32 == 0:
-            packed = gguf.quantize(plain, Types.Q8_0)
-            writer.add_tensor(name, packed, raw_dtype=Types.Q8_0)
-        else:
-            writer.add_tensor(name, plain)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     pipeline = tiny.build("z_image")
     pipeline.save_pretrained(tmp_path / "base")
-    write_gguf(tmp_path / "z.gguf", single_files.z_image(pipeline.transformer.state_dict()))
+    weights = single_files.z_image(pipeline.transformer.state_dict())
+    single_files.save_gguf(weights, tmp_path / "z.gguf")
     return tmp_path
 
 
@@ -95,7 +75,7 @@ def test_packed_weights_draw_nearly_the_same_in_less_memory(folder: Path, way: s
 def test_lora_changes_packed_layers_row_by_row(tmp_path: Path, transformer: str) -> None:
     stock = tiny.build("flux")
     stock.save_pretrained(tmp_path / "base")
-    write_gguf(tmp_path / "flux.gguf", stock.transformer.state_dict())
+    single_files.save_gguf(stock.transformer.state_dict(), tmp_path / "flux.gguf")
     lora = tiny_loras.save("flux", tmp_path, "ink")
     card = endpoint(tmp_path, f'source = "base"\ncomponents.transformer = {transformer}\n')
     uses = [(), (AdapterUse("ink", 1.0),), (AdapterUse("ink", 0.5),)]
