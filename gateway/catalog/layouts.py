@@ -3,16 +3,18 @@
 diffusers knows the layouts that authors publish in, and goes by names and shapes alone.
 """
 
+import ast
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import Shapes, read_shapes
 from gateway.catalog.libraries import NO_MODULE
 from gateway.catalog.stamps import Stamp, stamp_of
+from gateway.catalog.stock import diffusers_folder
 
 DENOISER = "denoiser"
 SECTIONS = {
@@ -24,6 +26,9 @@ SECTIONS = {
 
 _WHOLE = (*(start for starts in SECTIONS.values() for start in starts), "text_encoders.")
 PREFIX = "model.diffusion_model."
+_KNOWLEDGE = (
+    "CHECKPOINT_KEY_NAMES", "DIFFUSERS_DEFAULT_PIPELINE_PATHS", "infer_diffusers_model_type",
+)  # fmt: skip
 _FALLBACK = "v1"
 """What diffusers takes everything for that it does not know."""
 
@@ -126,6 +131,18 @@ def _recognized(shapes: Shapes) -> str | None:
 
 
 @cache
-def _diffusers_layouts() -> Any:
-    """diffusers' knowledge, imported where there is such a file: it brings torch along."""
-    return import_module("diffusers.loaders.single_file_utils")
+def _diffusers_layouts() -> SimpleNamespace:
+    """What diffusers knows of layouts, taken out of a module that would import torch."""
+    place = diffusers_folder()
+    text = (place / "loaders" / "single_file_utils.py").read_text() if place else ""
+    wanted = [node for node in ast.parse(text).body if _name(node) in _KNOWLEDGE]
+    found: dict[str, Any] = {}
+    exec(compile(ast.Module(wanted, []), str(place), "exec"), found)
+    return SimpleNamespace(**{name: found[name] for name in _KNOWLEDGE})
+
+
+def _name(node: ast.stmt) -> str | None:
+    match node:
+        case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return None
