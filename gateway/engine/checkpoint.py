@@ -116,7 +116,7 @@ class _Plain:
         self._path = path
         self._dtype = dtype
         self._file = safe_open(path)
-        self._names = frozenset(self._file.keys())
+        self._names = dict.fromkeys(self._file.keys())  # in order, and found at once
         heads = {name: self._file.get_slice(name) for name in self._names}
         self.shapes: Shapes = {
             name: tuple(head.get_shape())

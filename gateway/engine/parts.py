@@ -24,7 +24,9 @@ from gateway.catalog.parts import Place, places_of
 from gateway.engine.checkpoint import Checkpoint, opened
 from gateway.engine.quantization import packed_file, packing, store_packed
 
-UNFIT = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+UNFIT = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, NameError,
+)  # fmt: skip
 """What conversions raise over names and shapes that are not what they take them for."""
 
 Conversion = Callable[..., dict[str, Any]]
