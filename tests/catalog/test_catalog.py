@@ -163,6 +163,15 @@ def test_bundled_cards_are_whole() -> None:
         "sana-sprint",
         "z-image-turbo",
         "qwen-image-lightning",
+        "flux2-klein-9b",
+        "flux2-dev-turbo",
+        "krea2-turbo",
+        "ernie-image-turbo",
+        "hyper-sd15",
+        "hyper-sdxl",
+        "tcd-sd15",
+        "tcd-sdxl",
+        "sdxl-dmd2",
     } <= set(catalog.endpoints)
     assert {"3d", "line"} <= set(catalog.routes("emoji"))
     for card in catalog.endpoints.values():
