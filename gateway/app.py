@@ -69,13 +69,13 @@ def create_app(
     studio = Studio(engine, collection, settings)
     keys = KeyStore(settings.data)
     door = Doorkeeper(settings, keys)
-    desk = Desk(studio, store, door, settings)
+    outbound = Outbound(Guard(settings.url_allow))
+    desk = Desk(studio, store, door, settings, outbound)
     recent = RecentRequests()
     vitals = Vitals()
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
     vitals.watch("keys", _keys_look(door), fresh_seconds=0)
     vitals.watch("store", objects.check)
-    outbound = Outbound(Guard(settings.url_allow))
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
@@ -105,9 +105,9 @@ def create_app(
         route_handlers=[
             *generations.routes(desk),
             *friendli.routes(desk),
-            *edits.routes(desk, outbound),
-            *chat.routes(desk, outbound),
-            *responses.routes(desk, outbound, answers),
+            *edits.routes(desk),
+            *chat.routes(desk),
+            *responses.routes(desk, answers),
             *openai_files.routes(desk),
             *batches.routes(desk),
             *models.routes(desk),

@@ -25,6 +25,19 @@ class AdapterUse(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
+class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A ControlNet applied to a job: its route on the endpoint, what it is shown, how strongly.
+
+    It acts from `start` to `end` of the steps, as parts of all.
+    """
+
+    route: str
+    image: "Pixels"
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+
 class Pixels(msgspec.Struct, frozen=True):
     """Raw pixels: `data` is `[height, width, channels]` uint8, rows from the top, sRGB.
 
@@ -71,6 +84,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output_size: tuple[int, int] | None = None
     images: tuple[Pixels, ...] = ()
     mask: Pixels | None = None
+    controls: tuple[ControlUse, ...] = ()
     strength: float | None = None
     scheduler: str | None = None
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)

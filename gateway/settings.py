@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         None
     )
     adapters: Annotated[Path | None, _help("folder of adapters, beside the bundled ones")] = None
+    controlnets: Annotated[Path | None, _help("folder of ControlNets, as endpoint/name")] = None
+    embeddings: Annotated[
+        Path | None, _help("folder of textual inversions, as endpoint/word.safetensors")
+    ] = None
     data: Annotated[Path, _help("folder for keys, pictures and runs")] = msgspec.field(
         default_factory=lambda: Path(os.path.expanduser(DATA))
     )

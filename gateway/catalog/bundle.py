@@ -25,13 +25,15 @@ def folders(settings: Settings) -> Folders:
     return Folders(
         tuple(path for path in (bundled("models"), settings.models) if path),
         tuple(path for path in (bundled("adapters"), settings.adapters) if path),
+        tuple(path for path in (settings.controlnets,) if path),
+        tuple(path for path in (settings.embeddings,) if path),
     )
 
 
 def full_catalog(settings: Settings) -> Catalog:
     """Every card there is, the user's folders after the bundled ones."""
     found = folders(settings)
-    return load_catalog(found.models, found.adapters)
+    return load_catalog(found.models, found.adapters, found.controls, found.embeddings)
 
 
 def served_ids(settings: Settings, catalog: Catalog) -> list[str]:

@@ -250,6 +250,11 @@ class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return f"{self.endpoint}:{self.route}"
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Its endpoint, and its name among all that lies beside that."""
+        return self.endpoint, self.id.removeprefix(f"{self.endpoint}:")
+
+    @property
     def file(self) -> Path | None:
         """The local safetensors file, or None where `source` is a hub id."""
         return self.place if exists(self.place) else None
@@ -258,6 +263,24 @@ class AdapterCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def place(self) -> Path:
         """Where the file lies, if `source` is one."""
         return ((self.path.parent if self.path else Path.cwd()) / self.source).absolute()
+
+
+class ControlCard(AdapterCard, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One ControlNet of an endpoint; `source` is a folder as diffusers writes it."""
+
+    @property
+    def id(self) -> str:
+        """Its name in messages; no model id has a slash after the colon."""
+        return f"{self.endpoint}:controlnet/{self.route}"
+
+
+class EmbeddingCard(AdapterCard, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One textual inversion of an endpoint; its route is the word that asks for it."""
+
+    @property
+    def id(self) -> str:
+        """Its name in messages; no model id has a slash after the colon."""
+        return f"{self.endpoint}:embedding/{self.route}"
 
 
 Card = TypeVar("Card", EndpointCard, AdapterCard)

@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.abilities import Abilities
-from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
+from gateway.catalog.cards import (
+    AdapterCard,
+    CardError,
+    ControlCard,
+    EmbeddingCard,
+    EndpointCard,
+)
 from gateway.catalog.samplers import (
     CLASSES,
     SAMPLERS,
@@ -21,6 +27,7 @@ from gateway.catalog.samplers import (
     samplers_of,
 )
 from gateway.errors import InvalidValue, ModelNotFound
+from gateway.job import Job
 
 PIN = re.compile(r"@([^@:]*)")
 """The digest of weights that an id asks for; no card's id or route has such a sign."""
@@ -58,12 +65,12 @@ class Model(msgspec.Struct, frozen=True):
 class Catalog(msgspec.Struct, frozen=True):
     """The endpoints and adapters that can be asked for.
 
-    `adapters` is keyed by `(endpoint id, route)`; `aliases` maps an id a client may send
-    (`dall-e-3`), or a pattern of such ids (`gpt-image-*`), to one of ours. `tried` and `heard`
-    are what an engine found out of their models. What is not found here is looked for in the
-    one that `renewed` gives. `broken` are the cards that cannot be read, by the model id that
-    each would have: they stand among the others with nothing of what they say. `passed_over` is
-    what lies in the folders and is none.
+    `adapters`, `controls` and `embeddings` are keyed by `(endpoint id, route)`; `aliases` maps
+    an id a client may send (`dall-e-3`), or a pattern of such ids (`gpt-image-*`), to one of
+    ours. `tried` and `heard` are what an engine found out of their models. What is not found
+    here is looked for in the one that `renewed` gives. `broken` are the cards that cannot be
+    read, by the model id that each would have: they stand among the others with nothing of what
+    they say. `passed_over` is what lies in the folders and is none.
     """
 
     endpoints: dict[str, EndpointCard]
@@ -74,6 +81,8 @@ class Catalog(msgspec.Struct, frozen=True):
     renewed: "Callable[[], Catalog] | None" = None
     broken: dict[str, CardError] = msgspec.field(default_factory=dict)
     passed_over: tuple[CardError, ...] = ()
+    controls: dict[tuple[str, str], ControlCard] = msgspec.field(default_factory=dict)
+    embeddings: dict[tuple[str, str], EmbeddingCard] = msgspec.field(default_factory=dict)
 
     @property
     def default(self) -> EndpointCard:
@@ -183,6 +192,49 @@ class Catalog(msgspec.Struct, frozen=True):
             f"Its adapters: {_listed(routes) if routes else 'none'}."
         )
 
+    def beside(self, job: Job) -> "list[tuple[str, AdapterCard | None]]":
+        """The ids of what a job is drawn with beside its endpoint, with cards; None if gone.
+
+        Adapters come first, then ControlNets, each in the job's order.
+        """
+        owner = job.endpoint
+        adapters = [(owner, use.route) for use in job.adapters]
+        controls = [(owner, use.route) for use in job.controls]
+        return [
+            *((":".join(key), self.adapters.get(key)) for key in adapters),
+            *((":controlnet/".join(key), self.controls.get(key)) for key in controls),
+            *((card.id, card) for card in self._embeddings_in(job)),
+        ]
+
+    def keys_beside(self) -> set[tuple[str, str]]:
+        """The keys of all cards of what lies beside endpoints."""
+        cards = (self.adapters.values(), self.controls.values(), self.embeddings.values())
+        return {card.key for each in cards for card in each}
+
+    def _embeddings_in(self, job: Job) -> list[EmbeddingCard]:
+        """Those whose word a prompt of a job says."""
+        text = f"{job.prompt}\n{job.negative_prompt or ''}"
+        return [
+            card
+            for (owner, word), card in self.embeddings.items()
+            if owner == job.endpoint
+            and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
+        ]
+
+    def control(self, endpoint_id: str, name: str | None, param: str) -> ControlCard:
+        """The ControlNet a client means; the only one where it names none.
+
+        Raises:
+            InvalidValue: there is none of this name, or none at all.
+        """
+        routes = sorted(route for owner, route in self.controls if owner == endpoint_id)
+        if name is None and len(routes) == 1:
+            name = routes[0]
+        if name not in routes:
+            offered = ", ".join(f"'{route}'" for route in routes)
+            raise InvalidValue(param, name or "", offered or "none on this endpoint")
+        return self.controls[endpoint_id, str(name)]
+
     def find_adapter(self, endpoint_id: str, name: str) -> AdapterCard:
         """The adapter a client means: by route, by model id, or by a file name on its card.
 
@@ -209,6 +261,14 @@ class Catalog(msgspec.Struct, frozen=True):
                 for route in self.routes(endpoint.id)
             ]
         return found
+
+    def models_beside(self) -> list[Model]:
+        """What endpoints have beside their adapters, which no id asks for."""
+        return [
+            Model(self.endpoints[card.endpoint], card)
+            for card in (*self.controls.values(), *self.embeddings.values())
+            if card.endpoint in self.endpoints
+        ]
 
     def aliased(self) -> list[tuple[str, Model]]:
         """Every alias that is an id, with the model it means, but for those whose model is gone."""
@@ -255,7 +315,13 @@ class Catalog(msgspec.Struct, frozen=True):
         cards = {id: self.endpoints[id] for id in ids if id in self.endpoints}
         adapters = {key: card for key, card in self.adapters.items() if key[0] in cards}
         return msgspec.structs.replace(
-            self, endpoints=cards, adapters=adapters, aliases=aliases, renewed=None
+            self,
+            endpoints=cards,
+            adapters=adapters,
+            controls={key: card for key, card in self.controls.items() if key[0] in cards},
+            embeddings={key: card for key, card in self.embeddings.items() if key[0] in cards},
+            aliases=aliases,
+            renewed=None,
         )
 
 

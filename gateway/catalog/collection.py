@@ -35,10 +35,12 @@ log = structlog.get_logger()
 
 
 class Folders(msgspec.Struct, frozen=True):
-    """Where cards lie: folders of models and of adapters, those that win last."""
+    """Where cards lie: folders of models and of what lies beside them, those that win last."""
 
     models: tuple[Path, ...] = ()
     adapters: tuple[Path, ...] = ()
+    controls: tuple[Path, ...] = ()
+    embeddings: tuple[Path, ...] = ()
 
     def watched(self) -> Iterator[Path]:
         """What to look at, to see a card or file come or go, or a card change.
@@ -49,7 +51,7 @@ class Folders(msgspec.Struct, frozen=True):
             yield folder
             for inner in _entries(folder):
                 yield from (inner,) if inner.suffix == ".toml" else (inner / CARD, inner / INDEX)
-        for folder in self.adapters:
+        for folder in (*self.adapters, *self.controls, *self.embeddings):
             yield folder
             for owner in _entries(folder):
                 yield owner

@@ -16,6 +16,8 @@ from gateway.catalog.cards import (
     CARD,
     AdapterCard,
     CardError,
+    ControlCard,
+    EmbeddingCard,
     EndpointCard,
     read_card,
     read_text,
@@ -33,21 +35,32 @@ from gateway.catalog.weights import INDEX, SINGLE, WEIGHTS, index_file, layout_o
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""
 
+CONFIG = "config.json"
+
 Card = TypeVar("Card", EndpointCard, AdapterCard)
+Beside = TypeVar("Beside", ControlCard, EmbeddingCard)
 
 
-def load_catalog(models: tuple[Path, ...], adapters: tuple[Path, ...]) -> Catalog:
+def load_catalog(
+    models: tuple[Path, ...],
+    adapters: tuple[Path, ...],
+    controls: tuple[Path, ...] = (),
+    embeddings: tuple[Path, ...] = (),
+) -> Catalog:
     """Read every card under the given folders; a later folder's card wins over an earlier one's.
 
     One that cannot be read stands in the catalogue by the id that it would have, as broken.
     """
-    models, adapters = (tuple(folder.absolute() for folder in each) for each in (models, adapters))
+    models, adapters, controls, embeddings = (
+        tuple(folder.absolute() for folder in each)
+        for each in (models, adapters, controls, embeddings)
+    )
     reading = _Reading()
     for folder in models:
         reading.read_models(folder)
     for folder in adapters:
         reading.read_adapters(folder)
-    reading.passed_over += folder_faults((*models, *adapters))
+    reading.passed_over += folder_faults((*models, *adapters, *controls, *embeddings))
     for folder in models:
         reading.passed_over += strays_of_models(folder, reading.used)
     for folder in adapters:
@@ -57,7 +70,21 @@ def load_catalog(models: tuple[Path, ...], adapters: tuple[Path, ...]) -> Catalo
         reading.adapters,
         broken=reading.broken,
         passed_over=tuple(reading.passed_over),
+        controls=_lying_in(controls, ControlCard),
+        embeddings=_lying_in(embeddings, EmbeddingCard),
     )
+
+
+def _lying_in(folders: tuple[Path, ...], kind: type[Beside]) -> dict[tuple[str, str], Beside]:
+    """What lies in the endpoints' folders: files of weights, and folders with a config."""
+    found = {}
+    for folder in folders:
+        for path in sorted(folder.glob(f"{SEEN}/{SEEN}")):
+            if path.suffix == WEIGHTS or exists(path / CONFIG):
+                owner, route = path.parent.name.replace("--", "/"), path.name.removesuffix(WEIGHTS)
+                card = kind(endpoint=owner, route=route, source=path.name, path=path)
+                found[owner, route] = card
+    return found
 
 
 class _Reading:

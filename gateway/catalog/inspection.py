@@ -12,7 +12,15 @@ from os.path import exists, lexists
 from pathlib import Path
 from typing import Any
 
-from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, near
+from gateway.catalog.cards import (
+    AdapterCard,
+    CardError,
+    Component,
+    ControlCard,
+    EmbeddingCard,
+    EndpointCard,
+    near,
+)
 from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import UNFINISHED, Header, read_header
 from gateway.catalog.hub import is_hub_id
@@ -116,6 +124,23 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
             f"it changes ({shown}){made_for}",
             card.path,
         )
+
+
+def inspect_beside(card: ControlCard | EmbeddingCard) -> None:
+    """See that the files of a ControlNet or a textual inversion are here and whole.
+
+    Raises:
+        CardError: they are not, and why.
+    """
+    place = card.place
+    files = sorted(place.glob("[!.]*")) if place.is_dir() else [place]
+    weights = [file for file in files if file.suffix == WEIGHTS]
+    if not weights:
+        pickles = [file.name for file in files if file.name.endswith(PICKLES)]
+        why = f"{pickles[0]}: pickled weights are refused" if pickles else "it has no weights"
+        raise CardError(f"{why}; wanted {WEIGHTS}", card.path)
+    for file in weights:
+        read_header(file)
 
 
 def header_of(card: AdapterCard) -> Header | None:

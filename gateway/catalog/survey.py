@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from gateway.catalog.cards import CardError
+from gateway.catalog.cards import CardError, ControlCard, EmbeddingCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.hub import check_hub
 from gateway.catalog.inspection import (
     NotHereError,
     header_of,
     inspect_adapter,
+    inspect_beside,
     inspect_endpoint,
 )
 from gateway.catalog.training import is_stranger
@@ -22,7 +23,7 @@ State = Literal["loaded", "ready", "not_downloaded", "unusable"]
 def faults_of(catalog: Catalog) -> dict[str, CardError]:
     """Why models cannot be loaded, or not without fetching them, by id."""
     found: dict[str, CardError] = {}
-    for model in catalog.models():
+    for model in (*catalog.models(), *catalog.models_beside()):
         fault, owner = fault_of(model, catalog), found.get(model.endpoint.id)
         if owner is not None and (fault is None or not isinstance(owner, NotHereError)):
             reason = f"its endpoint '{model.endpoint.id}': {owner.reason}"
@@ -38,7 +39,9 @@ def fault_of(model: Model, catalog: Catalog) -> CardError | None:
     try:
         if model.id in catalog.broken:
             return catalog.broken[model.id]
-        if model.adapter:
+        if isinstance(model.adapter, ControlCard | EmbeddingCard):
+            inspect_beside(model.adapter)
+        elif model.adapter:
             inspect_adapter(model.adapter, model.endpoint)
         else:
             inspect_endpoint(model.endpoint)

@@ -83,6 +83,8 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     given = {name: value for name, value in wanted.items() if name in known}
     if job.images:
         given |= _inputs(pipeline, known, job)
+    if job.controls:
+        given |= _controls(known, job)
     return given | _extra(known, job)
 
 
@@ -183,6 +185,24 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
             asked = steps_to_ask(pipeline, job.num_inference_steps, strength)
             given["num_inference_steps"] = asked
     return given
+
+
+def _controls(known: Parameters, job: Job) -> dict[str, Any]:
+    """What each ControlNet is shown, how strongly it acts, and when: lists where there are more."""
+    wanted: dict[str, list[Any]] = {
+        "control_image" if "control_image" in known else "image": [
+            beside(one.image.width * one.image.height, functools.partial(_rgb, one.image, None))
+            for one in job.controls
+        ],
+        "controlnet_conditioning_scale": [one.scale for one in job.controls],
+        "control_guidance_start": [one.start for one in job.controls],
+        "control_guidance_end": [one.end for one in job.controls],
+    }
+    return {
+        name: values if len(values) > 1 else values[0]
+        for name, values in wanted.items()
+        if name in known
+    }
 
 
 def _rgb(pixels: Pixels, size: tuple[int, int] | None) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from diffusers.pipelines.auto_pipeline import (
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
 from gateway.catalog.weights import INDEX, index_file
 from gateway.engine.adapters import Adapters
+from gateway.engine.beside import Beside
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
 from gateway.engine.inpainting import admit_latent_channels
@@ -61,7 +63,7 @@ class LoadedPipeline:
         self.origin = Origin()
         self.entries: list[Entry] = entries_of(pipeline.components)
         self.size_bytes = size_bytes(pipeline.components)
-        self.adapters = Adapters(pipeline.components)
+        self.beside = Beside(pipeline.components)
         self._siblings: dict[str, Any] = {}
         self._still = [
             StillTo(name, module)
@@ -82,12 +84,22 @@ class LoadedPipeline:
         self.runs_alone = False
         """Whether one sample at a time uses it: its pipeline's call changes a module."""
 
-    def pipeline_for(self, job: Job) -> Any:
+    @property
+    def adapters(self) -> Adapters:
+        """The adapters in memory."""
+        return self.beside.adapters
+
+    def pipeline_for(self, job: Job, names: Sequence[str] = ()) -> Any:
         """The pipeline that runs a job: the base, or one built from the same modules.
 
+        `names` are those, in memory, of what the job is drawn with besides.
+
         Raises:
-            UnsupportedValue: the family has no pipeline for such an edit.
+            UnsupportedValue: the family has no pipeline for such an edit, or for ControlNets.
         """
+        return self.beside.around(self._pipeline_for(job), names)
+
+    def _pipeline_for(self, job: Job) -> Any:
         if not job.images:
             return self.base
         kind = "edit" if self.card.edit_pipeline and job.strength is None else "vary"
@@ -103,8 +115,8 @@ class LoadedPipeline:
 
     def close(self) -> None:
         """Give the modules their own entry points and layers back."""
-        for route in self.adapters.routes:
-            self.adapters.drop(route)
+        for name in self.beside.names:
+            self.beside.drop(name)
         for entry in (*self.entries, *self._still):
             entry.unpark()
         for tokenizer in self._tokenizers:

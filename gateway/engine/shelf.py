@@ -22,8 +22,8 @@ from gateway.catalog.digests import Digests
 from gateway.catalog.inspection import NotHereError
 from gateway.catalog.parts import bytes_on_disk, files_of
 from gateway.catalog.survey import fault_of
-from gateway.engine.adapter_files import adapter_file, read_adapter, size_bytes
-from gateway.engine.adapters import Adapters, AdapterWeights
+from gateway.engine.adapters import Adapters
+from gateway.engine.beside import Found, files_beside, read_beside, size_bytes
 from gateway.engine.files import Origin, read_unchanged
 from gateway.engine.loader import Command, Loader
 from gateway.engine.loading import CONSTRUCTION, LoadedPipeline, load
@@ -123,11 +123,11 @@ class Shelf:
         loaded = self._loaded.get(id)
         if loaded and not (loaded.card == catalog.endpoints.get(id) and loaded.origin.is_current):
             self._stale.add(id)
-        for use in job.adapters:
-            held = self._held.get(key := (id, use.route))
-            if held and not (held.card == catalog.adapters.get(key) and held.origin.is_current):
-                del self._held[key]
-        self._loader.look(_names(job))
+        for _, card in catalog.beside(job):
+            held = self._held.get(card.key) if card else None
+            if card and held and not (held.card == card and held.origin.is_current):
+                del self._held[card.key]
+        self._loader.look(_names(job, catalog))
         self._inspect(job, catalog)
 
     def let_go(self) -> None:
@@ -136,7 +136,7 @@ class Shelf:
         for id in self._loaded.keys() - catalog.endpoints.keys():
             if not self._is_running(id):
                 self._drop(id)
-        for key in self._held.keys() - catalog.adapters.keys():
+        for key in self._held.keys() - catalog.keys_beside():
             del self._held[key]
         self._drop_replaced()
 
@@ -155,10 +155,9 @@ class Shelf:
         if job.endpoint not in self._loaded:
             self._ask_for_endpoint(catalog.endpoints[job.endpoint])
             return False
-        keys = [(job.endpoint, use.route) for use in job.adapters]
-        missing = [key for key in keys if key not in self._held]
-        for key in missing:
-            self._ask_for_adapter(catalog.adapters[key])
+        missing = [card for _, card in catalog.beside(job) if card and card.key not in self._held]
+        for card in missing:
+            self._ask_for_adapter(card)
         return not missing and job.endpoint != self._leaving
 
     def take(self, job: Job) -> Material:
@@ -169,10 +168,11 @@ class Shelf:
             ModelUnusable: its endpoint or adapter cannot be loaded, and why.
             UnsupportedValue: the family has no pipeline for such an edit.
         """
-        if (fault := self._fault(job, self._collection.latest)) is not None:
+        catalog = self._collection.latest
+        if (fault := self._fault(job, catalog)) is not None:
             raise unusable(*fault) from fault[1]
         loaded = self._loaded[job.endpoint]
-        held = [self._held[job.endpoint, use.route] for use in job.adapters]
+        held = [self._held[card.key] for _, card in catalog.beside(job) if card]
         digests = {job.endpoint: loaded.origin.digest}
         digests |= {one.card.id: one.origin.digest for one in held}
         _check_digests(job, digests)
@@ -180,11 +180,13 @@ class Shelf:
         for one in held:
             self._last_use[job.endpoint, one.name] = next(self._uses)
             metrics.ADAPTER_HITS.labels(one.card.id).inc()
-        uses = tuple(
-            AdapterUse(one.name, use.scale) for one, use in zip(held, job.adapters, strict=True)
-        )
+        scales = [use.scale for use in job.adapters]
+        # What is no adapter has no scale: it is named so that it stays while it is used.
+        scales += [1.0] * (len(held) - len(scales))
+        names = [one.name for one in held]
+        uses = tuple(map(AdapterUse, names, scales))
         promise: Promise = "bitwise" if loaded.card.batch_invariant else "near"
-        return Material(loaded.pipeline_for(job), uses, digests, promise)
+        return Material(loaded.pipeline_for(job, names), uses, digests, promise)
 
     def fetch(self, job: Job, told: Told) -> None:
         """Have what a job needs in memory, and tell when it is there or why it cannot be."""
@@ -215,14 +217,14 @@ class Shelf:
         self._last_use[id] = next(self._uses)
         self._make_room(0, keep=id)
 
-    def put_adapter(self, card: AdapterCard, weights: AdapterWeights, origin: Origin) -> None:
+    def put_adapter(self, card: AdapterCard, weights: Found, origin: Origin) -> None:
         """Keep an adapter, dropping others that do not run while they are too many."""
-        name = f"{card.route}@{origin.digest}"
+        name = f"{card.key[1]}@{origin.digest}"
         key = (card.endpoint, name)
-        self._held[card.endpoint, card.route] = Held(card, name, origin)
+        self._held[card.key] = Held(card, name, origin)
         self._last_use[key] = next(self._uses)
         if key not in self._adapter_sizes:
-            self._loaded[card.endpoint].adapters.add(name, weights)
+            self._loaded[card.endpoint].beside.add(name, weights)
             self._adapter_sizes[key] = size_bytes(weights)
         self._drop_replaced()
         running = self._running_adapters()
@@ -240,7 +242,7 @@ class Shelf:
 
     def _fault(self, job: Job, catalog: Catalog) -> tuple[str, Exception] | None:
         """What a job cannot be drawn with, and why."""
-        for model_id, model in zip(_names(job), _models(job, catalog), strict=True):
+        for model_id, model in zip(_names(job, catalog), _models(job, catalog), strict=True):
             if model is None:
                 return model_id, ModelNotFound(f"The model `{model_id}` is no longer served.")
             if fault := self._faults.get(model_id) or self._loader.fault(model_id):
@@ -292,16 +294,15 @@ class Shelf:
 
         def read() -> Command:
             fetch_missing(Model(loaded.card, card))
-            path = adapter_file(card)
 
-            def build() -> AdapterWeights:
+            def build() -> Found:
                 with CONSTRUCTION:
-                    return read_adapter(card, loaded.base, loaded.device)
+                    return read_beside(card, loaded.base, loaded.device)
 
-            weights, origin = read_unchanged(lambda: [path], build, self._digests)
+            weights, origin = read_unchanged(lambda: files_beside(card), build, self._digests)
             return lambda: keep(weights, origin)
 
-        def keep(weights: AdapterWeights, origin: Origin) -> None:
+        def keep(weights: Found, origin: Origin) -> None:
             if self._loaded.get(card.endpoint) is loaded and origin.is_current:
                 self.put_adapter(card, weights, origin)
 
@@ -349,23 +350,23 @@ class Shelf:
         route = name.partition("@")[0]
         if (held := self._held.get((endpoint, route))) and held.name == name:
             del self._held[endpoint, route]
-        self._loaded[endpoint].adapters.drop(name)
+        gone = self._loaded[endpoint].beside.drop(name)
         del self._adapter_sizes[key]
-        self._forget(self._loaded[endpoint].entries)
+        self._forget([*self._loaded[endpoint].entries, *gone])
         metrics.EVICTIONS.labels(f"{endpoint}:{route}").inc()
 
 
-def _names(job: Job) -> list[str]:
-    return [job.endpoint, *(f"{job.endpoint}:{use.route}" for use in job.adapters)]
+def _names(job: Job, catalog: Catalog) -> list[str]:
+    return [job.endpoint, *(id for id, _ in catalog.beside(job))]
 
 
 def _models(job: Job, catalog: Catalog) -> list[Model | None]:
     """What a job needs, the endpoint first; None for what is gone."""
     endpoint = catalog.endpoints.get(job.endpoint)
+    beside = [card for _, card in catalog.beside(job)]
     if endpoint is None:
-        return [None] * (1 + len(job.adapters))
-    adapters = (catalog.adapters.get((job.endpoint, use.route)) for use in job.adapters)
-    return [Model(endpoint), *(Model(endpoint, one) if one else None for one in adapters)]
+        return [None] * (1 + len(beside))
+    return [Model(endpoint), *(Model(endpoint, card) if card else None for card in beside)]
 
 
 def _places(card: EndpointCard | AdapterCard) -> list[Path]:

@@ -64,7 +64,7 @@ def receipt_of(job: Job, finished: Finished) -> Receipt:
         scheduler_config=job.scheduler_config,
         adapters=job.adapters,
         strength=job.strength,
-        num_images=len(job.images),
+        num_images=len(job.images) + len(job.controls),
         matting=job.matting,
         arguments=job.arguments,
         warnings=of_picture(once((*job.remarks, *finished.remarks))),

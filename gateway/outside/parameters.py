@@ -27,6 +27,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Each canonical parameter and the names other servers' clients send for it."""
 
+CONTROL_FIELDS = ("control_images", "controlnet_weights", "controlnets")
+"""The pictures, how strongly each acts, and the ControlNets that are shown them, by name."""
+
 LORA_NAMES = ("path", "name", "adapter", "id", "route", "lora_name", "lora_path")
 LORA_SCALES = ("scale", "weight", "strength", "multiplier", "lora_scale")
 NAMED_SIZES = {

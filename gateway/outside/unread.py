@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from gateway.outside.parameters import ALIASES, GenerationRequest
+from gateway.outside.parameters import ALIASES, CONTROL_FIELDS, GenerationRequest
 from gateway.outside.spelling import is_absent, is_word
 from gateway.remarks import Remark, no_effect, shown
 
@@ -27,6 +27,7 @@ _OF_REQUESTS = {
     *(alias for aliases in ALIASES.values() for alias in aliases),
     "width",
     "height",
+    *CONTROL_FIELDS,
 }
 _OF_EDITS = frozenset({"strength"})
 MAX_NAMED = 16

@@ -165,7 +165,8 @@ def drafts_in(pictures: Iterable[Picture | None]) -> set[int]:
 def pictures_of(draft: Draft) -> list[Picture | None]:
     """The pictures that a draft is drawn from."""
     mask = draft.mask.picture if draft.mask else None
-    return [draft.picture, draft.canvas, mask, *draft.references]
+    shown = (control.picture for control in draft.controls)
+    return [draft.picture, draft.canvas, mask, *draft.references, *shown]
 
 
 def drafts_needed(plan: Plan, after: int) -> set[int]:

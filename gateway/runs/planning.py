@@ -8,11 +8,12 @@ from PIL import Image
 
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.errors import InvalidRequest, InvalidType, OutOfRange
+from gateway.errors import InvalidRequest, InvalidType, MissingParameter, OutOfRange
 from gateway.images.decode import to_pixels
 from gateway.images.scale import scaled, within
 from gateway.intake import Terms, fit_size, of_size, size_within, to_job
-from gateway.job import Job, Pixels
+from gateway.job import ControlUse, Job, Pixels
+from gateway.outside.controls import read_controls
 from gateway.outside.inline import source_of
 from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
@@ -23,7 +24,17 @@ from gateway.runs.graph.bounds import MAX_REFERENCES, Bounds
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import external_nodes
 from gateway.runs.graph.scope import SizeOf, unseen
-from gateway.runs.graph.values import Draft, Loaded, Mask, Output, Picture, Plan, Rendered
+from gateway.runs.graph.values import (
+    Control,
+    ControlNet,
+    Draft,
+    Loaded,
+    Mask,
+    Output,
+    Picture,
+    Plan,
+    Rendered,
+)
 from gateway.runs.pictures import flat, mask_of
 from gateway.runs.records import Order
 from gateway.settings import Settings
@@ -65,7 +76,11 @@ def plan_of(
         file_type=file_type,
         output_id="output_images",
     )
-    return Plan((_model_draft(order, model, job, size_of),), (output,), job.remarks)
+    draft = msgspec.structs.replace(
+        _model_draft(order, model, job, size_of),
+        controls=_controls(order.inputs, model, catalog, size_of),
+    )
+    return Plan((draft,), (output,), job.remarks)
 
 
 def _unknown_inputs(graph: dict[str, Any], inputs: dict[str, Any]) -> list[Remark]:
@@ -100,7 +115,8 @@ async def jobs_of(draft: Draft, card: EndpointCard, album: Album) -> list[Job]:
 
 def input_bytes(job: Job) -> int:
     """The memory of the pictures that a job begins with."""
-    return sum(len(pixels.data) for pixels in (*job.images, *filter(None, [job.mask])))
+    shown = (control.image for control in job.controls)
+    return sum(len(pixels.data) for pixels in (*job.images, *shown, *filter(None, [job.mask])))
 
 
 async def _job(
@@ -130,6 +146,16 @@ async def _job(
     if picture and draft.mask:
         over_all = await album.first(draft.mask.picture, index)
         mask = await do(_masked, over_all, draft.mask, size)
+    controls = [
+        ControlUse(
+            route=one.net.name,
+            image=await do(_shown, await album.first(one.picture), None, card.sizes.max),
+            scale=one.scale,
+            start=one.start,
+            end=one.end,
+        )
+        for one in draft.controls
+    ]
     return Job(
         id="",
         endpoint=draft.endpoint,
@@ -145,6 +171,7 @@ async def _job(
         seeds=draft.seeds,
         images=tuple(images),
         mask=mask,
+        controls=tuple(controls),
         strength=draft.strength,
         matting=draft.matting,
         scheduler=draft.scheduler,
@@ -198,6 +225,23 @@ def _model_draft(order: Order, model: Model, job: Job, size_of: SizeOf) -> Draft
         scheduler_config=job.scheduler_config,
         arguments=job.arguments,
     )
+
+
+def _controls(
+    inputs: dict[str, Any], model: Model, catalog: Catalog, size_of: SizeOf
+) -> tuple[Control, ...]:
+    """The ControlNets that a model's run asks for."""
+    found = []
+    for place, asked in enumerate(read_controls(inputs)):
+        card = catalog.control(model.endpoint.id, asked.name, f"inputs.{asked.param}")
+        source = picture_named(asked.entry, f"control_images[{place}]")
+        if source is None:
+            raise MissingParameter(f"inputs.control_images[{place}]")
+        size = size_of(source, f"inputs.control_images[{place}]")
+        net = ControlNet(model.id, card.route)
+        picture = Picture(Loaded(source), size=size)
+        found.append(Control(net, picture, asked.scale, asked.start, asked.end))
+    return tuple(found)
 
 
 def _check_edit(model: Model, num_pictures: int, num_masks: int) -> None:

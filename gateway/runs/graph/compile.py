@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.catalog import Catalog
-from gateway.runs.graph import conditioning, externals, imaging, loading, sampling
+from gateway.runs.graph import conditioning, controls, externals, imaging, loading, sampling
 from gateway.runs.graph.bounds import Bounds
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.literals import is_link, literal
@@ -25,6 +25,7 @@ from gateway.runs.graph.values import Output, Plan
 COMPILERS: dict[str, Compile] = (
     loading.COMPILERS
     | conditioning.COMPILERS
+    | controls.COMPILERS
     | imaging.COMPILERS
     | sampling.COMPILERS
     | externals.COMPILERS

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.catalog.cards import EndpointCard, Scheduler
 from gateway.catalog.samplers import Choice, choose, samplers_of
+from gateway.runs.graph.controls import controls_for
 from gateway.runs.graph.names import is_xl
 from gateway.runs.graph.refusal import NodeFault, not_in_list, out_of_range
 from gateway.runs.graph.scope import Node, Scope
@@ -48,11 +49,13 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
     references = _references(node, wanted)
     strength = _strength(node, wanted)
     scheduler = _scheduler(node, scope, wanted)
+    controls = controls_for(scope, card, wanted.guider.positive)
     latent = wanted.latent
     _check_size(card, latent)
     size = latent.picture.size if latent.picture else (latent.width, latent.height)
     scope.tally.drawn("latent_image", latent, size)
-    for picture in (*references, latent.picture, latent.mask.picture if latent.mask else None):
+    shown = [*references, *(control.picture for control in controls)]
+    for picture in (*shown, latent.picture, latent.mask.picture if latent.mask else None):
         scope.tally.used("latent_image", picture)
     draft = Draft(
         node_id=node.id,
@@ -71,6 +74,7 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         references=references[1:],
         canvas=latent.picture if strength is None else None,
         mask=latent.mask,
+        controls=controls,
         strength=strength,
         scheduler=scheduler.cls,
         scheduler_config=scheduler.config,

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import msgspec
 
-from gateway.catalog.cards import AdapterCard, EndpointCard
+from gateway.catalog.cards import AdapterCard, ControlCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 
 FLOW_CLIPS = frozenset({"flux", "flux2", "sd3", "chroma", "lumina2", "qwen_image"})
@@ -42,6 +42,17 @@ def adapter_named(catalog: Catalog, card: EndpointCard, name: str) -> AdapterCar
     by_alias = (adapter for adapter in adapters if file in map(_file, adapter.aliases))
     by_stem = (a for a in adapters if _plain(a.route) == _stem(file) or a.id == name)
     return next(by_alias, None) or next(by_stem, None)
+
+
+def control_named(catalog: Catalog, card: EndpointCard, name: str) -> ControlCard | None:
+    """The ControlNet of an endpoint that a file's name means."""
+    own = (catalog.controls[card.id, route] for route in control_names(catalog, card))
+    return next((one for one in own if _plain(one.route) == _stem(_file(name))), None)
+
+
+def control_names(catalog: Catalog, card: EndpointCard) -> list[str]:
+    """The ControlNets of an endpoint."""
+    return sorted(route for owner, route in catalog.controls if owner == card.id)
 
 
 def is_fused(card: EndpointCard, name: str) -> float | None:

@@ -1,6 +1,7 @@
 """The nodes that a graph may hold: their inputs with types and ranges, and their outputs."""
 
 from gateway.catalog.samplers import SAMPLERS, SPACINGS
+from gateway.runs.graph.controls import CONTROLS
 from gateway.runs.graph.definition import (
     Definition,
     Input,
@@ -370,6 +371,6 @@ PRIMITIVES = {
 }
 
 TABLE: dict[str, Definition] = (
-    LOADERS | CONDITIONINGS | LATENTS | SAMPLING | PICTURES | PRIMITIVES | EXTERNALS
+    LOADERS | CONDITIONINGS | CONTROLS | LATENTS | SAMPLING | PICTURES | PRIMITIVES | EXTERNALS
 )
 """Every class of nodes that compiles."""

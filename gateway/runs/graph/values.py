@@ -39,10 +39,28 @@ class Clip(msgspec.Struct, frozen=True):
     stop_at: int = -1
 
 
+class ControlNet(msgspec.Struct, frozen=True):
+    """A ControlNet by a file's name, or by its route, and the node that said so."""
+
+    node_id: str
+    name: str
+
+
+class Control(msgspec.Struct, frozen=True):
+    """A ControlNet that is shown a picture, from one part of the steps to another."""
+
+    net: ControlNet
+    picture: "Picture"
+    scale: float
+    start: float = 0.0
+    end: float = 1.0
+
+
 class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt with what else its encoder was told; a zeroed one has no prompt.
 
-    `references` are the pictures that an edit pipeline looks at.
+    `references` are the pictures that an edit pipeline looks at, `controls` what is shown to
+    ControlNets.
     """
 
     prompt: str | None
@@ -50,6 +68,7 @@ class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     references: "tuple[Picture, ...]" = ()
+    controls: tuple[Control, ...] = ()
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
@@ -243,6 +262,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[Picture, ...] = ()
     canvas: Picture | None = None
     mask: Mask | None = None
+    controls: tuple[Control, ...] = ()
     fits: bool = False
     strength: float | None = None
     matting: Matting | None = None

@@ -16,6 +16,7 @@ from gateway.images.darkroom import Darkroom
 from gateway.images.store import PictureStore
 from gateway.intake import Terms
 from gateway.job import Job, StepDone
+from gateway.outside.outbound import Outbound
 from gateway.outside.spelling import decimal, is_absent
 from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
@@ -39,12 +40,19 @@ class Desk:
     """What every dialect of the images API shares."""
 
     def __init__(
-        self, studio: Studio, store: PictureStore, door: Doorkeeper, settings: Settings
+        self,
+        studio: Studio,
+        store: PictureStore,
+        door: Doorkeeper,
+        settings: Settings,
+        outbound: Outbound,
     ) -> None:
         self.studio = studio
         self.store = store
         self.door = door
         self.settings = settings
+        self.outbound = outbound
+        """Fetches pictures that requests name by URL."""
         self._flights: Flights[list[Picture]] = Flights()
 
     @property

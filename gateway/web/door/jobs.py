@@ -7,6 +7,7 @@ from gateway.intake import Terms, to_job
 from gateway.job import Job
 from gateway.outside.parameters import GenerationRequest
 from gateway.web.door.bodies import Asked
+from gateway.web.door.controls import controlled
 from gateway.web.door.desk import Desk
 from gateway.web.door.patience import while_here
 from gateway.web.door.uploads import Upload, inputs_of
@@ -26,7 +27,8 @@ async def job_of(
         UnsupportedValue: the endpoint cannot edit; the message names those that can.
     """
     if not upload.images:
-        return to_job(asked, model, desk.catalog, desk.settings, terms)
+        job = to_job(asked, model, desk.catalog, desk.settings, terms)
+        return await controlled(job, upload.fields, model, desk, request)
     card = model.endpoint
     if not card.edits:
         able = [f"`{other.id}`" for other in desk.catalog.endpoints.values() if other.edits]
@@ -41,6 +43,7 @@ async def job_of(
         )
     inputs = await while_here(request, inputs_of(upload, desk.darkroom, card.sizes.max))
     job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
+    job = await controlled(job, upload.fields, model, desk, request)
     if card.edit_pipeline and job.strength is None and job.mask is None:
         return job
     # It is redrawn at its size, which the engine's thread would bring it to, sample by sample.

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from io import SEEK_END
 from typing import Any
 
@@ -113,16 +113,33 @@ async def read_upload(request: Asked, sources: Sources) -> Upload:
     return upload
 
 
-async def inputs_of(upload: Upload, darkroom: Darkroom, edge: int) -> Inputs:
+async def named_pictures(
+    entries: Sequence[Any], param: str, sources: Sources, edge: int
+) -> tuple[Pixels, ...]:
+    """The pictures that entries of a field name, or are, scaled down to such edges.
+
+    Raises:
+        InvalidRequest: one of them is no picture, is not to be had, or is too large.
+    """
+    found = [
+        await named_picture(entry, f"{param}[{place}]", sources)
+        for place, entry in enumerate(entries)
+    ]
+    return (await inputs_of(Upload({}, found), sources.darkroom, edge, param)).images
+
+
+async def inputs_of(
+    upload: Upload, darkroom: Darkroom, edge: int, param: str = "image"
+) -> Inputs:
     """The pictures and the mask of an upload, scaled down to edges of this many pixels.
 
     Raises:
         InvalidRequest: one of them is no picture, or they are too large together.
     """
     names = (
-        ["image"]
+        [param]
         if len(upload.images) == 1
-        else [f"image[{index}]" for index in range(len(upload.images))]
+        else [f"{param}[{index}]" for index in range(len(upload.images))]
     )
     given = list(zip(upload.images, names, strict=True))
     weighing = darkroom.weigh()

@@ -17,6 +17,7 @@ from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
 from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
+from gateway.web.door.controls import controlled
 from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.wire import (
@@ -54,6 +55,7 @@ def routes(desk: Desk) -> list[Any]:
         asked = read_request(given)
         model = desk.resolve(body.model, caller)
         job = to_job(asked, model, desk.catalog, desk.settings, terms(desk, request, caller, given))
+        job = await controlled(job, given, model, desk, request)
         return await answer_dedicated(desk, request, caller, job, asked, body)
 
     @post(
@@ -107,6 +109,7 @@ async def answer_container(
     asked = read_request(given)
     model = container_model(desk, body.model, caller)
     job = to_job(asked, model, desk.catalog, desk.settings, terms(desk, request, caller, given))
+    job = await controlled(job, given, model, desk, request)
     return await answer_container_job(desk, request, caller, job, asked, body)
 
 

@@ -1,6 +1,6 @@
 """Friendli's wire: what its dedicated endpoints and its container take and answer."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -23,6 +23,13 @@ class DedicatedImageGenerationBody(msgspec.Struct, frozen=True):
     guidance_scale: float | None = None
     seed: int | None = None
     response_format: Literal["url", "raw", "png", "jpeg", "jpg"] | None = None
+    control_images: Annotated[
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+    ] = None
+    controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
+        None
+    )
+    controlnets: Annotated[Any, Meta(description="a ControlNet's name for each")] = None
 
 
 class ContainerImageGenerationBody(msgspec.Struct, frozen=True):
@@ -34,6 +41,13 @@ class ContainerImageGenerationBody(msgspec.Struct, frozen=True):
     guidance_scale: float | None = None
     seed: int | None = None
     response_format: Literal["raw", "jpeg", "png", "jpg"] | None = None
+    control_images: Annotated[
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+    ] = None
+    controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
+        None
+    )
+    controlnets: Annotated[Any, Meta(description="a ControlNet's name for each")] = None
 
 
 class DedicatedImageEditBody(DedicatedImageGenerationBody, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.accounts.limits import Caller
 from gateway.errors import GatewayError
 from gateway.job import Job, StepDone
-from gateway.outside.outbound import Outbound
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.remarks import Remark
@@ -25,8 +24,8 @@ from gateway.web.door.envelope import envelope
 from gateway.web.door.jobs import job_of
 from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented
+from gateway.web.door.sources import sources_of
 from gateway.web.openai.conversation import OF_LANGUAGE, last_said
-from gateway.web.openai.edits import sources_of
 from gateway.web.openai.stream import begun, keep_alive, server_sent, step_comment
 from gateway.web.openai.wire import (
     DEPLOYMENT,
@@ -123,8 +122,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     usage: ChatUsage | UnsetType = UNSET
 
 
-def routes(desk: Desk, outbound: Outbound) -> list[Any]:
-    """The dialect's route handlers; `outbound` fetches pictures that messages name by URL."""
+def routes(desk: Desk) -> list[Any]:
+    """The dialect's route handlers."""
 
     @post(
         ["/v1/chat/completions", "/chat/completions", f"{DEPLOYMENT}/chat/completions"],
@@ -138,7 +137,7 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         given = of_deployment(request, await read_json(request))
         said = last_said(given.get("messages"), "messages")
         fields = {name: value for name, value in given.items() if name not in OF_CHAT}
-        sources = sources_of(desk, outbound, request, caller)
+        sources = sources_of(desk, request, caller.id)
         upload = await while_here(request, said.upload(fields, sources, "messages"))
         body = convert(folded_body(upload.fields), ImageGenerationBody)
         wanted = Wanted.of(body, "")

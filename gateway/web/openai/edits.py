@@ -6,19 +6,16 @@ import msgspec
 from litestar import Request, Response, post
 
 from gateway.accounts.limits import Caller
-from gateway.images.objects import Stored
-from gateway.outside.outbound import Outbound
 from gateway.outside.parameters import fold, read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
-from gateway.web.door.bodies import Asked
 from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
 from gateway.web.door.schema import documented
-from gateway.web.door.uploads import Sources, Upload, read_upload
+from gateway.web.door.sources import sources_of
+from gateway.web.door.uploads import Upload, read_upload
 from gateway.web.friendli import generations as friendli
 from gateway.web.friendli import wire as friendli_wire
-from gateway.web.openai.files import runs_of
 from gateway.web.openai.generations import answer_images
 from gateway.web.openai.stream import stream_images
 from gateway.web.openai.wire import (
@@ -49,11 +46,11 @@ class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     input_fidelity: str | None = None
 
 
-def routes(desk: Desk, outbound: Outbound) -> list[Any]:
-    """The route handlers; `outbound` fetches pictures that requests name by URL."""
+def routes(desk: Desk) -> list[Any]:
+    """The route handlers."""
 
     async def read(request: Request[Any, Any, Any], caller: Caller) -> Upload:
-        upload = await read_upload(request, sources_of(desk, outbound, request, caller))
+        upload = await read_upload(request, sources_of(desk, request, caller.id))
         of_deployment(request, upload.fields)
         return upload
 
@@ -119,20 +116,6 @@ def routes(desk: Desk, outbound: Outbound) -> list[Any]:
         return await _answer_container(desk, request, caller, await read(request, caller))
 
     return [edit_images, vary_image, edit_dedicated, edit_container]
-
-
-def sources_of(desk: Desk, outbound: Outbound, request: Asked, caller: Caller) -> Sources:
-    """Where a request's pictures come from that it only names."""
-    runs = runs_of(request)
-
-    async def open_file(file_id: str) -> Stored:
-        return await runs.batches.open(await runs.batches.file(file_id, caller.id))
-
-    async def fetch(url: str, max_bytes: int) -> bytes:
-        return await outbound.fetch(url, caller.id, max_bytes=max_bytes)
-
-    fetches = fetch if desk.settings.fetch_urls else None
-    return Sources(fetches, desk.darkroom, open_file, runs.signed.open)
 
 
 async def _answer_openai(

@@ -14,6 +14,7 @@ from gateway.outside.values import convert
 from gateway.studio import Picture
 from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
+from gateway.web.door.controls import controlled
 from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.schema import documented
 from gateway.web.friendli.generations import answer_container, is_container_client
@@ -52,6 +53,7 @@ def routes(desk: Desk) -> list[Any]:
         model = desk.resolve(asked.model, caller)
         terms = desk.terms(request, caller, wanted.remarks(given, body))
         job = to_job(asked, model, desk.catalog, desk.settings, terms)
+        job = await controlled(job, given, model, desk, request)
         if body.stream:
             return await stream_images(desk, request, caller, job, wanted, "image_generation")
         return await answer_images(desk, request, caller, job, wanted)

@@ -64,6 +64,13 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     true_cfg_scale: float | None = None
     negative_prompt: Words | None = None
     loras: Annotated[Any, Meta(description="adapters by route: `[{name, scale}]`")] = None
+    control_images: Annotated[
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+    ] = None
+    controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
+        None
+    )
+    controlnets: Annotated[Any, Meta(description="a ControlNet's name for each")] = None
     timeout: Annotated[float | None, Meta(description="seconds the client will wait")] = None
 
 

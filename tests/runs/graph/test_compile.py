@@ -222,7 +222,7 @@ def test_every_fault_is_listed_with_its_node() -> None:
 
 def test_unknown_nodes_are_all_listed() -> None:
     graph = examples.text_to_image()
-    graph["20"] = node("ControlNetLoader", control_net_name="x")
+    graph["20"] = node("StyleModelLoader", style_model_name="x")
     graph["21"] = node("IPAdapter")
     graph["22"] = {"inputs": {}}
     assert faults(graph) == {id: {("invalid_prompt", "")} for id in ("20", "21", "22")}

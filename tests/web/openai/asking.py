@@ -7,7 +7,7 @@ from litestar import Litestar
 from litestar.testing import TestClient
 from PIL import Image
 
-from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
+from gateway.catalog.cards import AdapterCard, ControlCard, EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog
 
 PATH = "/v1/images/generations"
@@ -23,10 +23,15 @@ def two_endpoints() -> Catalog:
     style = AdapterCard(
         endpoint="tiny", route="style", source="style.safetensors", scale_range=(0.0, 2.0)
     )
+    controls = {
+        (owner, route): ControlCard(endpoint=owner, route=route, source=route)
+        for owner, route in (("tiny", "canny"), ("resampled", "canny"), ("resampled", "depth"))
+    }
     return Catalog(
         {"tiny": tiny, "resampled": resampled, "keyed": keyed},
         {("tiny", "style"): style},
         {"dall-e-3": "tiny", "gpt-image-*": "tiny", "chatgpt-*": "tiny:style"},
+        controls=controls,
     )
 
 

@@ -6,7 +6,6 @@ from litestar import Request, Response, delete, get, post
 from litestar.params import FromPath
 
 from gateway.errors import NotFound
-from gateway.outside.outbound import Outbound
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
@@ -16,7 +15,7 @@ from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
 from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented, refusals
-from gateway.web.openai.edits import sources_of
+from gateway.web.door.sources import sources_of
 from gateway.web.openai.responses.answer import Answer
 from gateway.web.openai.responses.asking import Asking
 from gateway.web.openai.responses.kept import KeptAnswers, read_pictures
@@ -31,8 +30,8 @@ from gateway.web.openai.responses.wire import (
 from gateway.web.openai.wire import ImageGenerationBody, Wanted, folded_body
 
 
-def routes(desk: Desk, outbound: Outbound, kept: KeptAnswers) -> list[Any]:
-    """The dialect's route handlers; `outbound` fetches pictures that inputs name by URL."""
+def routes(desk: Desk, kept: KeptAnswers) -> list[Any]:
+    """The dialect's route handlers."""
 
     @post(
         ["/v1/responses", "/responses"],
@@ -47,7 +46,7 @@ def routes(desk: Desk, outbound: Outbound, kept: KeptAnswers) -> list[Any]:
         asking = Asking(given)
         model = asking.model(desk, caller)
         before = await asking.before(desk, kept, caller) if asking.goes_on(model) else []
-        sources = sources_of(desk, outbound, request, caller)
+        sources = sources_of(desk, request, caller.id)
         upload = await while_here(request, asking.upload(sources, before))
         body = convert(folded_body(upload.fields), ImageGenerationBody)
         wanted = Wanted.of(body, "")
