@@ -63,15 +63,17 @@ def load_catalog(
     reading.passed_over += folder_faults((*models, *adapters, *controls, *embeddings))
     for folder in models:
         reading.passed_over += strays_of_models(folder, reading.used)
-    for folder in adapters:
+    nets, words = _lying_in(controls, ControlCard), _lying_in(embeddings, EmbeddingCard)
+    reading.used |= {card.place for each in (nets.values(), words.values()) for card in each}
+    for folder in (*adapters, *controls, *embeddings):
         reading.passed_over += strays_of_adapters(folder, reading.used, reading.endpoints.keys())
     return Catalog(
         reading.endpoints,
         reading.adapters,
         broken=reading.broken,
         passed_over=tuple(reading.passed_over),
-        controls=_lying_in(controls, ControlCard),
-        embeddings=_lying_in(embeddings, EmbeddingCard),
+        controls=nets,
+        embeddings=words,
     )
 
 
@@ -82,8 +84,9 @@ def _lying_in(folders: tuple[Path, ...], kind: type[Beside]) -> dict[tuple[str, 
         for path in sorted(folder.glob(f"{SEEN}/{SEEN}")):
             if path.suffix == WEIGHTS or exists(path / CONFIG):
                 owner, route = path.parent.name.replace("--", "/"), path.name.removesuffix(WEIGHTS)
-                card = kind(endpoint=owner, route=route, source=path.name, path=path)
-                found[owner, route] = card
+                found[owner, route] = kind(
+                    endpoint=owner, route=route, source=path.name, path=path
+                )
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog.folders import load_catalog
-from tests.catalog.making import lora, model, write
+from tests.catalog.making import lora, model, weights, write
 
 
 @pytest.fixture
@@ -71,3 +71,22 @@ def test_what_cards_name_is_not_passed_over(folder: Path) -> None:
     model(folder / "models" / "weights" / "other").joinpath("card.toml").unlink()
     write(folder / "models" / "other.toml", 'id = "other"\nsource = "weights/other"')
     assert passed_over(folder) == {}
+
+
+def test_what_is_no_controlnet_and_no_word_is_told(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "sd")
+    weights(tmp_path / "embeddings" / "sd" / "ohwx.safetensors", {"emb_params": (1, 4)})
+    write(tmp_path / "embeddings" / "sd" / "easy.pt", "x")
+    write(tmp_path / "controlnets" / "sd" / "canny" / "config.json", "{}")
+    weights(tmp_path / "controlnets" / "sd" / "canny" / "model.safetensors", {"x": (1, 1)})
+    weights(tmp_path / "controlnets" / "sdd" / "depth.safetensors", {"x": (1, 1)})
+    catalog = load_catalog(
+        (tmp_path / "models",), (), (tmp_path / "controlnets",), (tmp_path / "embeddings",)
+    )
+    assert list(catalog.controls) == [("sd", "canny"), ("sdd", "depth")]
+    assert list(catalog.embeddings) == [("sd", "ohwx")]
+    told = [str(stray).removeprefix(f"{tmp_path}/") for stray in catalog.passed_over]
+    assert told == [
+        "controlnets/sdd: passed over: no endpoint is called 'sdd'; did you mean 'sd'?",
+        "embeddings/sd/easy.pt: passed over: pickled weights are refused; wanted .safetensors",
+    ]
