@@ -99,12 +99,15 @@ def _check_places(card: EndpointCard) -> None:
 
 
 def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
-    """See that an adapter's file is here, whole, and a LoRA for its endpoint.
+    """See that an adapter's file is here, whole, and for its endpoint; or what else lies beside.
 
     Raises:
         NotHereError: it is to be fetched.
         CardError: it cannot be loaded, and why.
     """
+    if isinstance(card, ControlCard | EmbeddingCard):
+        _inspect_beside(card)
+        return
     file = _adapter_file(card)
     if file is None:
         return
@@ -126,12 +129,7 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
         )
 
 
-def inspect_beside(card: ControlCard | EmbeddingCard) -> None:
-    """See that the files of a ControlNet or a textual inversion are here and whole.
-
-    Raises:
-        CardError: they are not, and why.
-    """
+def _inspect_beside(card: ControlCard | EmbeddingCard) -> None:
     place = card.place
     files = sorted(place.glob("[!.]*")) if place.is_dir() else [place]
     weights = [file for file in files if file.suffix == WEIGHTS]

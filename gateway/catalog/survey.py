@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from gateway.catalog.cards import CardError, ControlCard, EmbeddingCard
+from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.hub import check_hub
 from gateway.catalog.inspection import (
     NotHereError,
     header_of,
     inspect_adapter,
-    inspect_beside,
     inspect_endpoint,
 )
 from gateway.catalog.training import is_stranger
@@ -39,9 +38,7 @@ def fault_of(model: Model, catalog: Catalog) -> CardError | None:
     try:
         if model.id in catalog.broken:
             return catalog.broken[model.id]
-        if isinstance(model.adapter, ControlCard | EmbeddingCard):
-            inspect_beside(model.adapter)
-        elif model.adapter:
+        if model.adapter:
             inspect_adapter(model.adapter, model.endpoint)
         else:
             inspect_endpoint(model.endpoint)

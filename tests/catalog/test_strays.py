@@ -88,5 +88,6 @@ def test_what_is_no_controlnet_and_no_word_is_told(tmp_path: Path) -> None:
     told = [str(stray).removeprefix(f"{tmp_path}/") for stray in catalog.passed_over]
     assert told == [
         "controlnets/sdd: passed over: no endpoint is called 'sdd'; did you mean 'sd'?",
-        "embeddings/sd/easy.pt: passed over: pickled weights are refused; wanted .safetensors",
+        "embeddings/sd/easy.pt: passed over: pickled weights are refused; wanted .safetensors, "
+        "which `gateway convert` makes of them",
     ]
