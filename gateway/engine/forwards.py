@@ -19,7 +19,6 @@ from gateway.engine.merge import (
     batch_of,
     content_key,
     form_of,
-    group_key,
     is_alike,
     is_even,
     merge,
@@ -85,24 +84,33 @@ class Forwards:
         return self._learned[entry].best(shape)
 
     def _groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
-        groups: dict[Hashable, list[Sample]] = {}
+        called: dict[Entry, list[Sample]] = {}
         for sample in samples:
-            call = _parked(sample)
-            learned = self._learned.setdefault(call.entry, Learned())
-            key: Hashable = group_key(call.args, call.kwargs)
-            if key in learned.unmergeable:
-                key = (key, id(sample))
-            if call.entry.is_invariant:
-                key = (key, sizes_of((call.args, call.kwargs)))
-            if call.entry.is_invariant or not learned.mixes_adapters:
-                key = (key, sample.uses)
-            key = (call.entry, key)
-            groups.setdefault(key, []).append(sample)
+            called.setdefault(_parked(sample).entry, []).append(sample)
         return [
             part
-            for group in groups.values()
+            for entry, callers in called.items()
+            for group in self._alike(entry, callers)
             for part in _chunks(group, self._most(group))
         ]
+
+    def _alike(self, entry: Entry, callers: list[Sample]) -> Iterable[list[Sample]]:
+        """Those who call an entry point by what can share a forward."""
+        learned = self._learned.setdefault(entry, Learned())
+        if len(callers) == 1:
+            return [callers]  # and position tables that lie on a GPU are not waited for
+        groups: dict[Hashable, list[Sample]] = {}
+        for sample in callers:
+            call = _parked(sample)
+            key: Hashable = call.key
+            if key in learned.unmergeable:
+                key = (key, id(sample))
+            if entry.is_invariant:
+                key = (key, sizes_of((call.args, call.kwargs)))
+            if entry.is_invariant or not learned.mixes_adapters:
+                key = (key, sample.uses)
+            groups.setdefault(key, []).append(sample)
+        return groups.values()
 
     def _most(self, group: list[Sample]) -> int:
         call = _parked(group[0])
@@ -136,7 +144,7 @@ class Forwards:
             self._answer_alone(group, learned)
 
     def _answer_alone(self, group: list[Sample], learned: "Learned") -> None:
-        keys = [group_key(call.args, call.kwargs) for call in map(_parked, group)]
+        keys = [call.key for call in map(_parked, group)]
         for sample in group:
             self._answer([sample])
         if not any(sample.has_fault for sample in group):
@@ -203,7 +211,7 @@ class Forwards:
         """
         calls = [(call.args, call.kwargs) for call in map(_parked, group)]
         learned = self._learned[_parked(group[-1]).entry]
-        key, even = group_key(*calls[-1]), is_even(calls)
+        key, even = _parked(group[-1]).key, is_even(calls)
         if (key, even) in learned.trusted:
             return
         form = (form_of(key), even)

@@ -214,7 +214,7 @@ class Hub:
             return False  # what has been done is told by a command
         if any(sample.parked for sample in self.running) or self._has_dead():
             return True
-        return self._next_to_start() is not None
+        return bool(self._startable(self._useful()))
 
     def _has_dead(self) -> bool:
         return any(sample.is_unwanted for sample in self.waiting)
@@ -244,7 +244,9 @@ class Hub:
     def _start(self) -> None:
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
         self._owners.meet({account(sample) for sample in (*self.running, *ready)})
-        while (sample := self._next_to_start()) is not None:
+        useful = self._useful()
+        while sample := next_to_start(self._startable(useful), self.running, self._owners.had):
+            useful.remove(sample)
             self.waiting.remove(sample)
             self.running.append(sample)
             try:
@@ -257,31 +259,26 @@ class Hub:
             )
             self._set_aside(sample)
 
-    def _next_to_start(self) -> Sample | None:
-        """The sample to start, unless all who wait would only wait further on."""
-        startable = self._startable()
-        while sample := next_to_start(startable, self.running, self._owners.had):
-            if self._would_advance(sample):
-                return sample
-            full = sample.endpoint, account(sample)
-            startable = [one for one in startable if (one.endpoint, account(one)) != full]
-        return None
+    def _useful(self) -> list[Sample]:
+        """Waiting samples that would go along, had they begun: others would only wait further on.
 
-    def _startable(self) -> list[Sample]:
-        """Waiting samples that have room and all they need, asked for where it is missing."""
-        if not self.waiting:
-            return []
-        # Every waiting sample is asked for: to ask is to have what it needs loaded.
+        What one needs and is not there is asked for.
+        """
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
+        going: set[Sample] = set()
+        for endpoint in {sample.endpoint for sample in ready}:
+            if not self._seconds_held(endpoint):
+                there = (one for one in (*self.running, *ready) if one.endpoint == endpoint)
+                going.update(self._advancing(endpoint, list(there)))
+        return [sample for sample in ready if sample in going]
+
+    def _startable(self, useful: list[Sample]) -> list[Sample]:
+        """Of the useful samples those that have room."""
+        if not useful:
+            return []
         room = Room(self.running, self.max_batch, self._companies)
         busy = {one.endpoint for one in self.running if self.shelf.runs_alone(one.endpoint)}
-        busy |= {id for id in {one.endpoint for one in ready} if self._seconds_held(id)}
-        return [sample for sample in ready if sample.endpoint not in busy and room.is_for(sample)]
-
-    def _would_advance(self, sample: Sample) -> bool:
-        """Whether one that waits would go along with those that run."""
-        near = [one for one in self.running if one.endpoint == sample.endpoint]
-        return sample in self._advancing(sample.endpoint, [*near, sample])
+        return [one for one in useful if one.endpoint not in busy and room.is_for(one)]
 
     def _settle(self) -> None:
         """Let go of samples that ended, and of the device where an endpoint has none left."""

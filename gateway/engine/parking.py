@@ -4,8 +4,9 @@ Inside a sample's greenlet a parked entry point hands the call to the hub and sw
 away; the hub resumes it with the result. Anywhere else it calls straight through.
 """
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ import greenlet
 import torch
 
 from gateway.engine.hearing import Hearing
+from gateway.engine.merge import group_key
 from gateway.engine.shared import Sharer
 
 METHODS = ("encode", "decode")
@@ -91,6 +93,11 @@ class ParkedCall:
         self.entry = entry
         self.args = args
         self.kwargs = kwargs
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """Equal for calls of one entry point that can share a forward."""
+        return group_key(self.args, self.kwargs)
 
     def again(self) -> Any:
         """Park it once more, in the sample's own greenlet; its result."""
