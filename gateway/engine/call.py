@@ -22,6 +22,9 @@ from gateway.job import Job, Pixels
 from gateway.remarks import Remark, no_effect
 
 Parameters = Mapping[str, inspect.Parameter]
+BLANK, WHITE = "gray", 255
+"""What an inpainter is given to repaint all of, where nobody brings a picture or a mask."""
+
 RESAMPLING = Image.Resampling.LANCZOS
 WINDOW = "max_sequence_length"
 """The argument by which a pipeline bounds a tokenizer that has no end of its own."""
@@ -81,7 +84,7 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     if job.negative_prompt is not None:
         wanted["negative_prompt"] = job.negative_prompt
     given = {name: value for name, value in wanted.items() if name in known}
-    if job.images:
+    if job.images or "mask_image" in known:
         given |= _inputs(pipeline, known, job)
     if job.controls:
         given |= _controls(known, job)
@@ -172,11 +175,12 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
         beside(pixels.width * pixels.height, functools.partial(_rgb, pixels, size))
         for pixels in job.images
     ]
+    images = images or [Image.new("RGB", (job.width, job.height), BLANK)]
     given: dict[str, Any] = {"image": images if len(images) > 1 else images[0]}
-    if job.mask is not None:
-        if "mask_image" not in known:
-            raise UnsupportedValue(f"{name} takes no mask.", param="mask")
-        given["mask_image"] = _mask(job.mask, job)
+    if "mask_image" in known:
+        given["mask_image"] = _mask(job)
+    elif job.mask is not None:
+        raise UnsupportedValue(f"{name} takes no mask.", param="mask")
     if "strength" in known:
         default = known["strength"].default
         strength = default if job.strength is None else job.strength
@@ -210,8 +214,12 @@ def _rgb(pixels: Pixels, size: tuple[int, int] | None) -> Image.Image:
     return image.resize(size, RESAMPLING) if size else image
 
 
-def _mask(mask: Pixels, job: Job) -> Image.Image:
-    return to_image(mask).convert("L").resize((job.width, job.height), Image.Resampling.NEAREST)
+def _mask(job: Job) -> Image.Image:
+    """What is to be repainted, in white: all of it where nobody says."""
+    size = (job.width, job.height)
+    if job.mask is None:
+        return Image.new("L", size, WHITE)
+    return to_image(job.mask).convert("L").resize(size, Image.Resampling.NEAREST)
 
 
 def _cuts_steps(pipeline: Any) -> bool:

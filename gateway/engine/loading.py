@@ -104,6 +104,8 @@ class LoadedPipeline:
             return self.base
         kind = "edit" if self.card.edit_pipeline and job.strength is None else "vary"
         kind = "inpaint" if job.mask is not None else kind
+        if kind != "edit" and "mask_image" in known_arguments(self.base):
+            return self.base
         if kind not in self._siblings:
             self._siblings[kind] = self._sibling(kind)
         return self._siblings[kind]
