@@ -27,7 +27,7 @@ from gateway.catalog.hub import is_hub_id
 from gateway.catalog.libraries import (
     NO_MODULE,
     diffusers_names,
-    lacking_package,
+    lacking,
     transformers_has,
     transformers_names,
 )
@@ -226,8 +226,8 @@ def _check_place(card: EndpointCard, place: Place) -> None:
     given, where = place.given, f"key 'components.{place.name}'"
     if given.cls and given.cls not in diffusers_names() and not transformers_has(given.cls):
         raise CardError(f"{where}: there is no class '{given.cls}'", card.path)
-    if given.quantized and (package := lacking_package(given.quantized.partition("-")[0])):
-        raise _lacking(card, f"{where}: quantized = '{given.quantized}'", package)
+    if given.quantized and (needs := lacking(given.quantized.partition("-")[0])):
+        raise _lacking(card, f"{where}: quantized = '{given.quantized}'", needs)
     if given.source is not None:
         _check_source(card, f"{where}: source = {given.source!r}", given)
     if place.folder is None:
@@ -247,8 +247,8 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
         return
     file = file_of(card.folder, given)
     if file is not None and file.suffix == ENDING:
-        if package := lacking_package("gguf"):
-            raise _lacking(card, file.name, package)
+        if needs := lacking("gguf"):
+            raise _lacking(card, file.name, needs)
         read_gguf(file)
     elif file is not None:
         _check_file(card, file)
@@ -258,8 +258,8 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
         raise CardError(f"{where}: there is no such file", card.path)
 
 
-def _lacking(card: EndpointCard, where: str, package: str) -> CardError:
-    return CardError(f"{where}: needs the package '{package}', which is not installed", card.path)
+def _lacking(card: EndpointCard, where: str, needs: str) -> CardError:
+    return CardError(f"{where}: needs {needs}", card.path)
 
 
 def _check_part(card: EndpointCard, folder: Path, library: str, cls: str) -> None:
@@ -298,8 +298,8 @@ def _check_packing(card: EndpointCard, folder: Path) -> None:
     config = _decoded(card, folder / "config.json")
     packing = config.get("quantization_config") if isinstance(config, dict) else None
     method = packing.get("quant_method") if isinstance(packing, dict) else None
-    if package := lacking_package(str(method)):
-        raise _lacking(card, f"{folder.name}: packed by {method}", package)
+    if needs := lacking(str(method)):
+        raise _lacking(card, f"{folder.name}: packed by {method}", needs)
 
 
 def _size(file: Path) -> int:

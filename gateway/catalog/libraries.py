@@ -4,6 +4,7 @@ import re
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from os.path import exists
 
 from gateway.catalog.stock import diffusers_folder
 
@@ -19,6 +20,10 @@ PACKAGES = {
     "torchao": "torchao",
 }
 """The extra of this project, and its package, for each way of packing weights."""
+
+WANTS_GPU = ("bitsandbytes",)
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/dri/renderD128")
+"""What Linux shows of one: Nvidia's, AMD's, Windows', Intel's."""
 
 
 @cache
@@ -53,13 +58,19 @@ def library_of(cls: str) -> str:
     return "transformers" if cls not in diffusers_names() and transformers_has(cls) else "diffusers"
 
 
-def lacking_package(method: str) -> str | None:
-    """The package that a way of packing weights needs and that is not installed."""
+def lacking(method: str) -> str | None:
+    """What a way of packing weights needs and this machine has not."""
+    needs = []
+    if method in WANTS_GPU and not any(map(exists, GPUS)):
+        needs.append("a GPU, of which this machine shows none")
     package = PACKAGES.get(method)
-    if package is None:
-        return None
-    name = package.replace("-", ".")
+    if package is not None and not _is_installed(package.replace("-", ".")):
+        needs.append(f"the package '{package}', which is not installed")
+    return " and ".join(needs) or None
+
+
+def _is_installed(name: str) -> bool:
     try:
-        return None if find_spec(name) else package
-    except ModuleNotFoundError:
-        return package
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # of what it lies in
+        return False

@@ -17,15 +17,18 @@ from diffusers.loaders.single_file_utils import (
 )
 from diffusers.models.model_loading_utils import load_model_dict_into_meta
 from torch import nn
+from transformers import ProcessorMixin
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.layouts import PREFIX, section_of, sections_among
 from gateway.catalog.parts import Place, places_of
 from gateway.engine.checkpoint import Checkpoint, opened
+from gateway.engine.processors import processor
 from gateway.engine.quantization import packed_file, packing, store_packed
 
 UNFIT = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, NameError,
+    ImportError,
 )  # fmt: skip
 """What conversions raise over names and shapes that are not what they take them for."""
 
@@ -42,7 +45,7 @@ def load_parts(card: EndpointCard, dtype_called: Callable[[str], torch.dtype]) -
     places = {place.name: place for place in places_of(card)}
     loaded: dict[str, Any] = {name: None for name in _left_out(card) if name not in places}
     for name, place in places.items():
-        if not place.is_own:
+        if not (place.is_own or (place.library == "transformers" and _reads_both(place))):
             continue
         dtype = dtype_called(place.given.dtype or card.dtype)
         try:
@@ -56,6 +59,8 @@ def load_parts(card: EndpointCard, dtype_called: Callable[[str], torch.dtype]) -
 def _part(place: Place, variant: str | None, dtype: torch.dtype) -> Any:
     kind = _class_of(place)
     assert place.folder is not None
+    if issubclass(kind, ProcessorMixin):
+        return processor(kind, place.folder)
     if not issubclass(kind, nn.Module):
         return kind.from_pretrained(str(place.folder))
     quantized = place.given.quantized
@@ -79,6 +84,11 @@ def _of_part(place: Place, weights: Checkpoint) -> Checkpoint:
     if len(sections_among(weights)) == 1:
         return weights
     return weights.part(lambda name: name if section in sections_among([name]) else None)
+
+
+def _reads_both(place: Place) -> bool:
+    """Whether a part reads texts and pictures, of which diffusers' own loading wants all."""
+    return place.cls.endswith("Processor") and issubclass(_class_of(place), ProcessorMixin)
 
 
 def _class_of(place: Place) -> Any:

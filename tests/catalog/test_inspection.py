@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.catalog import libraries
+from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.inspection import header_of
+from gateway.catalog.inspection import header_of, inspect_endpoint
 from gateway.catalog.survey import faults_of, state_of, strangers_of
 from tests.catalog.making import INDEX, UNET, lora, model, weights, write
 
@@ -249,3 +251,16 @@ def test_a_card_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     reading.start()
     reading.join(10)
     assert found == [{"pipe": "is no file that can be read"}]
+
+
+@pytest.mark.parametrize(("shows", "says"), [((), "a GPU, of which this machine shows none"),
+                                             (("/",), "the package 'bitsandbytes'")])
+def test_what_this_machine_cannot_run_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setattr(libraries, "GPUS", shows)
+    folder = model(tmp_path / "sd")
+    packing = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    write(folder / "unet/config.json", packing)
+    with pytest.raises(CardError, match=f"unet: packed by bitsandbytes: needs {says}"):
+        inspect_endpoint(load_catalog((tmp_path,), ()).endpoints["sd"])
