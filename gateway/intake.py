@@ -109,6 +109,7 @@ def to_job(
         scheduler_config=scheduler.config,
         num_previews=request.partial_images,
         matting=card.matting if request.background == "transparent" else None,
+        prompts=card.prompts,
         priority=terms.priority,
         deadline=time.monotonic() + min(seconds, MAX_SECONDS) if seconds else None,
         owner=terms.owner,
@@ -127,8 +128,8 @@ def _remarks(
     ignores: Collection[str],
 ) -> Iterator[Remark]:
     """What a job does otherwise than asked; `size` is that one, `ignores` what is unheard."""
-    yield from of_syntax("prompt", request.prompt)
-    yield from of_syntax("negative_prompt", request.negative_prompt)
+    yield from of_syntax("prompt", request.prompt, job.prompts)
+    yield from of_syntax("negative_prompt", request.negative_prompt, job.prompts)
     asked, steps = request.num_inference_steps, job.num_inference_steps
     if asked not in (None, steps):
         told = f"{asked} steps were lowered to {steps}, the most that {job.endpoint} takes."

@@ -13,6 +13,9 @@ from gateway.remarks import Remark
 
 Matting = Literal["border"]
 """`border`: what joins a picture's edge in the edge's own colour is background."""
+Reading = Literal["plain", "weighted"]
+"""`weighted`: prompts of any length, in which `(word:1.3)` weighs more than its words."""
+
 Priority = Literal["interactive", "batch"]
 Promise = Literal["near", "bitwise"]
 """How like a picture is to itself, alone and beside others: to a few roundings, or to the bit."""
@@ -62,6 +65,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     `scheduler` is a diffusers class that replaces the endpoint's own, `scheduler_config` what
     it (or the endpoint's own, without one) is given over the pipeline's scheduler config.
     `matting` is the rule by which the background is made transparent, None for opaque.
+    `prompts` is how they are read.
     `pins` are digests by model id: with other weights nothing is drawn.
     `deadline` is by the machine's own clock, `time.monotonic()`, which nobody can set.
     `owner` is the key the job is accounted to; `claim` is the same when a refused client asks
@@ -90,6 +94,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     scheduler_config: dict[str, Any] = msgspec.field(default_factory=dict)
     num_previews: int = 0
     matting: Matting | None = None
+    prompts: Reading = "plain"
     priority: Priority = "interactive"
     deadline: float | None = None
     owner: str = ""

@@ -30,8 +30,9 @@ NOT_OF_PICTURES: frozenset[Code] = frozenset({"no_effect", "unknown_field"})
 SHOWN_CHARACTERS = 200
 """Of what a client sent, as much is repeated."""
 
+WEIGHT = "a weight"
 _SYNTAX = {
-    "a weight": re.compile(
+    WEIGHT: re.compile(
         r"\(\([^()]{1,200}\)\)|\([^()]{1,200}:\s*[0-9.]{1,8}\s*\)|\[[^\[\]]{1,200}:\s*[0-9.]{1,8}\]"
     ),
     "a LoRA": re.compile(r"<(?:lora|lyco|hypernet):[^<>]{1,200}>", re.IGNORECASE),
@@ -68,10 +69,12 @@ def no_effect(param: str, why: str) -> Remark:
     return Remark("no_effect", param, f"'{shown(param)}' had no effect: {why}.")
 
 
-def of_syntax(param: str, text: str | None) -> list[Remark]:
+def of_syntax(param: str, text: str | None, prompts: str = "plain") -> list[Remark]:
     """What other programs' users write into prompts to be read, and is drawn as words here."""
     found = [
-        (kind, match[0]) for kind, form in _SYNTAX.items() if (match := form.search(text or ""))
+        (kind, match[0])
+        for kind, form in _SYNTAX.items()
+        if (match := form.search(text or "")) and not (kind == WEIGHT and prompts == "weighted")
     ]
     return [
         Remark("syntax_unread", param, f"{shown(written)!r} was read as words, not as {kind}.")

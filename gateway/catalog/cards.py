@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import shortened
-from gateway.job import Matting
+from gateway.job import Matting, Reading
 from gateway.settings import DEVICE
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -159,6 +159,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
     picture is the same to the bit alone and together, and each forward costs what a full one does.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
+    `prompts = "weighted"` reads prompts of any length, and `(word:1.3)` in them, where all text
+    encoders are CLIP's.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
     """
 
@@ -189,6 +191,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     unset: tuple[str, ...] = ()
     arguments_at: dict[int, dict[str, Any]] = msgspec.field(default_factory=dict)
     edits: bool = True
+    prompts: Reading = "plain"
     matting: Matting | None = None
     aliases: tuple[str, ...] = ()
     path: Path | None = None

@@ -17,6 +17,7 @@ from PIL import Image
 from gateway.engine.pixels import to_image
 from gateway.engine.reading import beside, beside_turns
 from gateway.engine.schedulers import made, scheduler_class
+from gateway.engine.weighting import weighted
 from gateway.errors import UnsupportedValue
 from gateway.job import Job, Pixels
 from gateway.remarks import Remark, no_effect
@@ -83,6 +84,8 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
         wanted["guidance_scale"] = job.guidance_scale
     if job.negative_prompt is not None:
         wanted["negative_prompt"] = job.negative_prompt
+    if job.prompts == "weighted":
+        wanted |= {"prompt": None, "negative_prompt": None} | weighted(pipeline, known, job)
     given = {name: value for name, value in wanted.items() if name in known}
     if job.images or "mask_image" in known:
         given |= _inputs(pipeline, known, job)

@@ -22,7 +22,9 @@ class Hearing:
 
     def __init__(self, job: Job) -> None:
         self._texts = {"prompt": job.prompt}
-        if job.negative_prompt:
+        self._reads_all = job.prompts == "weighted"
+        # Read in pieces, with weights, it would not be known again.
+        if job.negative_prompt and not self._reads_all:
             self._texts["negative_prompt"] = job.negative_prompt
         for name, value in job.arguments.items():
             if isinstance(value, str):
@@ -40,7 +42,8 @@ class Hearing:
             params = self._params(text)
             self._heard.update(params)
             tokens = tokens_of(tokenizer, text, row)
-            self._remarks += [*_cut(params[0], tokens), *_unknown(params[0], tokens)]
+            cut = () if self._reads_all else _cut(params[0], tokens)
+            self._remarks += [*cut, *_unknown(params[0], tokens)]
             self._spans += [(params[0], text, tokens.starts or ())]
 
     def remarks(self, window: int | None = None) -> tuple[Remark, ...]:

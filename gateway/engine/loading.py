@@ -30,6 +30,7 @@ from gateway.engine.schedulers import card_scheduler
 from gateway.engine.settled import settle, unsettle
 from gateway.engine.shared import share
 from gateway.engine.unusable import reason_of
+from gateway.engine.weighting import check_weighting
 from gateway.errors import UnsupportedValue
 from gateway.fetching.fetching import lora_file
 from gateway.job import Job
@@ -166,6 +167,7 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     _widen_autoencoder(pipeline)
     _place(card, pipeline, device)
     _check_arguments(card, pipeline)
+    check_weighting(card, pipeline, known_arguments(pipeline))
     return LoadedPipeline(card, pipeline, device)
 
 

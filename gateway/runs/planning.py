@@ -173,6 +173,7 @@ async def _job(
         mask=mask,
         controls=tuple(controls),
         strength=draft.strength,
+        prompts=card.prompts,
         matting=draft.matting,
         scheduler=draft.scheduler,
         scheduler_config=draft.scheduler_config,
