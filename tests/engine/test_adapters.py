@@ -1,5 +1,6 @@
 """Adapters in a batch: each sample gets the picture that its adapters alone would give it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,26 @@ def test_after_the_last_adapter_goes_the_layers_are_as_they_were(folder: Path) -
     adapters.drop("gone")
     assert not adapters.routes
     assert not any(module._forward_hooks for module in pipeline.unet.modules())
+
+
+def test_a_component_is_asked_for_its_type_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To ask walks through all its modules, and a LoRA has hundreds of layers."""
+    card = tiny_loras.save("sd", folder / "sd", "asked")
+    pipeline, asked = built("sd"), Counter[str]()
+    for name in ("unet", "text_encoder"):
+        kind = type(pipeline.components[name])
+
+        def dtype(self: Any, name: str = name, real: Any = kind.dtype) -> torch.dtype:
+            asked[name] += 1
+            found: torch.dtype = real.fget(self)
+            return found
+
+        monkeypatch.setattr(kind, "dtype", property(dtype))
+    weights = read_adapter(card, pipeline, CPU)
+    assert len(weights.low_rank) > 20
+    assert max(asked.values()) < 10
 
 
 def test_the_least_recently_used_adapter_goes_first(folder: Path) -> None:
