@@ -10,6 +10,7 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.survey import check_model
+from gateway.engine.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings, SettingsError, variable
@@ -30,6 +31,7 @@ def assembled(settings: Settings) -> tuple[Litestar, Engine]:
     collection = served_collection(settings)
     check_models(settings, collection)
 
+    settle_heap()
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     engine = LocalEngine(collection, settings)
