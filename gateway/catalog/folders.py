@@ -110,7 +110,7 @@ class _Reading:
             elif exists(inner / INDEX):
                 self._add(found, infer(inner, inner.name).card(inner.name, ".", inner / CARD))
         for path in sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}")):
-            if path not in self.used and path.stem not in found:
+            if path not in self.used:
                 self._add(found, _of_file(path))
         self.endpoints |= found
 

@@ -232,6 +232,9 @@ def _check_place(card: EndpointCard, place: Place) -> None:
         _check_source(card, f"{where}: source = {given.source!r}", given)
     if place.folder is None:
         raise NotHereError(f"{where}: its configs are not on this disk", card.path)
+    is_packed = place.file is not None and place.file.suffix == ENDING
+    if is_packed and place.library == "transformers":
+        raise CardError(f"{where}: text encoders are not read from GGUF", card.path)
     if not place.is_single:
         _check_part(card, place.folder, place.library, place.cls)
     elif not (place.folder / "config.json").is_file():

@@ -127,7 +127,9 @@ def _places(card: EndpointCard, index: Path, parts: dict[str, Any]) -> Iterator[
         if own.source is not None and is_single(own):
             place = place._replace(file=file_of(card.folder, own), is_single=True)
         elif own.source is not None:
-            place = place._replace(folder=_folder(card, own.source, own.revision, name))
+            folder = _folder(card, own.source, own.revision, name)
+            told = _class_in(folder) if library == "diffusers" and own.cls is None else None
+            place = place._replace(folder=folder, cls=told or cls)
         elif section_of(name, place.cls) in sections:
             place = place._replace(file=whole, is_single=True, is_own=True)
         if own.config is not None:
@@ -140,6 +142,13 @@ def _sections(file: Path | None) -> frozenset[str | None]:
     with suppress(CardError):
         return frozenset[str | None](sections_of(file)) if file else frozenset()
     return frozenset()
+
+
+def _class_in(folder: Path | None) -> str | None:
+    """The class that a part's own configs name; other libraries' name none."""
+    files = [folder / name for name in CONFIGS[:2]] if folder else []
+    found = next((name for file in files if (name := read_index(file).get("_class_name"))), None)
+    return found if isinstance(found, str) else None
 
 
 def _folder(card: EndpointCard, source: str, revision: str | None, name: str) -> Path | None:

@@ -45,11 +45,10 @@ def load_parts(card: EndpointCard, dtype_called: Callable[[str], torch.dtype]) -
     places = {place.name: place for place in places_of(card)}
     loaded: dict[str, Any] = {name: None for name in _left_out(card) if name not in places}
     for name, place in places.items():
-        if not (place.is_own or (place.library == "transformers" and _reads_both(place))):
-            continue
         dtype = dtype_called(place.given.dtype or card.dtype)
         try:
-            loaded[name] = _part(place, card.variant, dtype)
+            if place.is_own or _reads_both(place):
+                loaded[name] = _part(place, card.variant, dtype)
         except UNFIT as error:
             shown = f" ({place.file.name})" if place.file else ""
             raise CardError(f"{name}{shown}: no {place.cls}: {error}", card.path) from error
@@ -67,11 +66,15 @@ def _part(place: Place, variant: str | None, dtype: torch.dtype) -> Any:
     config = packing(quantized, kind, dtype)
     more = {} if config is None else {"quantization_config": config}
     if place.file is None:
+        comes_so = any(f".{variant}" in path.name for path in place.folder.glob("*.safetensors"))
         module = kind.from_pretrained(
-            str(place.folder), variant=variant, dtype=dtype, use_safetensors=True, **more
-        )
+            str(place.folder), variant=variant if comes_so else None, dtype=dtype,
+            use_safetensors=True, **more,
+        )  # fmt: skip
     else:
         weights = _of_part(place, opened(place.file, dtype))
+        if weights.is_packed and quantized:
+            raise ValueError(f"it is packed already, and cannot be {quantized}")
         read = _text_encoder if place.library == "transformers" else _model
         module = read(kind, weights, place.folder, dtype, more)
     store_packed(quantized, module, dtype)
@@ -88,7 +91,8 @@ def _of_part(place: Place, weights: Checkpoint) -> Checkpoint:
 
 def _reads_both(place: Place) -> bool:
     """Whether a part reads texts and pictures, of which diffusers' own loading wants all."""
-    return place.cls.endswith("Processor") and issubclass(_class_of(place), ProcessorMixin)
+    is_likely = place.library == "transformers" and place.cls.endswith("Processor")
+    return is_likely and issubclass(_class_of(place), ProcessorMixin)
 
 
 def _class_of(place: Place) -> Any:
@@ -101,6 +105,9 @@ def _text_encoder(
     kind: Any, weights: Checkpoint, folder: Path, dtype: torch.dtype, more: dict[str, Any]
 ) -> Any:
     """A model of transformers, from among a whole pipeline's weights or from a file of its own."""
+    is_whole = is_clip_model_in_single_file(kind, weights) or is_t5_in_single_file(weights)
+    if is_whole and more:
+        raise ValueError("what is in a file with others is not packed; wanted a file of its own")
     given = {"config": str(folder), "torch_dtype": dtype, "local_files_only": True}
     if is_clip_model_in_single_file(kind, weights):
         return create_diffusers_clip_model_from_ldm(kind, weights, **given)
@@ -131,6 +138,8 @@ def _model(
         return kind.from_single_file(
             converted, config=str(folder), dtype=dtype, local_files_only=True, **more
         )
+    if more:
+        raise ValueError("a class that diffusers knows no files of is not packed out of one")
     load_model_dict_into_meta(module, converted, dtype=dtype)
     return module.to(dtype)
 

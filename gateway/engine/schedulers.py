@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.cards import CardError, EndpointCard
+from gateway.catalog.parts import places_of
 from gateway.catalog.samplers import classes_of, samplers_of
 from gateway.catalog.stamps import Stamp, stamp_of
-from gateway.catalog.weights import index_file, pipeline_class
+from gateway.catalog.weights import pipeline_class
 from gateway.engine.unusable import UNREADABLE
 
 Oracle = Callable[[Tensor, Tensor], Tensor]
@@ -183,14 +184,16 @@ class Schedulers:
 
 def _tried(card: EndpointCard) -> Tried | None:
     """A trial on what the files of an endpoint say; None where they do not say it."""
-    index, name = index_file(card), pipeline_class(card)
-    folder = index.parent / "scheduler" if index else Path()
-    pipeline, file = getattr(diffusers, name or "", None), folder / "scheduler_config.json"
+    place = next((each for each in places_of(card) if each.name == "scheduler"), None)
+    if place is None or place.folder is None:
+        return None
+    pipeline: Any = getattr(diffusers, pipeline_class(card) or "", None)
+    file = place.folder / "scheduler_config.json"
     stamp = stamp_of(file)
     if pipeline is None or not file.is_file():
         return None
     config = json.loads(file.read_bytes())  # has infinities, which msgspec refuses
-    if (kind := scheduler_class(str(config.get("_class_name")))) is None:
+    if (kind := scheduler_class(place.given.cls or str(config.get("_class_name")))) is None:
         return None
     own = kind.from_config(config)
     return Tried(card, file, stamp, Trial(pipeline, card_scheduler(card, own)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderTiny, LCMScheduler
 from safetensors.torch import save_file
 
 from gateway.catalog.cards import CardError, EndpointCard
@@ -103,7 +103,7 @@ def test_a_part_is_left_out_or_of_another_class(tmp_path: Path) -> None:
     card = endpoint(
         tmp_path,
         'source = "base"\n[components]\nsafety_checker = false\n'
-        'vae = { source = "taesd", class = "AutoencoderTiny" }\n'
+        'vae = "taesd"\n'
         'scheduler = { class = "DDIMScheduler" }\n',
     )
     inspect_endpoint(card)
@@ -148,3 +148,24 @@ def test_scaled_float8_is_read_as_it_is_meant(tmp_path: Path, names: tuple[str, 
     assert got.dtype == torch.float32
     assert float((got - wanted).abs().max() / wanted.abs().max()) < 0.05
     assert difference(drawn(loaded.base, "z_image"), drawn(pipeline, "z_image")) < 0.1
+
+
+def test_a_part_without_the_cards_variant_is_taken_as_it_is(tmp_path: Path) -> None:
+    base, donor = tiny.build("sd"), other()
+    base.save_pretrained(tmp_path / "base", variant="fp16")
+    donor.vae.save_pretrained(tmp_path / "fixed")
+    card = endpoint(tmp_path, 'source = "base"\nvariant = "fp16"\ncomponents.vae = "fixed"\n')
+    inspect_endpoint(card)
+    loaded = load(card, CPU)
+    base.vae = donor.vae
+    assert difference(drawn(loaded.base), drawn(base)) <= TOLERANCE
+
+
+def test_a_scheduler_from_elsewhere_is_of_the_class_it_says(tmp_path: Path) -> None:
+    tiny.build("sd").save_pretrained(tmp_path / "base")
+    LCMScheduler(prediction_type="sample").save_pretrained(tmp_path / "lcm")
+    card = endpoint(tmp_path, 'source = "base"\ncomponents.scheduler = "lcm"\n')
+    inspect_endpoint(card)
+    scheduler = load(card, CPU).base.scheduler
+    assert type(scheduler).__name__ == "LCMScheduler"
+    assert scheduler.config.prediction_type == "sample"

@@ -108,3 +108,21 @@ def test_a_gguf_file_that_is_cut_short_is_told(folder: Path) -> None:
     file.write_bytes(whole[: last + 1])
     with pytest.raises(CardError, match="is cut short"):
         load(endpoint(folder, PACKED["gguf"]), CPU)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('source = "z.gguf"\nconfig = "base"\ncomponents.transformer.quantized = "torchao-int8"\n',
+         "packed already"),
+        ('source = "base"\ncomponents.text_encoder = "z.gguf"\n', "not read from GGUF"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_packed_so_is_told(folder: Path, lines: str, says: str) -> None:
+    with pytest.raises(CardError, match=says):
+        inspect_and_load(endpoint(folder, lines))
+
+
+def inspect_and_load(card: EndpointCard) -> None:
+    inspect_endpoint(card)
+    load(card, CPU)
