@@ -12,7 +12,7 @@ mixture of adapters.
 """
 
 import copy
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -55,7 +55,10 @@ class AdapterWeights(NamedTuple):
 
 
 class Adapters:
-    """The adapters in memory for one pipeline's components."""
+    """The adapters in memory for one pipeline's components.
+
+    `rows` are those of each row of the forward in progress.
+    """
 
     def __init__(self, components: Mapping[str, object]) -> None:
         self._components = components
@@ -63,6 +66,7 @@ class Adapters:
         self._changed: dict[LayerKey, ChangedLayer] = {}
         self._routes: dict[str, None] = {}
         self._rows = CurrentRows()
+        self.rows: Rows = ()
 
     @property
     def routes(self) -> tuple[str, ...]:
@@ -93,19 +97,34 @@ class Adapters:
 
     def use(self, rows: Rows) -> None:
         """Say which adapters the rows of the next forward carry."""
+        self.rows = rows
         self._rows.set(rows)
 
-    @property
-    def form(self) -> Hashable | None:
+    def take_form(self) -> Hashable | None:
         """What the next forward's adapters have in common with those of others compiled alike.
 
         None where they are not for compiled forwards.
         """
         return None if self._rows.rows else ()
 
+    def of_few(self, _num_rows: int) -> dict[int, object]:
+        """What a forward of the first few rows has in the place of objects, by their ids."""
+        return {}
+
+    def close(self) -> None:
+        """Give the layers back."""
+        for route in self.routes:
+            self.drop(route)
+
     @property
     def _hooked(self) -> "list[HookedLayer[Any]]":
         return [*self._layers.values(), *self._changed.values()]
+
+    def _hooked_in(self, components: Collection[str]) -> "list[HookedLayer[Any]]":
+        """Those of some components, in the order in which their hooks come."""
+        both: list[tuple[LayerKey, HookedLayer[Any]]] = []
+        both += [*self._changed.items(), *self._layers.items()]
+        return [layer for (component, _), layer in both if component in components]
 
     def _layer(self, key: LayerKey) -> nn.Module:
         component, path = key
@@ -143,7 +162,7 @@ class CurrentRows:
             if len(self._gains) >= NUM_GAINS:
                 self._gains.clear()
             table = [
-                [scale for route, rank in parts for scale in [_scale(uses, route)] * rank]
+                [scale for route, rank in parts for scale in [scale_of(uses, route)] * rank]
                 for uses in rows
             ]
             self._gains[key] = torch.tensor(table, dtype=like.dtype).to(like.device)
@@ -162,7 +181,16 @@ class HookedLayer(Generic[Own]):
     def __init__(self, layer: nn.Module, rows: CurrentRows) -> None:
         self._rows = rows
         self._weights: dict[str, Own] = {}
+        self._layer = layer
         self._hook = layer.register_forward_hook(self, prepend=self.comes_first)
+
+    def rest(self) -> None:
+        """Leave the layer as it is for now."""
+        self._hook.remove()
+
+    def wake(self) -> None:
+        """Change it again."""
+        self._hook = self._layer.register_forward_hook(self, prepend=self.comes_first)
 
     @property
     def is_empty(self) -> bool:
@@ -224,7 +252,7 @@ class AdapterLayer(HookedLayer[LayerWeights]):
         """The output with each row's own part of the wide LoRA."""
         parts = tuple((route, self._weights[route].down.shape[0]) for route in routes)
         down, up = self._join(routes)
-        return output + _delta(layer, x.to(down.dtype), down, up, self._rows.gains(parts, down)).to(
+        return output + delta(layer, x.to(down.dtype), down, up, self._rows.gains(parts, down)).to(
             output.dtype
         )
 
@@ -282,11 +310,11 @@ class ChangedLayer(HookedLayer[Change]):
         return answer
 
 
-def _scale(uses: Uses, route: str) -> float:
+def scale_of(uses: Uses, route: str) -> float:
     return sum(use.scale for use in uses if use.route == route)
 
 
-def _delta(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor, gains: Tensor) -> Tensor:
+def delta(layer: nn.Module, x: Tensor, down: Tensor, up: Tensor, gains: Tensor) -> Tensor:
     """`B((A x) * gains)` for a linear layer or a convolution."""
     if isinstance(layer, nn.Conv2d):
         inner = F.conv2d(x, down, None, layer.stride, layer.padding, layer.dilation)

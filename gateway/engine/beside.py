@@ -1,6 +1,6 @@
 """What lies in memory beside an endpoint's pipeline, by name: LoRAs, ControlNets, embeddings."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from gateway.engine.adapters import Adapters, AdapterWeights
 from gateway.engine.controls import Controls, read_control
 from gateway.engine.embeddings import Embedding, Embeddings, read_embedding
 from gateway.engine.parking import Entry
+from gateway.engine.slots import SlottedAdapters
 from gateway.errors import ModelNotFound
 
 Found = AdapterWeights | Embedding | nn.Module
@@ -61,10 +62,10 @@ def size_bytes(found: Found) -> int:
 
 
 class Beside:
-    """What is in memory beside one pipeline."""
+    """What is in memory beside one pipeline, some of whose components may be compiled."""
 
-    def __init__(self, components: dict[str, Any]) -> None:
-        self.adapters = Adapters(components)
+    def __init__(self, components: dict[str, Any], compiled: Collection[str] = ()) -> None:
+        self.adapters = SlottedAdapters(components, compiled) if compiled else Adapters(components)
         self._controls = Controls()
         self._embeddings = Embeddings(components)
 

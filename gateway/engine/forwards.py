@@ -235,7 +235,7 @@ class Forwards:
             [own for own, batch in zip(uses, batches, strict=True) for _ in range(batch.rows)]
         )
         try:
-            result = self._lanes.run(entry, adapters.form, args, kwargs)
+            result = self._lanes.run(entry, adapters, args, kwargs)
         finally:
             adapters.use(())
         return split(result, batches)[: len(group)]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from gateway.engine.adapters import Adapters, Rows
 from gateway.engine.parking import Entry
 
 NUM_ASKED = 2
@@ -21,6 +22,10 @@ NUM_WANTED = 16
 """Forms that wait for a recording; more are recorded when they are asked for again."""
 
 log = structlog.get_logger()
+
+
+Key = tuple[Hashable, Hashable]
+"""The adapters' form, and the arguments'."""
 
 
 class Recording(Protocol):
@@ -106,6 +111,8 @@ class Capture:
 class Wanted(NamedTuple):
     """A form of calls that has no recording yet, and the latest such call."""
 
+    adapters: Adapters
+    rows: Rows
     args: Any
     kwargs: dict[str, Any]
 
@@ -117,35 +124,41 @@ class GraphLane:
         self._entry = entry
         self._recorder = recorder
         self._captures = captures
-        self._asked: Counter[Hashable] = Counter()
-        self._wanted: OrderedDict[Hashable, Wanted] = OrderedDict()
+        self._asked: Counter[Key] = Counter()
+        self._wanted: OrderedDict[Key, Wanted] = OrderedDict()
         self._has_failed = False
 
-    def run(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Replay a call's recording, or run it and note that there is none."""
-        signature = None if form is None or self._has_failed else signature_of((args, kwargs))
-        if signature is None:
-            return self._entry.original(*args, **kwargs)
+        form = None if self._has_failed else adapters.take_form()
+        signature = None if form is None else signature_of((args, kwargs))
         key = (form, signature)
         if capture := self._captures.get(self._entry, key):
             return capture.replay(args, kwargs)
-        self._asked[key] += 1
-        if self._asked[key] >= NUM_ASKED and len(self._wanted) < NUM_WANTED:
-            self._wanted[key] = Wanted(args, kwargs)
-        return self._entry.original(*args, **kwargs)
+        result = self._entry.original(*args, **kwargs)
+        if signature is not None:
+            self._asked[key] += 1
+            if self._asked[key] >= NUM_ASKED and len(self._wanted) < NUM_WANTED:
+                self._wanted[key] = Wanted(adapters, adapters.rows, args, kwargs)
+        return result
 
     def prepare(self) -> bool:
         """Record the form that has waited longest; a device that cannot is not asked again."""
         if not self._wanted or self._has_failed:
             return False
         key, wanted = self._wanted.popitem(last=False)
+        wanted.adapters.use(wanted.rows)
         try:
+            if wanted.adapters.take_form() != key[0]:
+                return True  # its adapters have gone, or lie elsewhere
             capture = Capture(self._entry.original, self._recorder, wanted.args, wanted.kwargs)
         except Exception as error:
             self._has_failed = True
             self._wanted.clear()
             log.warning("not recorded: it runs as it is", entry=str(self._entry), fault=str(error))
             return False
+        finally:
+            wanted.adapters.use(())
         self._asked.pop(key, None)
         self._captures.put(self._entry, key, capture)
         return True

@@ -5,12 +5,13 @@ answers what it is ready for; all else goes the plain way, and what was asked fo
 beside work, never in front of a person who waits.
 """
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import structlog
 import torch
 
+from gateway.engine.adapters import Adapters
 from gateway.engine.graphs import Captures, GraphLane, Recorder, recorder_of
 from gateway.engine.parking import Entry
 from gateway.engine.regional import RegionalLane
@@ -21,11 +22,8 @@ log = structlog.get_logger()
 class Lane(Protocol):
     """A faster way through one entry point."""
 
-    def run(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of a call, by whatever way is ready for it.
-
-        `form` is what of the call is not in its arguments: calls of other forms differ.
-        """
+    def run(self, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a call, by whatever way is ready for it."""
         ...
 
     def prepare(self) -> bool:
@@ -50,13 +48,13 @@ class Lanes:
         return isinstance(self._lane(entry), GraphLane)
 
     def run(
-        self, entry: Entry, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, entry: Entry, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Run a forward; a `form` of None has no lane."""
+        """Run a forward whose rows have some adapters."""
         lane = self._lane(entry)
         if lane is None:
             return entry.original(*args, **kwargs)
-        return lane.run(form, args, kwargs)
+        return lane.run(adapters, args, kwargs)
 
     def prepare(self) -> bool:
         """Make ready one thing that was asked for; false where there is none."""

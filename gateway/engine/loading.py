@@ -64,7 +64,12 @@ class LoadedPipeline:
         self.origin = Origin()
         self.entries: list[Entry] = entries_of(pipeline.components)
         self.size_bytes = size_bytes(pipeline.components)
-        self.beside = Beside(pipeline.components)
+        for entry in self.entries:
+            entry.is_invariant = card.batch_invariant
+            if isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode":
+                entry.lane = card.compile
+        compiled = {entry.component for entry in self.entries if entry.lane != "none"}
+        self.beside = Beside(pipeline.components, compiled)
         self._siblings: dict[str, Any] = {}
         self._still = [
             StillTo(name, module)
@@ -73,10 +78,6 @@ class LoadedPipeline:
         ]
         for entry in (*self.entries, *self._still):
             entry.park()
-        for entry in self.entries:
-            entry.is_invariant = card.batch_invariant
-            if isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode":
-                entry.lane = card.compile
         self._tokenizers = tokenizers_of(pipeline.components)
         for tokenizer in self._tokenizers:
             set_aside(tokenizer)
@@ -120,6 +121,7 @@ class LoadedPipeline:
         """Give the modules their own entry points and layers back."""
         for name in self.beside.names:
             self.beside.drop(name)
+        self.beside.adapters.close()
         for entry in (*self.entries, *self._still):
             entry.unpark()
         for tokenizer in self._tokenizers:

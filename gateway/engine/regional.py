@@ -21,6 +21,7 @@ import structlog
 import torch
 from torch import Tensor, nn
 
+from gateway.engine.adapters import Adapters
 from gateway.engine.graphs import fresh, signature_of
 from gateway.engine.merge import batch_of
 from gateway.engine.parking import Entry
@@ -56,16 +57,18 @@ class RegionalLane:
         kinds = repeated(entry.module)
         return cls(entry, kinds) if kinds else None
 
-    def run(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call on what is compiled, and have compiled what is not."""
-        if form is None or self.has_failed:
+        form = None if self.has_failed else adapters.take_form()
+        if form is None:
             return self._entry.original(*args, **kwargs)
-        self._ask(form, args, kwargs)
         self._is_on = True
         try:
-            return self._entry.original(*args, **kwargs)
+            result = self._entry.original(*args, **kwargs)
         finally:
             self._is_on = False
+        self._ask(form, adapters, args, kwargs)
+        return result
 
     def prepare(self) -> bool:
         """Nothing is left to the engine's thread."""
@@ -81,7 +84,9 @@ class RegionalLane:
     ) -> Any:
         return (compiled if self._is_on else plain)(*args, **kwargs)
 
-    def _ask(self, form: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _ask(
+        self, form: Hashable, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """Have a form of calls compiled, once; those of many rows by a few of them."""
         rows = batch_of(args, kwargs).rows
         few = min(rows, MANY_ROWS)
@@ -91,13 +96,16 @@ class RegionalLane:
         self._asked.add((form, signature))
         args, kwargs = _first_rows((args, kwargs), rows, few)
         threads = torch.get_num_threads()
-        _compiler().add(lambda: self._compile(threads, args, kwargs))
+        others = adapters.of_few(few)
+        _compiler().add(lambda: self._compile(threads, others, args, kwargs))
 
-    def _compile(self, threads: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _compile(
+        self, threads: int, others: dict[int, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         """Run the module's twin, whose blocks compile what they meet."""
         torch.set_num_threads(threads)  # compiled code is for so many
         try:
-            twin = twin_of(self._entry.module)
+            twin = twin_of(self._entry.module, others)
             for block in self._blocks(twin):
                 vars(block)["_compiled_call_impl"] = torch.compile(block._call_impl)
             with torch.inference_mode():
@@ -117,7 +125,6 @@ class Compiler:
         self._due: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._num_open = 0
         self._changed = threading.Condition()
-        torch._dynamo.config.recompile_limit = NUM_SHAPES
         threading.Thread(target=self._run, name="compiler", daemon=True).start()
 
     def add(self, work: Callable[[], None]) -> None:
@@ -132,6 +139,7 @@ class Compiler:
             return self._changed.wait_for(lambda: not self._num_open, seconds)
 
     def _run(self) -> None:
+        torch._dynamo.config.recompile_limit = NUM_SHAPES  # of this thread
         while True:
             self._due.get()()
             with self._changed:
@@ -170,14 +178,17 @@ def has_compiler(module: nn.Module) -> bool:
     return not is_on_cpu or shutil.which(os.environ.get("CXX") or "g++") is not None
 
 
-def twin_of(module: nn.Module) -> Any:
-    """A module of the same weights and buffers and nothing else: neither parked nor hooked."""
+def twin_of(module: nn.Module, others: dict[int, Any]) -> Any:
+    """A module of the same weights and buffers and nothing else: neither parked nor hooked.
+
+    `others` are what it has in the place of objects, by their ids.
+    """
     shared: dict[int, Any] = {id(one): one for one in chain(module.parameters(), module.buffers())}
     hooks = (hook for one in module.modules() for hook in one._forward_hooks.values())
     bare = copy.copy(module)
     for name in [name for name, value in vars(module).items() if isinstance(value, Entry)]:
         del vars(bare)[name]
-    return copy.deepcopy(bare, shared | {id(hook): _nothing for hook in hooks})
+    return copy.deepcopy(bare, shared | others | {id(hook): _nothing for hook in hooks})
 
 
 def _nothing(*_: Any) -> None:

@@ -7,6 +7,15 @@ from diffusers import ConfigMixin, DDIMScheduler, DiffusionPipeline, ImagePipeli
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from gateway.catalog.cards import AdapterCard, EndpointCard
+from gateway.catalog.catalog import Catalog
+from gateway.engine.adapters import AdapterWeights, LayerWeights
+from gateway.engine.files import Origin
+from gateway.job import AdapterUse
+from tests.engine.workbench import Workbench, job, picture
+
+ROUTES = ("first", "second", "third", "fourth", "fifth", "sixth",
+          "wide0", "wide1", "wide2", "wide3", "wide4")
 EDGE = 8
 WIDTH = 3 * EDGE
 
@@ -71,3 +80,47 @@ def strokes() -> Strokes:
         module.eval().requires_grad_(False)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def with_adapters(compiled: Any) -> Workbench:
+    """A bench of the pipeline whose catalogue knows its adapters."""
+    cards = {("strokes", route): _card(route) for route in ROUTES}
+    endpoint = EndpointCard(id="strokes", compile=compiled)
+    return Workbench({"strokes": strokes()}, catalog=Catalog({"strokes": endpoint}, cards))
+
+
+def add_adapter(bench: Workbench, route: str, rank: int = 3) -> None:
+    """Have an adapter of the denoiser and the text encoder in memory, unless it is there."""
+    if any(key == ("strokes", route) for key, _ in bench.shelf.held):
+        return
+    draw = torch.Generator().manual_seed(sum(map(ord, route)))
+
+    def layer(inside: int, outside: int) -> LayerWeights:
+        down, up = (torch.randn(shape, generator=draw) / 8
+                    for shape in ((rank, inside), (outside, rank)))
+        return LayerWeights(down, up)
+
+    weights = {
+        **{("unet", f"strokes.{n}.inner"): layer(WIDTH, 2 * WIDTH) for n in range(3)},
+        ("unet", "strokes.1.outer"): layer(2 * WIDTH, WIDTH),
+        ("text_encoder", ""): layer(WIDTH, WIDTH),
+    }
+    bench.shelf.put_adapter(_card(route), AdapterWeights(weights), Origin())
+
+
+def adapted(bench: Workbench, *stacks: tuple[str, ...]) -> list[Tensor]:
+    """Pictures drawn together, each with its own adapters at scales of its own."""
+    samples = [
+        bench.add(
+            job("strokes", "p", seed, 2, adapters=tuple(
+                AdapterUse(route, 0.5 + seed + number) for number, route in enumerate(stack)
+            ))
+        )[0]
+        for seed, stack in enumerate(stacks)
+    ]
+    bench.run()
+    return [picture(sample) for sample in samples]
+
+
+def _card(route: str) -> AdapterCard:
+    return AdapterCard(endpoint="strokes", route=route, source=f"{route}.safetensors")
