@@ -108,7 +108,7 @@ class Adapters:
         return None if self._rows.rows else ()
 
     def of_few(self, _num_rows: int) -> dict[int, object]:
-        """What a forward of the first few rows has in the place of objects, by their ids."""
+        """What a forward of a few of the rows has in the place of objects, by their ids."""
         return {}
 
     def close(self) -> None:

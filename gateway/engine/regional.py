@@ -28,8 +28,8 @@ from gateway.engine.parking import Entry
 
 NUM_SHAPES = 64
 """Forms of one block's code kept; torch's own limit of 8 would end with the fifth picture size."""
-MANY_ROWS = 3
-"""Of more rows than this a compilation learns nothing new."""
+MANY_ROWS = (2, 3)
+"""After two numbers of rows, of which none is one, any is compiled."""
 
 log = structlog.get_logger()
 
@@ -88,16 +88,21 @@ class RegionalLane:
         self, form: Hashable, adapters: Adapters, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """Have a form of calls compiled, once; those of many rows by a few of them."""
-        rows = batch_of(args, kwargs).rows
-        few = min(rows, MANY_ROWS)
-        signature = signature_of(_first_rows((args, kwargs), rows, few))
-        if signature is None or (form, signature) in self._asked:
+        whole = (form, signature_of((args, kwargs)))
+        if None in whole or whole in self._asked:
             return
-        self._asked.add((form, signature))
-        args, kwargs = _first_rows((args, kwargs), rows, few)
-        threads = torch.get_num_threads()
-        others = adapters.of_few(few)
-        _compiler().add(lambda: self._compile(threads, others, args, kwargs))
+        rows = batch_of(args, kwargs).rows
+        least = (form, signature_of(_rows_of((args, kwargs), rows, min(rows, MANY_ROWS[0]))))
+        is_known = least in self._asked
+        self._asked |= {whole, least}
+        if is_known:
+            return
+        for few in MANY_ROWS if rows > 1 else (1,):
+            work = functools.partial(
+                self._compile, torch.get_num_threads(), adapters.of_few(few),
+                *_rows_of((args, kwargs), rows, few),
+            )  # fmt: skip
+            _compiler().add(work)
 
     def _compile(
         self, threads: int, others: dict[int, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -206,18 +211,17 @@ def _holds(module: nn.Module, kind: type, kinds: set[type]) -> bool:
     )
 
 
-def _first_rows(value: Any, rows: int, few: int) -> Any:
-    """The first few rows of a call's arguments, with generators of their own."""
+def _rows_of(value: Any, rows: int, few: int) -> Any:
+    """A call's arguments as if it had a few rows, with generators of their own."""
     match value:
         case Tensor() if value.ndim and value.shape[0] == rows:
-            return value[:few]
+            return value[[min(row, rows - 1) for row in range(few)]]
         case torch.Generator():
             return fresh(value.device)
+        case list() if len(value) == rows and isinstance(value[0], Tensor | torch.Generator):
+            return [_rows_of(value[min(row, rows - 1)], 0, few) for row in range(few)]
         case list() | tuple():
-            is_per_row = len(value) == rows and isinstance(value[0], Tensor | torch.Generator)
-            kept = value[:few] if is_per_row else value
-            of_each = 1 if is_per_row else rows
-            return type(value)(_first_rows(one, of_each, few) for one in kept)
+            return type(value)(_rows_of(one, rows, few) for one in value)
         case dict():
-            return {name: _first_rows(one, rows, few) for name, one in value.items()}
+            return {name: _rows_of(one, rows, few) for name, one in value.items()}
     return value

@@ -97,10 +97,12 @@ class Slots:
         self._layers.clear()
 
     def of_few(self, num_rows: int) -> "Slots":
-        """The slots of a forward of the first few rows, which later ones do not change."""
+        """The slots of a forward of a few of the rows, which later ones do not change."""
         few = Slots()
         few.width, few.is_alike = self.width, self.is_alike
-        few.gains = None if self.gains is None else self._like(self.gains[:num_rows])
+        if self.width and self.gains is not None:
+            rows = [min(row, len(self.gains) - 1) for row in range(num_rows)]
+            few.gains = self._like(self.gains[rows])
         return few
 
     def changed(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
@@ -263,7 +265,7 @@ class SlottedAdapters(Adapters):
         self._are_resting = rest
 
     def of_few(self, num_rows: int) -> dict[int, object]:
-        """The slots of a forward of the first few rows."""
+        """The slots of a forward of a few of the rows."""
         return {id(self._slots): self._slots.of_few(num_rows)}
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ def test_replayed_pictures_are_the_same(bench: Workbench, recorder: AgainRecorde
 def test_few_sizes_serve_all_and_who_comes_late(
     bench: Workbench, recorder: AgainRecorder
 ) -> None:
-    for _ in range(2):
+    for _ in range(3):
         draw(bench, 1, 2, 3)
         prepare(bench)
     num_recorded = len(recorder.recordings)
@@ -217,6 +217,7 @@ def test_adapters_come_and_go_in_the_same_recordings(recorder: AgainRecorder) ->
     for _ in range(3):
         check_adapted(("first",), ())
         check_adapted(("first",))
+        check_adapted(())
     num_recorded, before = len(recorder.recordings), recorder.num_replays
     check_adapted(("second",), ("first", "third"))
     check_adapted(("fourth",), ())
