@@ -21,6 +21,8 @@ def quiet_libraries() -> None:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    for name in ("torchao", "torch.utils._pytree"):  # of each other, whenever the former is there
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def configure_logs() -> None:
