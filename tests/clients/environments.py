@@ -28,6 +28,11 @@ PYTHON = {
         f"comfydeploy-{version}": (f"comfydeploy=={version}",)
         for version in ("0.7.0", "0.6.3", "0.4.1", "0.3.4")
     },
+    "agents": (
+        "openai-agents==0.24.0",
+        "pydantic-ai-slim[openai]==2.68.0",
+        "langchain-openai==1.7.4",
+    ),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.

@@ -1,0 +1,25 @@
+"""Frameworks for agents, which know no way to a picture but a tool of OpenAI's Responses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.environments import run_python
+from tests.clients.pictures import opened
+from tests.serving import Server
+
+PROGRAM = Path(__file__).parent / "programs" / "frameworks.py"
+
+
+@pytest.fixture(scope="module")
+def got(server: Server) -> Any:
+    """What each got."""
+    return run_python("agents", PROGRAM, server.url, server.key)
+
+
+@pytest.mark.parametrize(
+    ("framework", "count"), [("openai_agents", 2), ("pydantic_ai", 1), ("langchain", 2)]
+)
+def test_a_framework_gets_its_pictures(got: Any, framework: str, count: int) -> None:
+    assert [opened(picture).size for picture in got[framework]] == [(64, 64)] * count
