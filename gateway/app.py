@@ -41,6 +41,7 @@ from gateway.web.door.ledger import Ledger
 from gateway.web.door.reception import Reception
 from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
+from gateway.web.huggingface import inference as huggingface
 from gateway.web.openai import batches, chat, edits, generations, models
 from gateway.web.openai import files as openai_files
 from gateway.web.openai.responses import routes as responses
@@ -105,6 +106,7 @@ def create_app(
         route_handlers=[
             *generations.routes(desk),
             *friendli.routes(desk),
+            *huggingface.routes(desk),
             *edits.routes(desk),
             *chat.routes(desk),
             *responses.routes(desk, answers),

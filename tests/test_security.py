@@ -17,13 +17,16 @@ from tests.runs.drawing import TestEngine
 from tests.web.openai.asking import two_endpoints
 
 TEXT = (Path(__file__).parents[1] / "SECURITY.md").read_text()
-ROW = re.compile(r"^\| (`/.*) \| (.+) \| (.+) \|$", re.M)
+ROW = re.compile(r"^\| (`(?:POST )?/.*) \| (.+) \| (.+) \|$", re.M)
 PATHS = {
     path: stranger
     for routes, stranger, _ in ROW.findall(TEXT)
     for path in re.findall(r"`([^`]+)`", routes)
 }
-"""What a stranger gets, by the path of a route or, ended with `…`, its beginning."""
+"""What a stranger gets, by the path of a route or, ended with `…`, its beginning.
+
+A method before it means that one alone.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +43,11 @@ def client(data: Path) -> Iterator[TestClient[Litestar]]:
         yield client
 
 
-def row_of(path: str) -> str | None:
-    """The table's entry for a route's path; the longest beginning where none is whole."""
+def row_of(path: str, method: str) -> str | None:
+    """The table's entry for a route; the longest beginning where none is whole."""
     plain = re.sub(r":\w+}", "}", path)
+    if f"{method} {plain}" in PATHS:
+        return f"{method} {plain}"
     if plain in PATHS:
         return plain
     beginnings = [entry for entry in PATHS if entry.endswith("…") and plain.startswith(entry[:-1])]
@@ -52,16 +57,17 @@ def row_of(path: str) -> str | None:
 def test_every_route_answers_strangers_as_the_table_says(client: TestClient[Litestar]) -> None:
     routes = [route for route in client.app.routes if isinstance(route, HTTPRoute)]
     assert len(routes) > 60
-    assert [route.path for route in routes if row_of(route.path) is None] == []
-    assert {row_of(route.path) for route in routes} == set(PATHS), "rows that no route has"
+    asked = [(route, method) for route in routes for method in route.methods - {"OPTIONS"}]
+    entries = {f"{method} {route.path}": row_of(route.path, method) for route, method in asked}
+    assert [name for name, entry in entries.items() if entry is None] == []
+    assert set(entries.values()) == set(PATHS), "rows that no route has"
     wrong = {}
-    for route in routes:
-        entry = row_of(route.path)
+    for route, method in asked:
+        entry = entries[f"{method} {route.path}"]
         assert entry is not None
-        for method in route.methods - {"OPTIONS"}:
-            status = client.request(method, re.sub(r"{\w+:\w+}", "none", route.path)).status_code
-            if (status == 401) != PATHS[entry].startswith("401"):
-                wrong[f"{method} {route.path}"] = status
+        status = client.request(method, re.sub(r"{\w+:\w+}", "none", route.path)).status_code
+        if (status == 401) != PATHS[entry].startswith("401"):
+            wrong[f"{method} {route.path}"] = status
     assert wrong == {}
 
 

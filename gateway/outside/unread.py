@@ -19,7 +19,12 @@ IDLE = {
 }
 """Fields that clients know from elsewhere, and why they change nothing."""
 
-SILENT = frozenset({"user", "safety_identifier", "prompt_cache_key", "metadata", "extra_body"})
+SILENT = frozenset(
+    {
+        *("user", "safety_identifier", "prompt_cache_key", "metadata", "extra_body"),
+        "disable_safety_checker",
+    }
+)
 """Fields that ask for nothing."""
 
 _OF_REQUESTS = {

@@ -25,6 +25,7 @@ from gateway.errors import (
 from gateway.outages import is_outage
 from gateway.web.comfydeploy import faults as comfydeploy_faults
 from gateway.web.door.envelope import envelope, retry_headers
+from gateway.web.huggingface import faults as huggingface_faults
 
 log = structlog.get_logger()
 
@@ -85,13 +86,21 @@ def _allowed(error: HTTPException) -> dict[str, str]:
     return {"Allow": (error.headers or {}).get("allow", "")}
 
 
+def _body(request: Request[Any, Any, Any], error: GatewayError) -> Any:
+    path = request.scope["path"]
+    if comfydeploy_faults.is_spoken_at(path):
+        return comfydeploy_faults.fault_body(error)
+    if huggingface_faults.is_spoken_at(path, request.method):
+        return huggingface_faults.fault_body(error)
+    return envelope(error)
+
+
 def _answer(
     request: Request[Any, Any, Any], error: GatewayError, headers: dict[str, str] | None = None
 ) -> Response[Any]:
     """In the dialect of the path, which may be one where no route stands."""
-    is_comfy = comfydeploy_faults.is_spoken_at(request.scope["path"])
     return Response(
-        comfydeploy_faults.fault_body(error) if is_comfy else envelope(error),
+        _body(request, error),
         status_code=error.status,
         headers=retry_headers(error) | _taken(error) | (headers or {}),
         media_type=MediaType.JSON,

@@ -37,7 +37,10 @@ MAX_IMAGE_BYTES = 50 * 2**20
 MAX_ALL_BYTES = 64 * 2**20
 """Of the pictures that one request names, as many as it may have itself."""
 
-_PICTURES = {"image": "image", "images": "image", "image_url": "image", "mask": "mask"}
+_PICTURES = {
+    **dict.fromkeys(("image", "images", "image_url", "reference_images"), "image"),
+    "mask": "mask",
+}
 _INDEX = re.compile(r"\[([0-9]{1,4})\]$")
 _LORA_KEY = re.compile(r"loras?\[(?P<index>[0-9]*)\]\[(?P<key>\w+)\]")
 
@@ -281,10 +284,20 @@ def _regrouped(parts: list[tuple[str, str, str]]) -> list[dict[str, str]]:
 
 async def _read_json(request: Asked, sources: Sources) -> Upload:
     fields = await read_json(request)
-    return await while_here(request, _find_pictures(fields, sources))
+    return await while_here(request, find_pictures(fields, sources))
 
 
-async def _find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
+def names_pictures(fields: dict[str, Any]) -> bool:
+    """Whether a JSON body may have pictures."""
+    return any(name in fields for name in _PICTURES)
+
+
+async def find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
+    """The pictures that a JSON body has or names, taken out of its fields.
+
+    Raises:
+        InvalidRequest: there are too many, or one is not to be had.
+    """
     listed = [fields.pop(name, None) for name, role in _PICTURES.items() if role == "image"]
     given: Any = next((pictures for pictures in listed if not is_absent(pictures)), [])
     entries = given if isinstance(given, list) else [given]
@@ -293,7 +306,7 @@ async def _find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
         await named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries)
     ]
-    mask = fields.pop("mask", None)
+    mask = fields.pop("mask", None) if images else None
     if is_absent(mask):
         return Upload(fields, images)
     return Upload(fields, images, await named_picture(mask, "mask", sources))

@@ -7,16 +7,18 @@ from litestar import Request, Response, post
 from msgspec import UNSET, UnsetType
 
 from gateway.accounts.limits import Caller
-from gateway.intake import to_job
 from gateway.job import Job
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
 from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
-from gateway.web.door.controls import controlled
-from gateway.web.door.desk import Desk, warnings_of
+from gateway.web.door.desk import Desk, model_id_of, warnings_of
+from gateway.web.door.jobs import job_of
+from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented
+from gateway.web.door.sources import sources_of
+from gateway.web.door.uploads import Upload, find_pictures, names_pictures
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
 from gateway.web.openai.wire import (
@@ -42,7 +44,7 @@ def routes(desk: Desk) -> list[Any]:
         tags=["images"],
     )
     async def generate_images(request: Request[Any, Any, Any]) -> Response[Any]:
-        """Draw pictures from a text prompt."""
+        """Draw pictures from a text prompt, or after pictures that are sent with it."""
         caller = desk.admit(request)
         given = of_deployment(request, await read_json(request))
         if is_container_client(request, given):
@@ -51,9 +53,13 @@ def routes(desk: Desk) -> list[Any]:
         wanted = Wanted.of(body, request.headers.get("accept", ""))
         asked = read_request(given)
         model = desk.resolve(asked.model, caller)
-        terms = desk.terms(request, caller, wanted.remarks(given, body))
-        job = to_job(asked, model, desk.catalog, desk.settings, terms)
-        job = await controlled(job, given, model, desk, request)
+        upload = Upload(given, [])
+        if names_pictures(given):
+            sources = sources_of(desk, request, caller.id)
+            upload = await while_here(request, find_pictures(given, sources))
+        remarks = wanted.remarks(upload.fields, body, edits=bool(upload.images))
+        terms = desk.terms(request, caller, remarks)
+        job = await job_of(desk, request, asked, model, upload, terms)
         if body.stream:
             return await stream_images(desk, request, caller, job, wanted, "image_generation")
         return await answer_images(desk, request, caller, job, wanted)
@@ -69,6 +75,8 @@ async def answer_images(
 
     async def respond_json(pictures: list[Picture]) -> Content:
         answer = ImagesResponse(
+            id=f"img_{job.id}",
+            model=model_id_of(job),
             created=int(time.time()),
             data=[await _item(desk, request, picture, wanted) for picture in pictures],
             output_format=wanted.rendering.format,
@@ -103,6 +111,8 @@ async def _item(desk: Desk, request: Asked, picture: Picture, wanted: Wanted) ->
     elif form is None:
         url = await desk.try_keep(request, picture)
     return ImageItem(
+        index=picture.sample,
+        type="url" if form == "url" else "b64_json",
         seed=picture.seed,
         response_format="url" if form == "url" else picture.format,
         receipt=picture.receipt,

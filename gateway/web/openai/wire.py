@@ -92,8 +92,13 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class ImageItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture. `width`, `height`, `channels` describe raw pixels."""
+    """One picture. `width`, `height`, `channels` describe raw pixels.
 
+    `index` and `type` are what Together's clients tell their items by.
+    """
+
+    index: int
+    type: Literal["url", "b64_json"]
     seed: int
     response_format: str
     receipt: Receipt
@@ -107,9 +112,12 @@ class ImageItem(msgspec.Struct, frozen=True, kw_only=True):
 class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     """The answer. `rendered_size` differs from `size` where the picture was resampled.
 
-    `warnings` say what was not done as it was asked.
+    `warnings` say what was not done as it was asked. `id`, `model` and `object` are Together's.
     """
 
+    id: str
+    model: str
+    object: Literal["list"] = "list"
     created: int
     data: list[ImageItem]
     background: str = "opaque"

@@ -319,3 +319,26 @@ def test_a_safety_identifier_is_said_again(client: Client) -> None:
     assert answer["safety_identifier"] == "user-1"
     assert answer["warnings"] == []
     assert "safety_identifier" not in post(client).json()
+
+
+@pytest.mark.parametrize("name", ["image_url", "reference_images", "image"])
+def test_a_picture_sent_with_a_prompt_is_edited(
+    client: Client, engine: TestEngine, name: str
+) -> None:
+    data = post(client).json()["data"][0]["b64_json"]
+    shown = [data] if name == "reference_images" else data
+    answer = post(client, **{name: shown}, strength=0.5)
+    assert (answer.status_code, answer.json()["warnings"]) == (200, [])
+    assert (len(engine.jobs[-1].images), engine.jobs[-1].strength) == (1, 0.5)
+    refused(post(client, **{name: "no picture!"}), 400, "invalid_image", "images[0]")
+    assert post(client, mask=data).json()["warnings"]
+
+
+def test_items_say_which_they_are_and_of_what_kind(client: Client) -> None:
+    answer = post(client, n=2, response_format="base64").json()
+    assert [(item["index"], item["type"]) for item in answer["data"]] == [
+        (0, "b64_json"),
+        (1, "b64_json"),
+    ]
+    assert (answer["model"], answer["object"]) == ("tiny", "list")
+    assert post(client, response_format="url").json()["data"][0]["type"] == "url"
