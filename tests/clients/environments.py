@@ -33,7 +33,7 @@ PYTHON = {
         "pydantic-ai-slim[openai]==2.68.0",
         "langchain-openai==1.7.4",
     ),
-    "hubs": ("huggingface_hub==2.4.0", "together==3.1.1"),
+    "hubs": ("huggingface_hub==2.4.0", "pillow==12.0.0", "together==3.1.1"),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
