@@ -20,7 +20,7 @@ from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
 from gateway.catalog.stamps import Stamp, is_settled, stamps_of
 from gateway.catalog.survey import faults_of, state_of, strangers_of
-from gateway.catalog.weights import INDEX, WEIGHTS
+from gateway.catalog.weights import INDEXES, WEIGHTS
 
 SHARE = 20
 """Between two looks at the folders passes so many times what a look takes."""
@@ -50,7 +50,8 @@ class Folders(msgspec.Struct, frozen=True):
         for folder in self.models:
             yield folder
             for inner in _entries(folder):
-                yield from (inner,) if inner.suffix == ".toml" else (inner / CARD, inner / INDEX)
+                is_card, names = inner.suffix == ".toml", (CARD, *INDEXES)
+                yield from (inner,) if is_card else (inner / name for name in names)
         for folder in (*self.adapters, *self.controls, *self.embeddings):
             yield folder
             for owner in _entries(folder):

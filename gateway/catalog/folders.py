@@ -6,7 +6,7 @@
 `<route>.safetensors` that needs no card.
 """
 
-from os.path import exists, lexists, normpath, realpath
+from os.path import lexists, normpath, realpath
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,7 +30,7 @@ from gateway.catalog.strays import (
     strays_of_adapters,
     strays_of_models,
 )
-from gateway.catalog.weights import INDEX, SINGLE, WEIGHTS, index_file, layout_of
+from gateway.catalog.weights import SINGLE, WEIGHTS, index_file, index_in, layout_of
 
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""
@@ -107,7 +107,7 @@ class _Reading:
         for inner in sorted(path for path in folder.glob(f"{SEEN}/") if path.is_dir()):
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
-            elif exists(inner / INDEX):
+            elif index_in(inner):
                 self._add(found, infer(inner, inner.name).card(inner.name, ".", inner / CARD))
         for path in sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}")):
             if path not in self.used:

@@ -14,13 +14,13 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.weights import INDEX, cached_file, sources_of
+from gateway.catalog.weights import INDEX, INDEXES, cached_file, sources_of
 
 disable_progress_bars()
 
 PATIENCE_SECONDS = 10
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-CONFIGS = [INDEX, "*/config.json", "*/scheduler_config.json", "README.md"]
+CONFIGS = [*INDEXES, "*/config.json", "*/scheduler_config.json", "README.md"]
 
 OF_TRANSPORT: type[Exception]
 OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
@@ -67,7 +67,8 @@ def configs_of(source: str) -> Path:
         snapshot_download(source, allow_patterns=CONFIGS)
     except FAULTS as error:
         raise CardError(f"'{source}': {refusal(source, error)}") from None
-    index = cached_file(source, INDEX, None)
+    found = (cached_file(source, name, None) for name in INDEXES)
+    index = next((index for index in found if index), None)
     if index is None:
         raise CardError(f"'{source}': the repository has no {INDEX}: it is no whole pipeline")
     return index.parent

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.catalog.cards import EndpointCard, Guidance, Sizes, Steps
 from gateway.catalog.stock import Stock, stock_of
-from gateway.catalog.weights import INDEX, WEIGHTS, parts_of
+from gateway.catalog.weights import INDEX, WEIGHTS, index_in, parts_of
 
 FEW = 10
 """A pipeline or a name that says no more steps than these is of a distilled model."""
@@ -67,7 +67,8 @@ def infer(folder: Path, *names: str) -> Inferred:
 class _Folder:
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self._folder = folder
-        self._index = _decoded(folder / INDEX)
+        self._index_file = index_in(folder) or folder / INDEX
+        self._index = _decoded(self._index_file)
         self._parts = {part.name: _decoded(part / "config.json") for part in self._part_folders()}
         self._pipeline = str(self._index.get("_class_name", ""))
         self._stock: Stock = stock_of(self._pipeline)
@@ -89,7 +90,7 @@ class _Folder:
         )
 
     def _part_folders(self) -> list[Path]:
-        return parts_of(self._folder / INDEX)
+        return parts_of(self._index_file)
 
     def _config_of(self, kind: re.Pattern[str]) -> dict[str, Any]:
         """The config of the first part whose class is of a kind; nothing where there is none."""

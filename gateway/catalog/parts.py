@@ -71,7 +71,7 @@ def components_of(parts: Any) -> dict[str, tuple[str, str]]:
         name: (str(value[0]), str(value[1]))
         for name, value in parts.items()
         if not name.startswith("_")
-        and isinstance(value, list) and len(value) == 2 and value[0] is not None
+        and isinstance(value, list) and len(value) in (2, 3) and value[0] is not None
     }  # fmt: skip
 
 

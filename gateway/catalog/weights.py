@@ -15,6 +15,10 @@ from gateway.catalog.gguf import ENDING
 from gateway.catalog.layouts import config_of
 
 INDEX = "model_index.json"
+MODULAR = "modular_model_index.json"
+INDEXES = (INDEX, MODULAR)
+"""What names the parts of a pipeline; the second of one that is made of blocks."""
+
 WEIGHTS = ".safetensors"
 SINGLE = (WEIGHTS, ".sft", ENDING)
 """Endings of single files of weights; the second is another spelling of the first."""
@@ -30,9 +34,16 @@ def index_file(card: EndpointCard) -> Path | None:
         return None
     local = card.folder / layout
     if exists(local):
-        index = Path(realpath(local)) / INDEX
-        return index if isfile(index) else None
-    return cached_file(layout, INDEX, None if is_single(card) else card.revision)
+        return index_in(Path(realpath(local)))
+    revision = None if is_single(card) else card.revision
+    found = (cached_file(layout, name, revision) for name in INDEXES)
+    return next((index for index in found if index), None)
+
+
+def index_in(folder: Path) -> Path | None:
+    """The file that names the parts of the pipeline in a folder; None where there is none."""
+    found = (folder / name for name in INDEXES)
+    return next((index for index in found if isfile(index)), None)
 
 
 def layout_of(card: EndpointCard) -> str | None:

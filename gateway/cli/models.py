@@ -19,7 +19,7 @@ from gateway.catalog.memory import memory_of
 from gateway.catalog.parts import bytes_on_disk
 from gateway.catalog.strays import CARDS
 from gateway.catalog.survey import faults_of, state_of
-from gateway.catalog.weights import INDEX, pipeline_class
+from gateway.catalog.weights import INDEX, index_in, pipeline_class
 from gateway.cli.options import setting_options
 from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry.sizes import shown_bytes
@@ -59,7 +59,7 @@ def add(context: click.Context, /, source: str, id: str | None, **flags: Any) ->
         inferred = infer(configs_of(source), id, source)
         card, named, page = _beside(settings, id), source, page_of(source)
     else:
-        if not (place / INDEX).is_file():
+        if index_in(place) is None:
             what = f"a folder with no {INDEX}" if place.is_dir() else "no folder"
             raise CardError(f"'{source}' is {what}, and no hub id")
         id = id or place.resolve().name
@@ -72,7 +72,8 @@ def add(context: click.Context, /, source: str, id: str | None, **flags: Any) ->
 
 def catalog_table(catalog: Catalog, faults: Mapping[str, CardError]) -> Table:
     """One row per endpoint."""
-    table = Table(Column("id", no_wrap=True), *COLUMNS, Column("state", no_wrap=True))
+    inner = (Column(name, overflow="fold") for name in COLUMNS)
+    table = Table(Column("id", no_wrap=True), *inner, Column("state", no_wrap=True))
     for card in catalog.endpoints.values():
         routes = ", ".join(catalog.routes(card.id)) or "–"
         state = state_of(faults.get(card.id))

@@ -11,6 +11,7 @@ from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.weights import index_file, pipeline_class
 from gateway.engine.call import hears, window
+from gateway.engine.modular import is_modular
 from gateway.engine.unusable import UNREADABLE
 
 ASKED = ("negative_prompt", "guidance_scale", "true_cfg_scale")
@@ -30,7 +31,7 @@ def abilities_of(card: EndpointCard) -> Abilities | None:
 def _abilities(card: EndpointCard) -> Abilities | None:
     index, name = index_file(card), pipeline_class(card)
     kind: Any = getattr(diffusers, name or "", None)
-    if index is None or kind is None:
+    if index is None or kind is None or is_modular(kind):
         return None
     tokens = _tokens(index.parent, window(kind, card.arguments) or ENDLESS)
     return Abilities(tokens, ignored_by(kind))

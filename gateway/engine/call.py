@@ -262,7 +262,8 @@ def _scheduler(scheduler: Any, job: Job) -> Any:
 
 def _copied(part: Any) -> Any:
     """A copy that remembers alone; what it was made from never changes, and is most of it."""
-    return copy.deepcopy(part, {id(config := part.config): config})
+    config = getattr(part, "config", None)  # which what a pipeline's blocks are made of has not
+    return copy.deepcopy(part, {id(config): config})
 
 
 def _nothing() -> None:

@@ -17,12 +17,13 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import CardError, EndpointCard, FusedLora
-from gateway.catalog.weights import INDEX, index_file
+from gateway.catalog.weights import INDEX, MODULAR, index_file
 from gateway.engine.adapters import Adapters
 from gateway.engine.beside import Beside
 from gateway.engine.call import known_arguments
 from gateway.engine.files import Origin
 from gateway.engine.inpainting import admit_latent_channels
+from gateway.engine.modular import load_modular
 from gateway.engine.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.parts import load_parts
 from gateway.engine.reading import set_aside, take_back, tokenizers_of
@@ -247,15 +248,16 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
         raise CardError(f"key 'source' = {card.source!r}: there is no {INDEX}", card.path)
     _refuse_pickles(card, index.parent)
     parts = load_parts(card, functools.partial(dtype_called, device=device))
+    given = {
+        "variant": card.variant,
+        "dtype": dtype_of(card, device),
+        "use_safetensors": True,
+        "low_cpu_mem_usage": card.low_memory,
+    }
     try:
-        return _pipeline_class(card).from_pretrained(
-            str(index.parent),
-            variant=card.variant,
-            dtype=dtype_of(card, device),
-            use_safetensors=True,
-            low_cpu_mem_usage=card.low_memory,
-            **parts,
-        )
+        if index.name == MODULAR:
+            return load_modular(card, str(index.parent), parts, **given)
+        return _pipeline_class(card).from_pretrained(str(index.parent), **given, **parts)
     except (OSError, ValueError) as error:
         raise CardError(f"cannot load '{card.source}': {error}", card.path) from error
 

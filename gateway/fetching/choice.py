@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.weights import INDEX, PICKLES, WEIGHTS
+from gateway.catalog.weights import INDEXES, PICKLES, WEIGHTS
 
 OF_WEIGHTS = (*PICKLES, WEIGHTS, ".gguf", ".sft", ".msgpack", ".h5", ".onnx", ".pb", ".xml")
 """Endings of weights, whatever program they are for; what else lies in a part is small."""
@@ -42,7 +42,7 @@ def of_pipeline(
     """
     files = list(listed)
     names = [name for name, given in index.items() if _is_part(name, given)]
-    found = [file for file in files if file.name == INDEX]
+    found = [file for file in files if file.name in INDEXES]
     for name in names:
         if name not in set(without):
             found += of_folder(files, name, variant)

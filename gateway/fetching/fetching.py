@@ -16,7 +16,7 @@ from gateway.catalog.catalog import Model
 from gateway.catalog.hub import FAULTS, refusal
 from gateway.catalog.inspection import LORA, NotHereError, inspect_adapter, inspect_endpoint
 from gateway.catalog.parts import parts_elsewhere
-from gateway.catalog.weights import INDEX, cached_file, is_single, layout_of
+from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
 from gateway.fetching.progress import Fetch, Tell, followed, in_log
 from gateway.fetching.repository import Repository
@@ -208,7 +208,9 @@ def _named(repository: Repository, name: str) -> Wanted:
 
 
 def _index(repository: Repository) -> dict[str, object]:
-    index = repository.file(_named(repository, INDEX).file, lambda _: None)
+    names = {file.name for file in repository.listed}
+    name = next((name for name in INDEXES if name in names), INDEX)
+    index = repository.file(_named(repository, name).file, lambda _: None)
     try:
         return msgspec.json.decode(index.read_bytes(), type=dict[str, object])
     except msgspec.MsgspecError as error:
