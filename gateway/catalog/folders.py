@@ -6,7 +6,7 @@
 `<route>.safetensors` that needs no card.
 """
 
-from os.path import lexists, normpath, realpath
+from os.path import exists, lexists, normpath, realpath
 from pathlib import Path
 from typing import TypeVar
 

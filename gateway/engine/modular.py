@@ -8,7 +8,7 @@ calls are parked, as in any other pipeline.
 import functools
 import inspect
 import types
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any
 
 from diffusers import ModularPipeline
@@ -17,6 +17,7 @@ from gateway.catalog.cards import CardError, EndpointCard
 
 PICTURES = "images"
 GUIDANCE = "guidance_scale"
+TEXTS = {"prompt", "negative_prompt"}
 
 
 def load_modular(card: EndpointCard, folder: str, parts: Mapping[str, Any], **given: Any) -> Any:
@@ -71,8 +72,15 @@ def _called_alike(kind: Hashable, signature: inspect.Signature) -> type:
 
 
 def _signature(pipeline: Any) -> inspect.Signature:
-    """The parameters that blocks name, and the strength of their guider."""
-    named = {each.name: each.default for each in pipeline.blocks.inputs if each.name}
+    """The parameters that blocks name, and the strength of their guider.
+
+    What has other blocks run, such as those of edits, is none of them.
+    """
+    blocks = pipeline.blocks
+    others = set(_triggers(blocks)) - TEXTS
+    named = {
+        each.name: each.default for each in blocks.inputs if each.name and each.name not in others
+    }
     if _has_guider(pipeline):
         named.setdefault(GUIDANCE, pipeline.guider.guidance_scale)
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -82,6 +90,13 @@ def _signature(pipeline: Any) -> inspect.Signature:
             *(inspect.Parameter(name, kind, default=value) for name, value in named.items()),
         ]
     )
+
+
+def _triggers(blocks: Any) -> Iterator[str]:
+    """The names of inputs by which blocks choose among those inside them."""
+    yield from (name for name in getattr(blocks, "block_trigger_inputs", ()) if name)
+    for block in getattr(blocks, "sub_blocks", {}).values():
+        yield from _triggers(block)
 
 
 def _has_guider(pipeline: Any) -> bool:
