@@ -165,7 +165,9 @@ class CurrentRows:
                 [scale for route, rank in parts for scale in [scale_of(uses, route)] * rank]
                 for uses in rows
             ]
-            self._gains[key] = torch.tensor(table, dtype=like.dtype).to(like.device)
+            # From pinned memory, which a GPU copies without the host's waiting for it.
+            gains = torch.tensor(table, dtype=like.dtype, pin_memory=like.is_cuda)
+            self._gains[key] = gains.to(like.device, non_blocking=True)
         return self._gains[key]
 
 
