@@ -43,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def total_bytes(self) -> int:
         """How much it is."""
-        return sum(one.file.size_bytes for one in self.wanted)
+        return sum(one.repository.bytes_to_come(one.file) for one in self.wanted)
 
 
 def plan_of(model: Model) -> Plan:
@@ -141,7 +141,8 @@ def _fetch_all(plan: Plan, under_way: Fetch, path: Path | None) -> None:
 
 def _fetch(one: Wanted, under_way: Fetch) -> None:
     name = f"{one.repository.source}/{one.file.name}"
-    one.repository.file(one.file, lambda done_bytes: under_way.at(name, done_bytes))
+    most = one.repository.bytes_to_come(one.file)
+    one.repository.file(one.file, lambda done_bytes: under_way.at(name, min(done_bytes, most)))
 
 
 def _of_endpoint(card: EndpointCard) -> Iterator[Wanted]:

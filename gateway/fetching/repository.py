@@ -61,9 +61,13 @@ class Repository:
         ]
 
     def is_here(self, file: Listed) -> bool:
-        """Whether a file needs no download: it is in the cache, be it of another commit."""
-        place = self._folder / "snapshots" / self._revision.resolved / file.name
-        return place.exists() or (file.sha256 is not None and self._blob(file.sha256).exists())
+        """Whether a file of this commit is in the cache."""
+        return (self._folder / "snapshots" / self._revision.resolved / file.name).exists()
+
+    def bytes_to_come(self, file: Listed) -> int:
+        """How much of a file is to be downloaded: nothing of one that another commit has, too."""
+        is_kept = file.sha256 is not None and self._blob(file.sha256).exists()
+        return 0 if is_kept else file.size_bytes
 
     def file(self, file: Listed, at: At) -> Path:
         """A file on this disk.

@@ -40,6 +40,7 @@ class Hub:
         self.may_answer.set()
         self.asked: list[tuple[str, str, str | None, str | None]] = []
         self.url = ""
+        self.commit = COMMIT
 
     def fetched(self, name: str = "") -> list[str | None]:
         """The ranges in which a file's bytes were asked for."""
@@ -49,7 +50,7 @@ class Hub:
     def names_fetched(self) -> set[str]:
         """The files whose bytes were asked for."""
         return {
-            path.partition(f"/resolve/{COMMIT}/")[2]
+            path.partition(f"/resolve/{self.commit}/")[2]
             for method, path, _, _ in self.asked
             if method == "GET" and "/resolve/" in path
         }
@@ -145,7 +146,8 @@ class Answers(BaseHTTPRequestHandler):
     def _list(self, id: str, files: Files) -> None:
         siblings = [told(name, content, self.hub) for name, content in files.items()]
         gated = "manual" if id in self.hub.gated else False
-        facts = {"id": id, "modelId": id, "sha": COMMIT, "gated": gated, "siblings": siblings}
+        facts = {"id": id, "modelId": id, "gated": gated, "siblings": siblings}
+        facts["sha"] = self.hub.commit
         self._whole(200, json.dumps(facts).encode())
 
     def _refuse(self, status: int, code: str) -> None:
@@ -168,7 +170,7 @@ class Answers(BaseHTTPRequestHandler):
             self._refuse(416, "")
             return
         self.send_response(206 if start else 200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", hub.commit)
         self.send_header("ETag", f'"{etag(name, content)}"')
         self.send_header("Content-Length", str(len(content) - start))
         if name in hub.lies:

@@ -115,7 +115,22 @@ def test_other_bytes_than_were_promised_are_not_kept(hub: Hub, tmp_path: Path) -
     assert content(UNET) == WHOLE[UNET]
 
 
-def test_a_fused_lora_and_an_older_commit_of_the_weights(hub: Hub, tmp_path: Path) -> None:
+def test_weights_that_an_older_commit_has_are_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    have(model(tmp_path))
+    hub.asked.clear()
+    hub.commit, hub.repositories[SOURCE]["unet/config.json"] = "b" * 40, b'{"sample_size": 96}'
+    plan = plan_of(model(tmp_path))
+    assert plan.total_bytes < 1000
+    seen: list[Fetching] = []
+    fetch(model(tmp_path), plan, seen.append)
+    assert is_here(model(tmp_path))
+    assert seen[-1].done_bytes == plan.total_bytes
+    assert not {name for name in hub.names_fetched() if name.endswith(".safetensors")}
+    assert content("unet/config.json") == b'{"sample_size": 96}'
+    assert content(UNET) == WHOLE[UNET]
+
+
+def test_a_fused_lora_is_fetched_too(hub: Hub, tmp_path: Path) -> None:
     hub.repositories["someone/lora"] = {"quick.safetensors": b"lora", "slow.safetensors": b"no"}
     fused = (FusedLora("someone/lora", "quick.safetensors"),)
     have(model(tmp_path))
