@@ -19,6 +19,7 @@ MOST = 2**20
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _TEXT, _LIST = 8, 9
 ALIGNMENT = "general.alignment"
+MALFORMED = (struct.error, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
 class Packed(NamedTuple):
@@ -40,7 +41,7 @@ def read_gguf(path: Path) -> dict[str, Packed]:
             found = _read(file)
     except OSError as error:
         raise CardError(f"cannot be read: {error.strerror}", path) from None
-    except (struct.error, ValueError, OverflowError) as error:
+    except MALFORMED as error:
         raise CardError(f"not a whole GGUF file: {error}", path) from None
     size, ends = path.stat().st_size, [each.start for each in found.values()]
     if ends and size <= max(ends):

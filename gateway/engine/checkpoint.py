@@ -163,11 +163,11 @@ class _Packed:
             raise CardError(f"{name}: packed as {kind.name}, which is not read", self._path)
         block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
         size = torch.Size(head.shape).numel() // block * block_bytes
+        if head.start + size > self._path.stat().st_size:
+            raise CardError(f"not a whole GGUF file: {name} is cut short", self._path)
         with self._path.open("rb") as file:
             file.seek(head.start)
             packed = bytearray(file.read(size))
-        if len(packed) < size:
-            raise CardError(f"not a whole GGUF file: {name} is cut short", self._path)
         weight = torch.frombuffer(packed, dtype=torch.uint8)
         if kind in plain:
             return weight.view(plain[kind]).view(head.shape)
