@@ -76,6 +76,11 @@ def to_job(
         if fault := catalog.broken.get(id):
             raise ModelUnusable.of(id, fault.reason)
     _check_prompts(request, settings)
+    request = msgspec.structs.replace(
+        request,
+        prompt=catalog.spoken(card.id, request.prompt),
+        negative_prompt=catalog.spoken(card.id, request.negative_prompt or "") or None,
+    )
     steps = _steps(request, card, terms.clamp_steps)
     seconds = request.timeout_seconds or terms.timeout_seconds
     size = asked_size = request.size

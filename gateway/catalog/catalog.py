@@ -221,13 +221,27 @@ class Catalog(msgspec.Struct, frozen=True):
             and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
         ]
 
+    def words(self, endpoint_id: str) -> list[str]:
+        """The words of an endpoint's textual inversions."""
+        return sorted(word for owner, word in self.embeddings if owner == endpoint_id)
+
+    def spoken(self, endpoint_id: str, text: str) -> str:
+        """A prompt in which `embedding:word` is the word alone, where an endpoint knows it."""
+        words = "|".join(re.escape(word) for word in self.words(endpoint_id))
+        mark = rf"\bembedding:(?=(?:{words})(?!\w))" if words else r"(?!)"
+        return re.sub(mark, "", text, flags=re.IGNORECASE)
+
+    def controls_of(self, endpoint_id: str) -> list[str]:
+        """The routes of an endpoint's ControlNets."""
+        return sorted(route for owner, route in self.controls if owner == endpoint_id)
+
     def control(self, endpoint_id: str, name: str | None, param: str) -> ControlCard:
         """The ControlNet a client means; the only one where it names none.
 
         Raises:
             InvalidValue: there is none of this name, or none at all.
         """
-        routes = sorted(route for owner, route in self.controls if owner == endpoint_id)
+        routes = self.controls_of(endpoint_id)
         if name is None and len(routes) == 1:
             name = routes[0]
         if name not in routes:

@@ -96,9 +96,10 @@ class Adapters:
         del self._routes[route]
 
     def use(self, rows: Rows) -> None:
-        """Say which adapters the rows of the next forward carry."""
-        self.rows = rows
-        self._rows.set(rows)
+        """Say which adapters the rows of the next forward carry; other names mean nothing here."""
+        own = [tuple(use for use in uses if use.route in self._routes) for uses in rows]
+        self.rows = own
+        self._rows.set(own)
 
     def take_form(self) -> Hashable | None:
         """What the next forward's adapters have in common with those of others compiled alike.

@@ -101,6 +101,15 @@ def test_words_mean_what_diffusers_makes_of_the_files(family: str, tmp_path: Pat
     assert not layer._forward_pre_hooks
 
 
+def test_comfyuis_spelling_of_a_word_is_the_word(tmp_path: Path) -> None:
+    words = {("sd", card.route): card for card in cards(tmp_path, "sd")}
+    catalog = Catalog({"sd": EndpointCard(id="sd")}, {}, embeddings=words)
+    assert catalog.spoken("sd", "an embedding:ohwx, embedding:ohwxy (embedding:bad-hands:1.2)") == (
+        "an ohwx, embedding:ohwxy (bad-hands:1.2)"
+    )
+    assert catalog.words("sd") == ["bad-hands", "ohwx"]
+
+
 def test_a_word_that_is_written_anew_means_the_new_vectors(tmp_path: Path) -> None:
     first = saved(tmp_path, "sd", "ohwx", emb_params=vectors(1, 2))
     wanted = job("sd", "an ohwx", 1, 1)

@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.catalog.cards import EndpointCard
 from gateway.runs.graph.definition import Definition, Input, left_out, real
-from gateway.runs.graph.names import control_named, control_names
+from gateway.runs.graph.names import control_named
 from gateway.runs.graph.refusal import NodeFault, not_in_list
 from gateway.runs.graph.scope import Compile, Node, Scope
 from gateway.runs.graph.values import Conditioning, Control, ControlNet
@@ -58,7 +58,7 @@ def controls_for(scope: Scope, card: EndpointCard, given: Conditioning) -> tuple
     for control in given.controls:
         named = control_named(scope.catalog, card, control.net.name)
         if named is None:
-            options = control_names(scope.catalog, card)
+            options = scope.catalog.controls_of(card.id)
             fault = not_in_list("control_net_name", control.net.name, options)
             raise NodeFault(fault, control.net.node_id)
         net = msgspec.structs.replace(control.net, name=named.route)

@@ -63,8 +63,9 @@ def sampled(node: Node, scope: Scope, wanted: Sampling) -> Latent:
         endpoint=card.id,
         adapters=wanted.guider.model.adapters,
         pins=_pins(wanted.guider.model),
-        prompt=wanted.guider.positive.prompt or "",
-        negative_prompt=_negative(node, scope, wanted.guider),
+        prompt=scope.catalog.spoken(card.id, wanted.guider.positive.prompt or ""),
+        negative_prompt=scope.catalog.spoken(card.id, _negative(node, scope, wanted.guider) or "")
+        or None,
         guidance_scale=_guidance(card, wanted.guider),
         num_inference_steps=wanted.sigmas.steps,
         seeds=_seeds(node, scope, wanted),

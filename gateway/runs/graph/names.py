@@ -46,13 +46,8 @@ def adapter_named(catalog: Catalog, card: EndpointCard, name: str) -> AdapterCar
 
 def control_named(catalog: Catalog, card: EndpointCard, name: str) -> ControlCard | None:
     """The ControlNet of an endpoint that a file's name means."""
-    own = (catalog.controls[card.id, route] for route in control_names(catalog, card))
+    own = (catalog.controls[card.id, route] for route in catalog.controls_of(card.id))
     return next((one for one in own if _plain(one.route) == _stem(_file(name))), None)
-
-
-def control_names(catalog: Catalog, card: EndpointCard) -> list[str]:
-    """The ControlNets of an endpoint."""
-    return sorted(route for owner, route in catalog.controls if owner == card.id)
 
 
 def is_fused(card: EndpointCard, name: str) -> float | None:

@@ -28,7 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
     those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
     end among them; `ignores` are fields without effect. `kinds` of an adapter are `LoRA`,
-    `DoRA`, `LoKr` and such; `made_for` and `trigger_words` are what its file or card says.
+    `DoRA`, `LoKr` and such; `made_for` and `trigger_words` are what its file or card says;
+    `controlnets` and `embeddings` are those of the endpoint, by name.
     """
 
     id: str
@@ -43,6 +44,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     made_for: str | None = None
     trigger_words: tuple[str, ...] = ()
+    controlnets: list[str] = []
+    embeddings: list[str] = []
     alias_of: str | None = None
     description: str = ""
     licence: str = ""
@@ -158,4 +161,6 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
         max_tokens=abilities.tokens,
         ignores=[*abilities.ignores, *IDLE],
         edits=endpoint.edits,
+        controlnets=catalog.controls_of(endpoint.id),
+        embeddings=catalog.words(endpoint.id),
     )

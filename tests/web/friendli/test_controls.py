@@ -70,6 +70,13 @@ def test_an_entry_may_name_its_net_and_when_it_acts(client: Client, engine: Test
     assert told == [("depth", 0.3, 0.1, 0.6), ("canny", 1.0, 0.0, 1.0)]
 
 
+def test_they_are_listed_with_their_endpoint(client: Client) -> None:
+    listed = {one["id"]: one["controlnets"] for one in client.get("/v1/models").json()["data"]}
+    assert listed["tiny"] == ["canny"]
+    assert listed["resampled"] == ["canny", "depth"]
+    assert listed["keyed"] == []
+
+
 def test_without_them_a_job_has_none(client: Client, engine: TestEngine) -> None:
     assert post(client, control_images=[], controlnet_weights=None).status_code == 200
     assert engine.jobs[-1].controls == ()
