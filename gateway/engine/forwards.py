@@ -14,6 +14,7 @@ import torch
 
 from gateway.engine.adapters import Adapters, RowsUnknownError
 from gateway.engine.buckets import INVARIANT_CALLS, bucket, padded, sizes_of
+from gateway.engine.buffers import Buffers
 from gateway.engine.lanes import Lanes
 from gateway.engine.merge import (
     batch_of,
@@ -55,6 +56,7 @@ class Forwards:
         self._adapters_of = adapters_of
         self._pacing = pacing
         self._lanes = lanes
+        self._buffers = Buffers()
         self._learned: dict[Entry, Learned] = {}
         self._spent: dict[tuple[str, int], dict[tuple[Entry, Shape], float]] = {}
         self.batch_sizes: deque[int] = deque(maxlen=64)
@@ -229,7 +231,7 @@ class Forwards:
         calls = padded([(call.args, call.kwargs) for call in map(_parked, group)], size)
         uses = [sample.uses for sample in group] + [group[-1].uses] * (size - len(group))
         batches = [batch_of(args, kwargs) for args, kwargs in calls]
-        args, kwargs = merge(calls)
+        args, kwargs = merge(calls, self._buffers.cat)
         adapters = self._adapters_of(group[0].endpoint)
         adapters.use(
             [own for own, batch in zip(uses, batches, strict=True) for _ in range(batch.rows)]

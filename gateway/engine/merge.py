@@ -21,7 +21,7 @@ import copy
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Cat = Callable[[list[Tensor]], Tensor]
+"""Lays tensors together along their first dimension."""
 MASK = "_mask"
 _NEAR = {torch.float32: 1e-3, torch.float64: 1e-3}
 """The most that batching may change, as a share of the largest value; 0.05 in half precision."""
@@ -160,16 +162,19 @@ def content_key(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable | No
     return tuple(parts)
 
 
-def merge(calls: Sequence[Arguments]) -> Arguments:
+def merge(calls: Sequence[Arguments], cat: Cat = torch.cat) -> Arguments:
     """One call's arguments for several of equal group key."""
     if len(calls) == 1:
         return calls[0]
     batches = [batch_of(args, kwargs) for args, kwargs in calls]
     calls = _padded(calls)
     args = tuple(
-        _merged([args[index] for args, _ in calls], batches) for index in range(len(calls[0][0]))
+        _merged([args[index] for args, _ in calls], batches, cat)
+        for index in range(len(calls[0][0]))
     )
-    kwargs = {name: _merged([kwargs[name] for _, kwargs in calls], batches) for name in calls[0][1]}
+    kwargs = {
+        name: _merged([kwargs[name] for _, kwargs in calls], batches, cat) for name in calls[0][1]
+    }
     return args, kwargs
 
 
@@ -285,34 +290,40 @@ def _pad(calls: list[dict[str, Any]], name: str, mask: str) -> None:
         kwargs[name] = F.pad(sequence, (0, 0, 0, missing))
 
 
-def _merged(values: list[Any], batches: list[Batch]) -> Any:  # noqa: PLR0911  one per kind
+def _merged(  # noqa: PLR0911  one per kind
+    values: list[Any], batches: list[Batch], cat: Cat
+) -> Any:
     first, batch = values[0], batches[0]
     match first:
         case Tensor():
-            return _merged_tensors(values, [each.rows for each in batches])
+            return _merged_tensors(values, [each.rows for each in batches], cat)
         case torch.Generator() if batch.rows == 1:
             return values
         case list() if batch.is_per_row(first) or (_is_plain(first) and len(first) == batch.rows):
             return [item for value in values for item in value]
         case tuple() if hasattr(first, "_fields"):
             return type(first)(
-                *(_merged(list(items), batches) for items in zip(*values, strict=True))
+                *(_merged(list(items), batches, cat) for items in zip(*values, strict=True))
             )
         case tuple() | list():
-            return type(first)(_merged(list(items), batches) for items in zip(*values, strict=True))
+            return type(first)(
+                _merged(list(items), batches, cat) for items in zip(*values, strict=True)
+            )
         case dict():
-            return {name: _merged([value[name] for value in values], batches) for name in first}
+            return {
+                name: _merged([value[name] for value in values], batches, cat) for name in first
+            }
         case _:
             return first
 
 
-def _merged_tensors(values: list[Tensor], rows: list[int]) -> Tensor:
+def _merged_tensors(values: list[Tensor], rows: list[int], cat: Cat) -> Tensor:
     first = values[0]
     if first.numel() == 1 and first.ndim <= 1:
         return torch.cat(
             [value.reshape(1).expand(count) for value, count in zip(values, rows, strict=True)]
         )
-    return torch.cat(values) if first.shape[0] == rows[0] else first
+    return cat(values) if first.shape[0] == rows[0] else first
 
 
 def _cut(value: Any, part: slice, whole: Batch) -> Any:  # noqa: PLR0911  one per kind
