@@ -159,6 +159,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     `compile` is how forwards of the denoiser and the decoder get cheaper for the host: `graphs`
     are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
     picture is the same to the bit alone and together, and each forward costs what a full one does.
+    Pictures of `tiles_from` pixels and more are decoded tile by tile, in less memory.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
     `prompts = "weighted"` reads prompts of any length, and `(word:1.3)` in them, where all text
     encoders are CLIP's.
@@ -183,6 +184,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     low_memory: bool = True
     compile: Literal["none", "graphs", "regional"] = "none"
     batch_invariant: bool = False
+    tiles_from: Positive | None = None
     steps: Steps = Steps()
     guidance: Guidance = Guidance()
     sizes: Sizes = Sizes()

@@ -31,6 +31,7 @@ from gateway.engine.parking import Entry, ParkedCall
 from gateway.engine.portions import Portions
 from gateway.engine.remembered import Remembered
 from gateway.engine.sample import Sample, is_out_of_memory
+from gateway.engine.tiling import tiled
 from gateway.telemetry import metrics
 
 REMEMBERED_BYTES = 32 * 2**20
@@ -237,7 +238,8 @@ class Forwards:
             [own for own, batch in zip(uses, batches, strict=True) for _ in range(batch.rows)]
         )
         try:
-            result = self._lanes.run(entry, adapters, args, kwargs)
+            with tiled(entry, group[0].pixels):
+                result = self._lanes.run(entry, adapters, args, kwargs)
         finally:
             adapters.use(())
         return split(result, batches)[: len(group)]

@@ -67,6 +67,7 @@ class LoadedPipeline:
         self.size_bytes = size_bytes(pipeline.components)
         for entry in self.entries:
             entry.is_invariant = card.batch_invariant
+            entry.tiles_from = card.tiles_from
             if isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode":
                 entry.lane = card.compile
         compiled = {entry.component for entry in self.entries if entry.lane != "none"}

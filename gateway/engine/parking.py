@@ -25,7 +25,8 @@ METHODS = ("encode", "decode")
 class Entry:
     """One entry point of one module: the name the pipeline calls, and what stood there.
 
-    `lane` is how its forwards are compiled; one that `is_invariant` has all of one size.
+    `lane` is how its forwards are compiled; one that `is_invariant` has all of one size. From as
+    many pixels as `tiles_from` says, pictures are read and decoded in tiles.
     """
 
     def __init__(self, component: str, module: torch.nn.Module, method: str) -> None:
@@ -36,6 +37,7 @@ class Entry:
         self.is_parked = False
         self.lane = "none"
         self.is_invariant = False
+        self.tiles_from: int | None = None
 
     def __str__(self) -> str:
         return f"{self.component}.{self.method}"
