@@ -6,7 +6,7 @@ import time
 BRISK_SECONDS = 2.0
 """How long after a ring its hearers go on at their own pace, for what follows from what came."""
 
-IDLE_SECONDS = 5.0
+IDLE_SECONDS = 15.0
 """Between two looks while nothing rings, should a ring be lost."""
 
 

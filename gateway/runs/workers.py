@@ -7,6 +7,7 @@ tells every process as it commits. SQLite counts commits, and to read the count 
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
@@ -24,6 +25,7 @@ PAUSE_SECONDS = 1.0
 """Before a database that told nothing more is asked again."""
 
 JOIN_SECONDS = 10.0
+"""For threads that a database which is gone may hold up."""
 
 
 class Workers:
@@ -51,8 +53,12 @@ class Workers:
         """End the threads, each when it has begun what it has taken from its queue."""
         self._listening.cancel()
         self.bell.close()
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        deadline = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
-            await asyncio.to_thread(thread.join, JOIN_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _quieten(dbos: DBOS) -> None:
@@ -84,14 +90,14 @@ async def _hear_server(engine: sa.Engine, ring: Callable[[], None]) -> None:
             ring()
             async for _ in connection.notifies():
                 ring()
-    except psycopg.Error:
+    except (psycopg.Error, OSError):
         return
 
 
 async def _count_commits(engine: sa.Engine, ring: Callable[[], None]) -> None:
     """Ring whenever the file has changed, for as long as it can be read."""
     try:
-        with closing(sqlite3.connect(engine.url.database or "")) as connection:
+        with closing(sqlite3.connect(engine.url.database or "", timeout=0)) as connection:
             seen = None
             while True:
                 found = connection.execute("PRAGMA data_version").fetchone()
