@@ -19,6 +19,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes that a process has begun, and those that they have."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return [*children, *(one for child in children for one in descendants(child))]
+
+
 def age_seconds(pid: int) -> float:
     """How long a process has been there."""
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -13,7 +13,6 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_D
 
 import argparse
 import itertools
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ import torch
 
 from gateway.engine.pacing import HostMark, HostTimeline
 from gateway.job import Job
-from tests.benchmarks.table import Row, markdown
+from tests.benchmarks.table import Row, markdown, told
 from tests.benchmarks.trees import TREES, Tree
 from tests.engine.workbench import Workbench, failures
 
@@ -49,7 +48,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     trees = [tree for tree in TREES if not wanted or tree.name in wanted]
-    print(markdown(list(rows(trees))))
+    print(markdown(told(rows(trees))))
 
 
 def rows(trees: list[Tree]) -> Iterator[Row]:
@@ -60,8 +59,8 @@ def rows(trees: list[Tree]) -> Iterator[Row]:
             name, other = f"host, {tree.name}, {samples} at once", "the pipeline's own batch"
             ours, theirs = by_turns(engine, stock, samples)
             for steps, us, them in zip(STEPS, ours, theirs, strict=False):
-                yield _told(Row(f"{name}, {steps} steps", "ms", us, other, them, AIMS[samples]))
-            yield _told(Row(f"{name}, each step", "ms", ours[-1], other, theirs[-1]))
+                yield Row(f"{name}, {steps} steps", "ms", us, other, them, AIMS[samples])
+            yield Row(f"{name}, each step", "ms", ours[-1], other, theirs[-1])
         engine.close()
 
 
@@ -154,11 +153,6 @@ class Even(HostTimeline):
 
 def _prompt() -> str:
     return f"a red apple on a blue background {next(numbers):06d}"
-
-
-def _told(row: Row) -> Row:
-    print(*row.cells, sep="; ", file=sys.stderr, flush=True)
-    return row
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ PYTHON = {
         "langchain-openai==1.7.4",
     ),
     "hubs": ("huggingface_hub==2.4.0", "pillow==12.0.0", "together==3.1.1"),
+    "aiperf": ("aiperf==0.13.0",),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
@@ -50,14 +51,18 @@ NODE = {
 
 def run_python(environment: str, source: Path, *arguments: str) -> object:
     """Run a script with a client's Python and return the JSON it printed."""
+    return _printed([str(python_of(environment)), str(source), *arguments])
+
+
+def python_of(environment: str) -> Path:
+    """A client's Python."""
     requirements = PYTHON[environment]
 
     def install(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", str(folder)])
         _run([str(folder / "bin" / "pip"), "install", "--quiet", *requirements])
 
-    folder = _installed(environment, " ".join(requirements), install)
-    return _printed([str(folder / "bin" / "python"), str(source), *arguments])
+    return _installed(environment, " ".join(requirements), install) / "bin" / "python"
 
 
 def run_node(source: Path, *arguments: str) -> object:
