@@ -41,16 +41,14 @@ def bench_of(model: Model, budget: Budget) -> Bench:
     return Bench(model.build(CPU), model, CPU, model.steps[-1], budget)
 
 
-@pytest.mark.parametrize("model", models(CPU)[::2], ids=lambda model: str(model.family))
-def test_every_row_is_measured_or_says_why_not(model: Model) -> None:
-    rows = list(script.rows_of(bench_of(model, Unhurried(1))))
+def test_every_row_is_measured_or_says_why_not() -> None:
+    rows = list(script.rows_of(bench_of(models(CPU)[0], Unhurried(1))))
     named = [row for measure in MEASURES for row in measure.rows]
     assert [one.name.split(": ", 1)[1] for one in rows] == [one.name for one in named]
     reasons = {one.why for one in rows if one.value is None}
-    assert "no CUDA" in reasons
-    assert all(why == "no CUDA" or "cards have no field" in why for why in reasons)
+    assert reasons == {"no CUDA"}
     done = [(one.value, one.reference) for one in rows if one.value is not None]
-    assert len(done) >= 9
+    assert len(done) >= 12
     assert all(value >= 0 and reference for value, reference in done)
 
 

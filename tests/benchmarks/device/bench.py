@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from gateway.catalog.cards import EndpointCard
 from gateway.job import AdapterUse, Job
 from tests.benchmarks.device.bare import Bare
 from tests.benchmarks.device.budget import Budget
@@ -149,18 +148,6 @@ def counted() -> Iterator[list[str]]:
         torch.cuda.set_sync_debug_mode("default")
         vars(warnings)["showwarning"] = before
         vars(warnings)["filters"][:] = filters
-
-
-def known(card: dict[str, Any]) -> dict[str, Any]:
-    """The same fields of a card.
-
-    Raises:
-        UnmeasuredError: cards have no such field.
-    """
-    for name in card:
-        if name not in EndpointCard.__struct_fields__:
-            raise UnmeasuredError(f"cards have no field '{name}'")
-    return card
 
 
 def need_cuda(bench: Bench) -> None:

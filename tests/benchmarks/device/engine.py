@@ -21,6 +21,7 @@ from gateway.engine.adapters import AdapterWeights, LayerWeights
 from gateway.engine.files import Origin
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline
+from gateway.engine.regional import is_compiled
 from gateway.engine.sample import Sample
 from gateway.engine.shelf import Shelf
 from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone
@@ -135,10 +136,17 @@ class Engine:
         self._hub.tell(lambda: answer.set_result(work()))
         return answer.result(PATIENCE_SECONDS)
 
+    def is_ready(self, seconds: float) -> bool:
+        """Have made ready what was asked for; false where that takes longer."""
+        while self.on_thread(self._hub.lanes.prepare):
+            pass
+        return is_compiled(seconds)
+
     def close(self) -> None:
         """End the thread and give the pipeline its own entry points back."""
         self._hub.stop()
         self._hub.join(PATIENCE_SECONDS)
+        self._hub.forwards.forget(self.loaded.entries)
         self._shelf.close()
         self.loaded.close()
         self._folder.cleanup()

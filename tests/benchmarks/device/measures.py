@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from gateway.job import AdapterUse, Job
 from tests.benchmarks.device.bare import DENOISERS, Captured, wrapped
-from tests.benchmarks.device.bench import Bench, Clock, counted, known, need_cuda
+from tests.benchmarks.device.bench import Bench, Clock, UnmeasuredError, counted, need_cuda
 from tests.benchmarks.device.engine import Drawing, Load, routes
 from tests.benchmarks.table import Row, percentile
 
@@ -141,8 +141,8 @@ def joining(bench: Bench) -> Iterator[Figures]:
 
 def differences(bench: Bench) -> Iterator[Figures]:
     """The same requests alone and together: the largest difference of any sample of a pixel."""
-    for card in ({}, {"batch_invariant": True}):
-        engine = bench.engine(**known(card))
+    for is_invariant in (False, True):
+        engine = bench.engine(batch_invariant=is_invariant)
         jobs = [bench.job() for _ in range(NUM_TOGETHER)]
         together = engine.draw_together(jobs)
         pairs = zip(jobs, together, strict=True)
@@ -151,8 +151,13 @@ def differences(bench: Bench) -> Iterator[Figures]:
 
 def compiled(bench: Bench, way: str) -> Iterator[Figures]:
     """A way in which a card can have forwards compiled: lone, and full."""
-    engine = bench.engine(**known({"compile": way}))
-    bench.saturated(engine)  # each batch size is captured or compiled at its first use
+    if way != "none":
+        need_cuda(bench)
+    engine = bench.engine(compile=way)
+    for _ in range(2):  # each batch size is recorded or compiled when it has been asked for
+        bench.saturated(engine)
+        if not engine.is_ready(bench.budget.left / 2):
+            raise UnmeasuredError("compiling took too long")
     yield 1e3 * median(bench.lone(engine)), 1e3 * bench.lone_seconds
     yield bench.saturated(engine), bench.static[0]
 
