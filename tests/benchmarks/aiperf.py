@@ -23,7 +23,7 @@ from typing import Any
 from PIL import Image
 
 from tests.benchmarks import workload
-from tests.benchmarks.others import MOSEC, MS
+from tests.benchmarks.others import MOSEC, MS, count
 from tests.benchmarks.processes import Contender, arguments_for, batching, gateway
 from tests.benchmarks.table import Row, markdown, told
 from tests.benchmarks.workload import EDGE, PROMPT
@@ -64,7 +64,7 @@ def measured(clients: list[int], num_each: int) -> Iterator[Row]:
                     profile(contender, kind, number, max(8, num_each * number), folder)
                     for contender in (ours, theirs)
                 )
-                yield from _rows(f"AIPerf, {noun}, {number} clients", us, them)
+                yield from _rows(f"AIPerf, {noun}, {count(number, 'client')}", us, them)
 
 
 def profile(

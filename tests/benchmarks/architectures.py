@@ -14,7 +14,7 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderKLQwenImage,
-    EulerDiscreteScheduler,
+    EulerAncestralDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
@@ -124,7 +124,7 @@ ARCHITECTURES = {
         StableDiffusionXLPipeline, sdxl,
         lambda: {
             "tokenizer": tokenizer(), "tokenizer_2": tokenizer(),
-            "scheduler": EulerDiscreteScheduler(
+            "scheduler": EulerAncestralDiscreteScheduler(
                 beta_schedule="scaled_linear", timestep_spacing="trailing"
             ),
         },

@@ -46,21 +46,12 @@ class BarePipeline:
             taken.append(time.perf_counter() - started)
         return taken
 
-    def static_batch(self, steps: int, seconds: float) -> tuple[float, int]:
-        """The best images per second of any batch size, and that size."""
-        rates = {size: self._rate(size, steps, seconds) for size in BATCHES}
-        best = max(rates, key=rates.__getitem__)
-        return rates[best], best
+    def best_batch(self, steps: int, seconds: float) -> int:
+        """The batch size that gives most images per second."""
+        return max(BATCHES, key=lambda size: self.per_second(size, steps, seconds))
 
-    def cpu_seconds(self, batch: int, num_pictures: int = 32) -> float:
-        """The processor seconds of one picture among a static batch of a size."""
-        self.draw(batch=batch)
-        started = time.process_time()
-        for _ in range(num_pictures // batch):
-            self.draw(batch=batch)
-        return (time.process_time() - started) / (num_pictures // batch * batch)
-
-    def _rate(self, size: int, steps: int, seconds: float) -> float:
+    def per_second(self, size: int, steps: int, seconds: float) -> float:
+        """Images per second in batches of a size."""
         self.draw(steps, size)
         drawn, started = 0, time.perf_counter()
         while time.perf_counter() - started < seconds:
