@@ -17,7 +17,7 @@ import httpx
 from tests.benchmarks.load import PNG, ROUTE
 from tests.benchmarks.processes import gateway
 from tests.benchmarks.table import Row, markdown
-from tests.benchmarks.workload import CARD, save
+from tests.benchmarks.workload import save
 from tests.facts import resident_mib
 
 CLIENTS = 60
@@ -37,8 +37,7 @@ def main() -> None:
 def measured(num_pictures: int) -> list[Row]:
     """The row: the resident MiB farthest from what they were after the first pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        card = save(Path(folder)) / "card.toml"
-        card.write_text(CARD.replace("max = 256", f"max = {LARGE}"))
+        save(Path(folder))
         with gateway(("tiny", "--models", folder)) as running:
             pid = running.server.process.pid
             looks = asyncio.run(_drive(running.server.url, pid, WARM + num_pictures))

@@ -33,6 +33,8 @@ FORM = (
 @pytest.fixture(scope="module")
 def painter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Painter]:
     weights = workload.save(tmp_path_factory.mktemp("weights"))
+    for route in workload.ROUTES[3:]:  # each takes most of a second to load
+        (workload.adapters_of(weights) / "tiny" / f"{route}.safetensors").unlink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WEIGHTS", str(weights))
         patch.setenv("ADAPTERS", str(workload.adapters_of(weights)))
