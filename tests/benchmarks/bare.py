@@ -46,9 +46,10 @@ class BarePipeline:
             taken.append(time.perf_counter() - started)
         return taken
 
-    def best_batch(self, steps: int, seconds: float) -> int:
-        """The batch size that gives most images per second."""
-        return max(BATCHES, key=lambda size: self.per_second(size, steps, seconds))
+    def best_batch(self, most: int, steps: int, seconds: float) -> int:
+        """The batch size, of those up to the most, that gives most images per second."""
+        sizes = [size for size in BATCHES if size <= most]
+        return max(sizes, key=lambda size: self.per_second(size, steps, seconds))
 
     def per_second(self, size: int, steps: int, seconds: float) -> float:
         """Images per second in batches of a size."""

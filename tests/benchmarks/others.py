@@ -33,6 +33,7 @@ class Scenario(NamedTuple):
     name: str
     load: Callable[[str], Load]
     steps: int
+    num_clients: int = 8
     is_full: bool = True
     """Whether it asks how many pictures there are, rather than how long one takes."""
     is_plain: bool = False
@@ -47,7 +48,7 @@ def count(number: int, noun: str) -> str:
 def _clients(number: int, steps: int) -> Scenario:
     name = f"{count(number, 'client')}, {count(steps, 'step')}"
     load = partial(_drive, num_clients=number, steps=steps)
-    return Scenario(name, load, steps, is_plain=steps == 1)
+    return Scenario(name, load, steps, number, is_plain=steps == 1)
 
 
 def _drive(url: str, num_clients: int, steps: int) -> Load:
@@ -92,7 +93,7 @@ class Race:
         self._scenario = scenario
         self._bare = bare
         self._loads: dict[Contender, list[Load]] = defaultdict(list)
-        self._batch = bare.best_batch(scenario.steps, STATIC_SECONDS)
+        self._batch = bare.best_batch(scenario.num_clients, scenario.steps, STATIC_SECONDS)
         self._static: list[float] = []
 
     def run(self, contenders: Sequence[Contender], num_rounds: int) -> None:
