@@ -25,6 +25,7 @@ from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.hub import Hub
 from gateway.engine.loading import LoadedPipeline, device_of
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
+from gateway.engine.regional import has_compiler
 from gateway.engine.sample import Sample
 from gateway.engine.schedulers import Schedulers
 from gateway.engine.shelf import GIB, Held, Shelf
@@ -212,6 +213,8 @@ class LocalEngine:
 
     def _settle(self, card: EndpointCard) -> None:
         device = device_of(card, self._settings.device)
+        if card.compile == "regional" and not has_compiler(device):
+            log.warning("no C++ compiler: its forwards run as they are", endpoint=card.id)
         if device not in self._hubs:
             self._hubs[device] = self._new_hub(device)
         self._hub_of[card.id] = self._hubs[device]

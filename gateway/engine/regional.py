@@ -51,7 +51,7 @@ class RegionalLane:
     @classmethod
     def of(cls, entry: Entry) -> "RegionalLane | None":
         """The lane of an entry point; None where nothing repeats, or nothing compiles."""
-        if not has_compiler(entry.module):
+        if not has_compiler(next(entry.module.parameters()).device):
             log.warning("no C++ compiler: it runs as it is", entry=str(entry))
             return None
         kinds = repeated(entry.module)
@@ -176,11 +176,9 @@ def repeated(module: nn.Module) -> set[type]:
     return {kind for kind in kinds if not _holds(module, kind, kinds)}
 
 
-def has_compiler(module: nn.Module) -> bool:
-    """Whether code can be compiled for where a module is: on a CPU by a C++ compiler."""
-    weight = next(module.parameters(), None)
-    is_on_cpu = weight is None or weight.device.type == "cpu"
-    return not is_on_cpu or shutil.which(os.environ.get("CXX") or "g++") is not None
+def has_compiler(device: torch.device) -> bool:
+    """Whether code can be compiled for a device: for a CPU by a C++ compiler."""
+    return device.type != "cpu" or shutil.which(os.environ.get("CXX") or "g++") is not None
 
 
 def twin_of(module: nn.Module, others: dict[int, Any]) -> Any:

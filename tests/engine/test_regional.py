@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,12 @@ import torch
 from structlog.testing import capture_logs
 from torch._dynamo.utils import counters
 
+from gateway.catalog.cards import EndpointCard
+from gateway.catalog.catalog import Catalog
+from gateway.engine.local import LocalEngine
 from gateway.engine.regional import is_compiled, repeated
 from gateway.engine.sample import Sample
+from gateway.settings import Settings
 from tests.engine.conftest import built
 from tests.engine.strokes import Stroke, adapted, add_adapter, strokes, with_adapters
 from tests.engine.workbench import TOLERANCE, Workbench, alone, difference, job, picture
@@ -155,13 +160,17 @@ def test_what_does_not_compile_runs_as_it_is_and_says_so_once(monkeypatch: Any) 
     ]
 
 
-def test_without_a_compiler_it_runs_as_it_is_and_says_so(monkeypatch: Any) -> None:
+def test_without_a_compiler_it_runs_as_it_is_and_says_so(monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     bench = workbench()
     with capture_logs() as logs:
         check(draw(bench, 1, 2))
+        card = EndpointCard(id="x", compile="regional")
+        LocalEngine(Catalog({"x": card}, {}), Settings(data=tmp_path))
     bench.close()
-    assert [line["entry"] for line in logs if "compiler" in line["event"]] == ["unet.forward"]
+    told = [line for line in logs if "compiler" in line["event"]]
+    assert [line.get("entry") for line in told] == ["unet.forward", None]
+    assert told[1]["endpoint"] == "x"  # when the gateway starts
 
 
 def test_blocks_are_those_a_model_names_or_the_innermost_that_it_repeats() -> None:
