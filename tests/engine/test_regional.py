@@ -36,7 +36,7 @@ def bench() -> Iterator[Workbench]:
         draw(bench, *range(number), steps=1)
     assert is_compiled(SECONDS)
     add_adapter(bench, "first")
-    for number in (1, 2):
+    for number in (1, 2, 5, 5):  # some of which is answered in portions, down to one
         adapted(bench, *[("first",)] * number)
         draw(bench, *range(number), steps=1)
     assert is_compiled(SECONDS)
