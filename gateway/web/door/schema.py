@@ -38,6 +38,7 @@ REFUSALS = {
 RUN_REFUSALS = REFUSALS | {404: "No such run, deployment, workflow or file."}
 COMMON = (400, 401, 403, 421, 429, 500, 503)
 GENERATION = tuple(status for status in REFUSALS if status != 409)
+PICTURES = ("png", "jpeg", "webp")
 BYTES = {"type": "string", "format": "binary"}
 
 
@@ -71,11 +72,36 @@ def documented(
             if multipart:
                 asked["multipart/form-data"] = _media(form_schema(body, "image", "mask"))
             self.request_body = RequestBody(required=True, content=asked)
-            more = {f"image/{name}": _media(BYTES) for name in ("png", "jpeg", "webp")}
+            more = {f"image/{name}": _media(BYTES) for name in PICTURES}
             more["text/event-stream"] = _media({"type": "string"})
             self.responses = _responses(answer, more if streams else {})
 
     return Documented
+
+
+def documented_picture(
+    body: type[msgspec.Struct], fault: type[msgspec.Struct]
+) -> type[Operation]:
+    """An operation class of a dialect that answers a picture's bytes, or a fault of its own."""
+
+    @dataclass
+    class DocumentedPicture(Operation):
+        """The generated operation, its body and responses replaced."""
+
+        def __post_init__(self) -> None:
+            content = {"application/json": _media(schema_of(body))}
+            self.request_body = RequestBody(required=True, content=content)
+            drawn = {f"image/{name}": _media(BYTES) for name in PICTURES}
+            refused = {"application/json": _media(schema_of(fault))}
+            self.responses = {
+                "200": OpenAPIResponse("Success.", content=drawn),
+                **{
+                    str(status): OpenAPIResponse(REFUSALS[status], content=refused)
+                    for status in GENERATION
+                },
+            }
+
+    return DocumentedPicture
 
 
 def documented_body(body: type[msgspec.Struct]) -> type[Operation]:

@@ -1,8 +1,18 @@
 """Errors as Hugging Face's clients read them."""
 
+import msgspec
+
 from gateway.errors import GatewayError
 
 PREFIX = "/models/"
+
+
+class InferenceFault(msgspec.Struct, frozen=True):
+    """What its clients show is `error`."""
+
+    error: str
+    error_type: str
+    param: str | None
 
 
 def is_spoken_at(path: str, method: str) -> bool:
@@ -10,6 +20,6 @@ def is_spoken_at(path: str, method: str) -> bool:
     return method == "POST" and (path == "/" or path.startswith(PREFIX))
 
 
-def fault_body(error: GatewayError) -> dict[str, str | None]:
+def fault_body(error: GatewayError) -> InferenceFault:
     """A fault on the wire."""
-    return {"error": error.message, "error_type": error.code or error.type, "param": error.param}
+    return InferenceFault(error.message, error.code or error.type, error.param)

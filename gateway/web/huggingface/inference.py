@@ -17,8 +17,9 @@ from gateway.web.door.bodies import read_json
 from gateway.web.door.content import Content
 from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
-from gateway.web.door.schema import documented_body
+from gateway.web.door.schema import documented_picture
 from gateway.web.door.uploads import Upload, check_size
+from gateway.web.huggingface.faults import InferenceFault
 from gateway.web.openai.wire import resample_headers
 
 FORMATS: dict[str, Format] = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp"}
@@ -41,7 +42,7 @@ def routes(desk: Desk) -> list[Any]:
     @post(
         ["/models/{model_id:path}", "/"],
         status_code=200,
-        operation_class=documented_body(InferenceBody),
+        operation_class=documented_picture(InferenceBody, InferenceFault),
         tags=["huggingface"],
     )
     async def infer(
