@@ -31,6 +31,9 @@ REACHES = {
     "job": {"errors", "remarks"},
     "errors": set[str](),
 }
+ROOMS = ("device", "weights", "pipelines", "adapters", "forwards", "loading")
+"""The engine's, each of which may import those before it; and the sample that passes them all."""
+
 PARTS = set(REACHES) - {"job", "errors"}
 JOINERS = {"app", "cli"}
 
@@ -87,6 +90,22 @@ def test_the_direction_would_be_noticed() -> None:
     assert not may_reach("runs", "web.openai")
     assert not may_reach("engine", "web.openai")
     assert not may_reach("images", "app")
+
+
+def test_the_engines_rooms_import_one_way() -> None:
+    found, wrong = set(), []
+    for path in modules():
+        _, room, *_ = [*dotted(path).split("."), "", ""]
+        if not dotted(path).startswith("engine.") or room not in ROOMS:
+            continue
+        found.add(room)
+        for name in filter(None, map(own, imports(path))):
+            part, target, *_ = [*name.split("."), "", ""]
+            if part != "engine" or target in ("", "sample", *ROOMS[: ROOMS.index(room) + 1]):
+                continue
+            wrong.append(f"{dotted(path)} -> {name}")
+    assert found == set(ROOMS)
+    assert wrong == []
 
 
 def test_only_the_engine_imports_torch() -> None:

@@ -10,7 +10,7 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.survey import check_model
-from gateway.engine.heap import settle_heap
+from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings, SettingsError, variable

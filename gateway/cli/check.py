@@ -31,7 +31,7 @@ def check(model: str, **given: object) -> None:
     check_model(wanted, whole)
     click.echo(f"loading {wanted.id} ...", err=True)
     from gateway.engine.check import check as compare  # noqa: PLC0415  torch takes seconds
-    from gateway.engine.schedulers import Schedulers  # noqa: PLC0415
+    from gateway.engine.pipelines.schedulers import Schedulers  # noqa: PLC0415
 
     part = whole.served((wanted.endpoint.id,), {})
     part = msgspec.structs.replace(part, tried=Schedulers(lambda: part.endpoints).runs)

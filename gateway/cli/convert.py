@@ -12,7 +12,7 @@ def convert(files: tuple[Path, ...]) -> None:
 
     Nothing that they say is run, and what is more than weights is refused.
     """
-    from gateway.engine.convert import convert as converted  # noqa: PLC0415  torch takes seconds
+    from gateway.engine.weights.convert import convert as converted  # noqa: PLC0415  torch takes seconds
 
     for file in files:
         click.echo(str(converted(file)))

@@ -20,16 +20,16 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
-from gateway.engine import call
-from gateway.engine.abilities import ignored_by
+from gateway.engine.forwards.remembered import copied
 from gateway.engine.hub import Hub
-from gateway.engine.loading import device_of, dtype_of
-from gateway.engine.merge import tensors_of
-from gateway.engine.parking import Entry
-from gateway.engine.pixels import first_image
-from gateway.engine.remembered import copied
+from gateway.engine.loading.loading import device_of, dtype_of
+from gateway.engine.loading.shelf import Shelf
+from gateway.engine.pipelines import call
+from gateway.engine.pipelines.abilities import ignored_by
+from gateway.engine.pipelines.merge import tensors_of
+from gateway.engine.pipelines.parking import Entry
+from gateway.engine.pipelines.pixels import first_image
 from gateway.engine.sample import Sample
-from gateway.engine.shelf import Shelf
 from gateway.errors import GenerationFailed
 from gateway.intake import fit_size
 from gateway.job import AdapterUse, Event, Failed, Finished, Job

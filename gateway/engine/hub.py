@@ -15,15 +15,15 @@ from typing import Any
 import structlog
 import torch
 
-from gateway.engine.cuda import timeline_of
-from gateway.engine.forwards import Forwards
-from gateway.engine.lanes import Lanes
+from gateway.engine.device.cuda import timeline_of
+from gateway.engine.device.pacing import Pacing, Timeline
+from gateway.engine.device.pulse import Pulse
+from gateway.engine.forwards.forwards import Forwards
+from gateway.engine.forwards.lanes import Lanes
+from gateway.engine.loading.shelf import Shelf
 from gateway.engine.meeting import Meeting, ahead
-from gateway.engine.pacing import Pacing, Timeline
-from gateway.engine.pulse import Pulse
-from gateway.engine.reading import reader
+from gateway.engine.pipelines.reading import reader
 from gateway.engine.sample import Sample
-from gateway.engine.shelf import Shelf
 from gateway.engine.turns import (
     Company,
     Pace,

@@ -20,17 +20,17 @@ from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection, Key
 from gateway.catalog.digests import Digests
-from gateway.engine.abilities import abilities_of
 from gateway.engine.forecast import leaving, seconds_to_finish
+from gateway.engine.forwards.regional import has_compiler
 from gateway.engine.hub import Hub
-from gateway.engine.loading import LoadedPipeline, device_of
+from gateway.engine.loading.loading import LoadedPipeline, device_of
+from gateway.engine.loading.shelf import GIB, Held, Shelf
+from gateway.engine.pipelines.abilities import abilities_of
+from gateway.engine.pipelines.schedulers import Schedulers
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
-from gateway.engine.regional import has_compiler
 from gateway.engine.sample import Sample
-from gateway.engine.schedulers import Schedulers
-from gateway.engine.shelf import GIB, Held, Shelf
 from gateway.engine.turns import Pace
-from gateway.engine.unusable import reason_of
+from gateway.engine.weights.unusable import reason_of
 from gateway.errors import (
     GatewayError,
     GenerationFailed,

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import greenlet
 import structlog
 
-from gateway.engine import call
-from gateway.engine.adapters import Uses
-from gateway.engine.hearing import Hearing
-from gateway.engine.parking import Memory, ParkedCall, SampleGreenlet
-from gateway.engine.pixels import deliver, first_image
-from gateway.engine.previews import answering, preview_steps, watch
-from gateway.engine.reading import Reading
-from gateway.engine.shared import MustBeAloneError
+from gateway.engine.adapters.adapters import Uses
+from gateway.engine.pipelines import call
+from gateway.engine.pipelines.hearing import Hearing
+from gateway.engine.pipelines.parking import Memory, ParkedCall, SampleGreenlet
+from gateway.engine.pipelines.pixels import deliver, first_image
+from gateway.engine.pipelines.previews import answering, preview_steps, watch
+from gateway.engine.pipelines.reading import Reading
+from gateway.engine.pipelines.shared import MustBeAloneError
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, NotFinite, OutOfMemory
 from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, Promise, StepDone
 from gateway.remarks import Remark

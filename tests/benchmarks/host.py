@@ -20,7 +20,7 @@ from statistics import median
 
 import torch
 
-from gateway.engine.pacing import HostMark, HostTimeline
+from gateway.engine.device.pacing import HostMark, HostTimeline
 from gateway.job import Job
 from tests.benchmarks.table import Row, markdown, told
 from tests.benchmarks.trees import TREES, Tree

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from diffusers import FluxTransformer2DModel
 
 from gateway.cli.check import check
-from gateway.engine import forwards
+from gateway.engine.forwards import forwards
 from tests.engine import tiny
 
 

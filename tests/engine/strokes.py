@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.engine.adapters import AdapterWeights, LayerWeights
-from gateway.engine.files import Origin
+from gateway.engine.adapters.adapters import AdapterWeights, LayerWeights
+from gateway.engine.weights.files import Origin
 from gateway.job import AdapterUse
 from tests.engine.workbench import Workbench, job, picture
 

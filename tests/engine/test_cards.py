@@ -4,7 +4,7 @@ import pytest
 
 from gateway.catalog.bundle import bundled
 from gateway.catalog.folders import load_catalog
-from gateway.engine.schedulers import card_scheduler
+from gateway.engine.pipelines.schedulers import card_scheduler
 from gateway.job import StepDone
 from tests.engine import tiny
 from tests.engine.workbench import (

@@ -8,8 +8,8 @@ import pytest
 from diffusers import UNet2DConditionModel
 
 from gateway.catalog.folders import load_catalog
-from gateway.engine import forwards
 from gateway.engine.check import Finding, check
+from gateway.engine.forwards import forwards
 from gateway.settings import Settings
 from tests.engine import tiny
 from tests.engine.workbench import ARGUMENTS

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput
 
 from gateway.engine.hub import Hub
-from gateway.engine.parking import Entry
+from gateway.engine.pipelines.parking import Entry
 from gateway.engine.sample import Sample
 from gateway.job import Finished, Job
 from tests.engine import tiny

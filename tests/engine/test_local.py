@@ -13,7 +13,7 @@ import torch
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.engine import loading, shelf
+from gateway.engine.loading import loading, shelf
 from gateway.engine.local import LocalEngine
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
 from gateway.job import AdapterUse, Event, Failed, Finished, Job, Preview, StepDone

@@ -13,15 +13,15 @@ from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.catalog.digests import Digests
-from gateway.engine import call
+from gateway.engine.device.pacing import Timeline
 from gateway.engine.hub import Hub
-from gateway.engine.loading import LoadedPipeline
-from gateway.engine.merge import num_rows
-from gateway.engine.pacing import Timeline
-from gateway.engine.parking import Entry
-from gateway.engine.pixels import first_image
+from gateway.engine.loading.loading import LoadedPipeline
+from gateway.engine.loading.shelf import Shelf
+from gateway.engine.pipelines import call
+from gateway.engine.pipelines.merge import num_rows
+from gateway.engine.pipelines.parking import Entry
+from gateway.engine.pipelines.pixels import first_image
 from gateway.engine.sample import Sample
-from gateway.engine.shelf import Shelf
 from gateway.job import Event, Failed, Job
 
 CPU = torch.device("cpu")

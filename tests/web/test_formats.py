@@ -19,7 +19,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.catalog.folders import load_catalog
-from gateway.engine.loading import load
+from gateway.engine.loading.loading import load
 from gateway.settings import Settings
 from tests.engine import single_files, tiny
 from tests.engine.workbench import CPU, alone, job

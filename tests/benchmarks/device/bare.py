@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from gateway.engine.parking import Entry
+from gateway.engine.pipelines.parking import Entry
 from tests.benchmarks.device.models import Model, prompt_of
 
 DENOISERS = ("unet", "transformer")

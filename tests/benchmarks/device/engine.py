@@ -17,13 +17,13 @@ from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.catalog.digests import Digests
-from gateway.engine.adapters import AdapterWeights, LayerWeights
-from gateway.engine.files import Origin
+from gateway.engine.adapters.adapters import AdapterWeights, LayerWeights
+from gateway.engine.forwards.regional import is_compiled
 from gateway.engine.hub import Hub
-from gateway.engine.loading import LoadedPipeline
-from gateway.engine.regional import is_compiled
+from gateway.engine.loading.loading import LoadedPipeline
+from gateway.engine.loading.shelf import Shelf
 from gateway.engine.sample import Sample
-from gateway.engine.shelf import Shelf
+from gateway.engine.weights.files import Origin
 from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone
 
 T = TypeVar("T")

@@ -1,0 +1,327 @@
+"""Reading an adapter's file, in whatever key format there is, without touching a live model.
+
+diffusers and PEFT load LoRAs into a hollow twin of the pipeline, whose weights take no memory;
+what they built there is taken out as plain matrices. Layers whose change is of another kind
+are found by their names, and keep the parts that the file has.
+"""
+
+import copy
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import torch
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.hub import FAULTS, hub_file
+from gateway.catalog.kinds import DOWN, MAGNITUDE, PLAIN, UP, layers_in, unread_in
+from gateway.catalog.weights import PICKLES
+from gateway.engine.adapters.adapters import AdapterWeights, LayerKey, LayerWeights
+from gateway.engine.adapters.changes import Change
+from gateway.engine.adapters.placing import Place, Places
+from gateway.engine.weights.files import safe_open
+from gateway.engine.weights.unusable import reason_of
+from gateway.errors import ModelNotFound
+
+NAME = "adapter"
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
+    """An adapter's weights for a pipeline, on its device and in its components' dtypes.
+
+    Call it where modules may be built; see `loading.CONSTRUCTION`.
+
+    Raises:
+        ModelNotFound: its file is gone.
+        CardError: no such file, not safetensors, or not a LoRA that fits this pipeline.
+    """
+    path = adapter_file(card)
+    names = _names(path)
+    layers = layers_in(names)
+    own = {layer: parts for layer, parts in layers.items() if parts.keys() - PLAIN}
+    others = names - {name for parts in own.values() for name in parts.values()}
+    found = _Found(card, path, pipeline, device)
+    found.take(own)
+    if not own:
+        try:
+            found.take_lora(path)
+        except CardError as refused:
+            found.take_instead(layers, refused)
+    elif any("lora" in name for name in others):
+        with TemporaryDirectory() as folder:
+            found.take_lora(_part_of(path, others, Path(folder) / "part.safetensors"))
+    return found.weights
+
+
+class _Found:
+    """What of a file has been understood so far, on a device."""
+
+    def __init__(self, card: AdapterCard, path: Path, pipeline: Any, device: torch.device) -> None:
+        self._card = card
+        self._path = path
+        self._pipeline = pipeline
+        self._device = device
+        self._dtypes: dict[str, torch.dtype] = {}
+        self._low_rank: dict[LayerKey, LayerWeights] = {}
+        self._changes: dict[LayerKey, Change] = {}
+
+    @property
+    def weights(self) -> AdapterWeights:
+        """All of it."""
+        return AdapterWeights(self._low_rank, self._changes)
+
+    def take_lora(self, path: Path) -> None:
+        """Have diffusers read a LoRA.
+
+        Raises:
+            CardError: it finds none for such a pipeline.
+        """
+        pipeline = self._pipeline
+        if not hasattr(pipeline, "load_lora_weights"):
+            raise CardError(f"{type(pipeline).__name__} takes no LoRA", self._card.path)
+        twin = _hollow(pipeline)
+        try:
+            twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
+        except (ValueError, RuntimeError, LookupError, TypeError) as error:
+            raise CardError(
+                f"not a LoRA for '{self._card.endpoint}': {error}", self._path
+            ) from error
+        layers = _lora_layers(twin)
+        if not layers:
+            raise CardError(f"holds no LoRA weights for '{self._card.endpoint}'", self._path)
+        for (component, layer_path), layer in layers:
+            self._add(Place(component, layer_path), _change_of(layer), layer.get_base_layer())
+
+    def take_instead(self, layers: Mapping[str, Mapping[str, str]], refused: CardError) -> None:
+        """Find a LoRA's layers by their names alone, where diffusers has said why not."""
+        try:
+            self.take(layers)
+        except CardError:
+            raise refused from None
+        if not layers:
+            raise refused
+
+    def take(self, layers: Mapping[str, Mapping[str, str]]) -> None:
+        """Take the layers of a file by their names, each with the parts that it has."""
+        places, scaling = Places(self._pipeline), _scalings(self._path)
+        with safe_open(self._path, "pt") as file:
+            parts = {
+                layer: {part: file.get_tensor(name) for part, name in named.items()}
+                for layer, named in layers.items()
+            }
+        found = places.find({layer: _height(each) for layer, each in parts.items()})
+        for layer, each in parts.items():
+            if not found.get(layer):
+                raise CardError(
+                    f"'{layer}' is no layer of '{self._card.endpoint}' that it could change",
+                    self._path,
+                )
+            for place in found[layer]:
+                change = Change(each, place.rows, scaling.of(place.path))
+                self._add(place, change, places.layer(place))
+
+    def _add(self, place: Place, change: Change, layer: nn.Module) -> None:
+        """Keep a change, as two matrices where it is that."""
+        if not all(part.isfinite().all() for part in change.parts.values()):
+            raise CardError("holds numbers that are not finite", self._path)
+        component = self._pipeline.components[place.component]
+        own = component.get_submodule(place.path)
+        key = (place.component, place.path)
+        factors = change.low_rank() if _is_plain(layer) else None
+        if factors is not None and not {"diff_b"} & change.parts.keys():
+            dtype = self._dtype(place.component)
+            down, up = (factor.to(self._device, dtype) for factor in factors)
+            if isinstance(layer, nn.Conv2d):
+                down = down.reshape(len(down), *layer.weight.shape[1:])
+                up = up[:, :, None, None]
+            self._low_rank[key] = LayerWeights(down, up)
+            return
+        _check_fits(own, change.to(self._device), self._path)
+        self._changes[key] = change
+
+    def _dtype(self, component: str) -> torch.dtype:
+        """A component's type of numbers; asked once, since to ask walks through all its modules.
+
+        Two thirds of the time that a LoRA of SDXL took to read went into asking for each layer.
+        """
+        if component not in self._dtypes:
+            self._dtypes[component] = self._pipeline.components[component].dtype
+        return self._dtypes[component]
+
+
+def size_bytes(weights: AdapterWeights) -> int:
+    """Bytes of an adapter's weights."""
+    tensors = (tensor for layer in weights.low_rank.values() for tensor in layer)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + sum(
+        change.size_bytes for change in weights.changes.values()
+    )
+
+
+def adapter_file(card: AdapterCard) -> Path:
+    """The file of an adapter, fetched from the hub where it is not here.
+
+    Raises:
+        ModelNotFound: it was here.
+        CardError: it cannot be fetched, or is a pickle.
+    """
+    name = card.weight_name or "pytorch_lora_weights.safetensors"
+    local = card.file
+    if local is None and card.source.endswith(".safetensors"):
+        raise ModelNotFound(f"The file of the adapter `{card.id}` is no longer there.")
+    if local is not None:
+        path = local / name if local.is_dir() else local
+    else:
+        path = _fetched(card, name)
+    if path.suffix in PICKLES:
+        raise CardError(f"{path.name}: pickled weights are refused; wanted .safetensors", path)
+    return path
+
+
+def _fetched(card: AdapterCard, name: str) -> Path:
+    if name.endswith(PICKLES):
+        raise CardError(f"{card.source}/{name}: pickled weights are refused; wanted .safetensors")
+    try:
+        return hub_file(card.source, name, card.revision)
+    except FAULTS as error:
+        raise CardError(
+            f"cannot fetch '{card.source}' {name}: {reason_of(error)}", card.path
+        ) from error
+
+
+def _names(path: Path) -> frozenset[str]:
+    try:
+        with safe_open(path, "pt") as file:
+            names = frozenset(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CardError(f"not a safetensors file: {error}", path) from error
+    if kind := unread_in(names):
+        raise CardError(f"{kind} weights are not read here", path)
+    return names
+
+
+def _part_of(path: Path, names: Collection[str], part: Path) -> Path:
+    """A file with some of another's tensors, and all of its facts."""
+    with safe_open(path, "pt") as file:
+        save_file({name: file.get_tensor(name) for name in names}, part, file.metadata())
+    return part
+
+
+class _Scalings(msgspec.Struct):
+    """What PEFT says beside its files of how much their differences count."""
+
+    r: float = 0.0
+    alpha: float = 0.0
+    rank_pattern: dict[str, float] = {}
+    alpha_pattern: dict[str, float] = {}
+
+    def of(self, path: str) -> float | None:
+        """The factor of a layer; None where only the file can tell."""
+        rank, alpha = (
+            next((value for end, value in pattern.items() if f".{path}".endswith(f".{end}")), other)
+            for pattern, other in ((self.rank_pattern, self.r), (self.alpha_pattern, self.alpha))
+        )
+        return alpha / rank if rank and alpha else None
+
+
+def _scalings(path: Path) -> _Scalings:
+    beside = path.with_name(PEFT_CONFIG)
+    if path.name != PEFT_FILE or not beside.is_file():
+        return _Scalings()
+    try:
+        return msgspec.json.decode(beside.read_bytes(), type=_Scalings, strict=False)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CardError(f"{PEFT_CONFIG}: {error}", path) from None
+
+
+def _height(parts: Mapping[str, Tensor]) -> int:
+    """How wide the output of a layer of a file is."""
+    if "lokr_w1" in parts or "lokr_w1_a" in parts:
+        first = parts.get("lokr_w1", parts.get("lokr_w1_a"))
+        second = parts.get("lokr_w2", parts.get("lokr_w2_a"))
+        assert first is not None
+        if second is None:
+            return 0
+        return len(first) * second.shape[1 if "lokr_t2" in parts else 0]
+    if "hada_w1_a" in parts:
+        return parts["hada_w1_a"].shape[1 if "hada_t1" in parts else 0]
+    return max((len(part) for name, part in parts.items() if part.ndim and name != DOWN), default=0)
+
+
+def _hollow(pipeline: Any) -> Any:
+    """A copy of a pipeline whose LoRA-capable modules have shapes and types but no weights."""
+    twin = copy.copy(pipeline)
+    for name in pipeline._lora_loadable_modules:
+        module = getattr(pipeline, name, None)
+        if isinstance(module, nn.Module):
+            # Not by setattr, which would rewrite the shared pipeline's config.
+            vars(twin)[name] = _hollow_module(module)
+    return twin
+
+
+def _hollow_module(module: nn.Module) -> nn.Module:
+    kind: Any = type(module)
+    with torch.device("meta"):
+        is_diffusers = hasattr(kind, "load_config")
+        hollow: nn.Module = (kind.from_config if is_diffusers else kind)(module.config)
+    for part in hollow.modules():
+        for name, weight in list(part.named_parameters(recurse=False)):
+            part.register_parameter(name, nn.Parameter(_seeming(weight), requires_grad=False))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, _seeming(buffer))
+    return hollow.eval()
+
+
+def _seeming(tensor: Tensor) -> Tensor:
+    """One element seen as many: on the meta device PEFT would leave its own weights there."""
+    return torch.empty(1, dtype=tensor.dtype).expand(tensor.shape)
+
+
+def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:
+    return [
+        ((component, path), layer)
+        for component in twin._lora_loadable_modules
+        if isinstance(module := getattr(twin, component, None), nn.Module)
+        for path, layer in module.named_modules()
+        if isinstance(layer, LoraLayer) and NAME in layer.scaling
+    ]
+
+
+def _change_of(layer: Any) -> Change:
+    """What PEFT built of a layer of a LoRA, its scaling in the second matrix."""
+    down, up = layer.lora_A[NAME].weight.detach(), layer.lora_B[NAME].weight.detach()
+    scaling = layer.scaling[NAME]
+    parts = {DOWN: down, UP: up * scaling}
+    if layer.lora_B[NAME].bias is not None:
+        parts["diff_b"] = layer.lora_B[NAME].bias.detach() * scaling
+    if layer.use_dora.get(NAME, False):
+        parts[MAGNITUDE] = layer.lora_magnitude_vector[NAME].weight.detach().flatten()
+    return Change(parts)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Whether a layer's rows can be given a change as two matrices."""
+    return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+
+
+def _check_fits(layer: nn.Module, change: Change, path: Path) -> None:
+    own = {name: weight.data for name, weight in layer.named_parameters(recurse=False)}
+    weight = own.get("weight")
+    if weight is None or type(weight) is not Tensor or not weight.is_floating_point():
+        raise CardError(
+            f"a layer of {type(layer).__name__} cannot be changed but by a plain LoRA", path
+        )
+    try:
+        with torch.inference_mode():
+            differences = change.differences(own, 1.0)
+    except (RuntimeError, KeyError, IndexError) as error:
+        raise CardError(f"does not fit a layer of {type(layer).__name__}: {error}", path) from error
+    for name, difference in differences.items():
+        if name in own and difference.shape != own[name].shape:
+            raise CardError(f"does not fit a layer of {type(layer).__name__}", path)

@@ -1,0 +1,151 @@
+"""ControlNets: reading them, and a family's own pipeline around an endpoint's modules.
+
+Each net is a module whose calls are parked like any other, so that samples that are shown
+different pictures share its forwards.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import ModelMixin
+from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from safetensors.torch import load_file
+from torch import nn
+
+from gateway.catalog.cards import CardError, ControlCard
+from gateway.catalog.folders import CONFIG
+from gateway.engine.pipelines.parking import Entry, SampleGreenlet, StillTo, entries_of
+from gateway.engine.pipelines.shared import share
+from gateway.errors import UnsupportedValue
+
+COMPONENT = "controlnet"
+_SHOWN, _HALVING = "controlnet_cond_embedding", range(1, 16, 2)
+"""The part that reads the picture, and which of its layers are followed by smaller ones."""
+
+_TASK = re.compile(r"(Img2Img|Inpaint)?Pipeline$")
+
+
+class Controls:
+    """The ControlNets in memory for one pipeline, by the names they have there."""
+
+    def __init__(self) -> None:
+        self._nets: dict[str, nn.Module] = {}
+        self._entries: dict[str, list[Entry]] = {}
+        self._pipelines: dict[tuple[int, tuple[str, ...]], Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Those in memory."""
+        return list(self._nets)
+
+    def add(self, name: str, net: nn.Module) -> None:
+        """Keep a net, its entry points parked."""
+        entries = [*entries_of({COMPONENT: net}), StillTo(COMPONENT, net)]
+        for entry in entries:
+            entry.park()
+        share([net])
+        self._nets[name], self._entries[name] = net, entries
+
+    def drop(self, name: str) -> list[Entry]:
+        """Forget a net; returns its entry points, which are no more."""
+        del self._nets[name]
+        self._pipelines = {key: one for key, one in self._pipelines.items() if name not in key[1]}
+        entries = self._entries.pop(name)
+        for entry in entries:
+            entry.unpark()
+        return entries
+
+    def around(self, pipeline: Any, names: Sequence[str]) -> Any:
+        """The family's pipeline that shows some nets pictures, built from the same modules.
+
+        Raises:
+            UnsupportedValue: the family has none.
+        """
+        key = (id(pipeline), tuple(names))
+        if key not in self._pipelines:
+            self._pipelines[key] = self._built(pipeline, [self._nets[name] for name in names])
+        return self._pipelines[key]
+
+    def _built(self, pipeline: Any, nets: list[nn.Module]) -> Any:
+        found = control_class(type(pipeline))
+        if found is None:
+            raise UnsupportedValue(
+                f"{type(pipeline).__name__} has no form for ControlNets.", param="control_images"
+            )
+        expected, _ = found._get_signature_keys(found)
+        modules = {name: one for name, one in pipeline.components.items() if name in expected}
+        modules[COMPONENT] = nets[0] if len(nets) == 1 else nets
+        try:
+            built = SampleGreenlet(lambda: found.from_pipe(pipeline, **modules)).switch()
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UnsupportedValue(
+                f"{found.__name__} takes no such ControlNets: {error}", param="control_images"
+            ) from error
+        built.set_progress_bar_config(disable=True)
+        return built
+
+
+def control_class(kind: type) -> Any:
+    """The pipeline of a pipeline's family and task that takes ControlNets; None without one."""
+    name = kind.__name__
+    for spelt in (r"ControlNet\g<0>", r"ControlNet\1ingPipeline"):
+        if found := getattr(diffusers, _TASK.sub(spelt, name), None):
+            return found
+    return None
+
+
+def read_control(card: ControlCard, pipeline: Any, device: torch.device) -> nn.Module:
+    """A ControlNet, on a device and in the dtype of a pipeline's denoiser.
+
+    Call it where modules may be built; see `loading.CONSTRUCTION`.
+
+    Raises:
+        CardError: it is none, or not for such a pipeline.
+    """
+    if control_class(type(pipeline)) is None:
+        raise CardError(f"{type(pipeline).__name__} has no form for ControlNets", card.path)
+    denoiser = pipeline.components.get("unet") or pipeline.components["transformer"]
+    try:
+        read = _from_folder if card.place.is_dir() else _from_file
+        net = read(card, denoiser)
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError) as error:
+        raise CardError(f"cannot be loaded: {error}", card.path) from error
+    lacking = [name for name, weight in net.state_dict().items() if weight.is_meta]
+    if lacking:
+        raise CardError(f"its files lack the weights '{lacking[0]}'", card.path)
+    return net.to(device).eval().requires_grad_(False)
+
+
+def _from_folder(card: ControlCard, denoiser: Any) -> nn.Module:
+    config = json.loads((card.place / CONFIG).read_bytes())
+    name = config.get("_class_name") if isinstance(config, dict) else None
+    kind: Any = getattr(diffusers, str(name), None)
+    is_model = isinstance(kind, type) and issubclass(kind, ModelMixin)
+    if not is_model or "ControlNet" not in str(name):
+        raise CardError(f"{CONFIG}: '{name}' is no ControlNet of diffusers", card.path)
+    net: nn.Module = kind.from_pretrained(
+        str(card.place), dtype=denoiser.dtype, use_safetensors=True
+    )
+    return net
+
+
+def _from_file(card: ControlCard, unet: Any) -> nn.Module:
+    """A net that is one file: as large as the UNet that it goes with."""
+    if not hasattr(diffusers.ControlNetModel, "from_unet") or not hasattr(unet, "down_blocks"):
+        raise CardError("a single file is read for UNets only; wanted a folder", card.path)
+    weights, kind = load_file(card.place), diffusers.ControlNetModel
+    channels = [
+        weights[name].shape[0]
+        for name in (f"{_SHOWN}.conv_in.weight", *(f"{_SHOWN}.blocks.{n}.weight" for n in _HALVING))
+        if name in weights
+    ]
+    more = {"conditioning_embedding_out_channels": tuple(channels)} if channels else {}
+    net: nn.Module = kind.from_unet(unet, load_weights_from_unet=False, **more)
+    if not channels:  # the layout of the first program that had any
+        weights = convert_controlnet_checkpoint(weights, net.config)
+    net.load_state_dict(weights)
+    return net.to(unet.dtype)

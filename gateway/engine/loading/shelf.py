@@ -1,0 +1,385 @@
+"""What is in memory on one device: pipelines and their adapters, loaded and dropped as needed.
+
+Files are read in the loader's threads, beside running work; what is in use changes on the
+engine's thread alone, between two turns, and takes no time there. When a job arrives the
+files it needs are looked at: what has changed is read anew, and what runs ends with what it
+began with.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+import torch
+
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
+from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.collection import Collection, Key
+from gateway.catalog.digests import Digests
+from gateway.catalog.inspection import NotHereError
+from gateway.catalog.parts import bytes_on_disk, files_of
+from gateway.catalog.survey import fault_of
+from gateway.engine.adapters.adapters import Adapters
+from gateway.engine.adapters.beside import Found, files_beside, read_beside, size_bytes
+from gateway.engine.loading.loader import Command, Loader
+from gateway.engine.loading.loading import CONSTRUCTION, LoadedPipeline, load
+from gateway.engine.pipelines.parking import Entry
+from gateway.engine.sample import Material, Sample
+from gateway.engine.weights.files import Origin, read_unchanged
+from gateway.engine.weights.unusable import unusable
+from gateway.errors import ModelNotFound, OtherWeights, ShuttingDown
+from gateway.fetching.fetching import fetch_missing
+from gateway.job import AdapterUse, Job, Promise
+from gateway.telemetry import metrics
+
+GIB = 2**30
+Told = Callable[[Exception | None], None]
+
+log = structlog.get_logger()
+
+
+class Held(NamedTuple):
+    """The adapter that a route means now, and the name its weights have in memory.
+
+    The name says the digest: what runs keeps the weights it began with under another.
+    """
+
+    card: AdapterCard
+    name: str
+    origin: Origin
+
+
+class Shelf:
+    """Pipelines by endpoint id; `tell` has the engine's thread do what a load left to do.
+
+    The least recently used goes first when a budget is passed, but nothing that runs. An
+    endpoint that waits for room has the least recently used one finish what it runs, and
+    start nothing more, until it can go; one whose files have changed does so itself.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        device: torch.device,
+        digests: Digests,
+        *,
+        endpoint_gib: float,
+        adapter_gib: float,
+        tell: Callable[[Command], None],
+    ) -> None:
+        self._collection = collection
+        self._device = device
+        self._digests = digests
+        self._endpoint_bytes = endpoint_gib * GIB or float("inf")
+        self._adapter_bytes = adapter_gib * GIB or float("inf")
+        self._loader = Loader(tell, self._tell_fetched)
+        self._faults: dict[str, CardError] = {}
+        self._loaded: dict[str, LoadedPipeline] = {}
+        self._stale: set[str] = set()
+        self._known: Catalog | None = None
+        self._held: dict[Key, Held] = {}
+        self._adapter_sizes: dict[Key, int] = {}
+        self._last_use: dict[str | Key, int] = {}
+        self._uses = itertools.count()
+        self._leaving: str | None = None
+        self._fetching: list[tuple[Job, Told]] = []
+        self._in_use: Callable[[], list[Sample]] = list
+        self._forget: Callable[[Sequence[Entry]], None] = lambda _: None
+
+    def watch(
+        self, in_use: Callable[[], list[Sample]], forget: Callable[[Sequence[Entry]], None]
+    ) -> None:
+        """Learn which samples run, whose needs are not dropped, and whom to tell of drops."""
+        self._in_use = in_use
+        self._forget = forget
+
+    @property
+    def loaded(self) -> dict[str, LoadedPipeline]:
+        """Pipelines in memory by endpoint id."""
+        return dict(self._loaded)
+
+    @property
+    def faults(self) -> dict[str, Exception]:
+        """Why what was last tried in vain could not be loaded, by model id."""
+        return self._loader.faults
+
+    @property
+    def held(self) -> list[tuple[Key, Held]]:
+        """Adapters in memory, by endpoint id and route."""
+        return list(self._held.items())
+
+    def adapters(self, endpoint: str) -> Adapters:
+        """The adapters of a loaded endpoint."""
+        return self._loaded[endpoint].adapters
+
+    def look(self, job: Job) -> None:
+        """Notice what has changed of the files a job needs; some microseconds a file."""
+        catalog, id = self._collection.latest, job.endpoint
+        if catalog is not self._known:
+            self.let_go()
+        loaded = self._loaded.get(id)
+        if loaded and not (loaded.card == catalog.endpoints.get(id) and loaded.origin.is_current):
+            self._stale.add(id)
+        for _, card in catalog.beside(job):
+            held = self._held.get(card.key) if card else None
+            if card and held and not (held.card == card and held.origin.is_current):
+                del self._held[card.key]
+        self._loader.look(_names(job, catalog))
+        self._inspect(job, catalog)
+
+    def let_go(self) -> None:
+        """Drop what is no longer in the catalogue, but for what runs."""
+        catalog = self._known = self._collection.latest
+        for id in self._loaded.keys() - catalog.endpoints.keys():
+            if not self._is_running(id):
+                self._drop(id)
+        for key in self._held.keys() - catalog.keys_beside():
+            del self._held[key]
+        self._drop_replaced()
+
+    def is_ready(self, job: Job) -> bool:
+        """Whether a job can start now, or can be told why it never will.
+
+        What is missing is asked for.
+        """
+        catalog = self._collection.latest
+        if self._fault(job, catalog) is not None:
+            return True
+        if job.endpoint in self._stale and not self._is_running(job.endpoint):
+            self._drop(job.endpoint)
+        if job.endpoint in self._stale:
+            return False
+        if job.endpoint not in self._loaded:
+            self._ask_for_endpoint(catalog.endpoints[job.endpoint])
+            return False
+        missing = [card for _, card in catalog.beside(job) if card and card.key not in self._held]
+        for card in missing:
+            self._ask_for_adapter(card)
+        return not missing and job.endpoint != self._leaving
+
+    def take(self, job: Job) -> Material:
+        """What a job that is ready is drawn with, marked as just used.
+
+        Raises:
+            ModelNotFound: it is gone, or has other weights than were asked for.
+            ModelUnusable: its endpoint or adapter cannot be loaded, and why.
+            UnsupportedValue: the family has no pipeline for such an edit.
+        """
+        catalog = self._collection.latest
+        if (fault := self._fault(job, catalog)) is not None:
+            raise unusable(*fault) from fault[1]
+        loaded = self._loaded[job.endpoint]
+        held = [self._held[card.key] for _, card in catalog.beside(job) if card]
+        digests = {job.endpoint: loaded.origin.digest}
+        digests |= {one.card.id: one.origin.digest for one in held}
+        _check_digests(job, digests)
+        self._last_use[job.endpoint] = next(self._uses)
+        for one in held:
+            self._last_use[job.endpoint, one.name] = next(self._uses)
+            metrics.ADAPTER_HITS.labels(one.card.id).inc()
+        scales = [use.scale for use in job.adapters]
+        # What is no adapter has no scale: it is named so that it stays while it is used.
+        scales += [1.0] * (len(held) - len(scales))
+        names = [one.name for one in held]
+        uses = tuple(map(AdapterUse, names, scales))
+        promise: Promise = "bitwise" if loaded.card.batch_invariant else "near"
+        return Material(loaded.pipeline_for(job, names), uses, digests, promise)
+
+    def fetch(self, job: Job, told: Told) -> None:
+        """Have what a job needs in memory, and tell when it is there or why it cannot be."""
+        self.look(job)
+        self._fetching.append((job, told))
+        self._tell_fetched()
+
+    def runs_alone(self, endpoint: str) -> bool:
+        """Whether one sample at a time uses an endpoint."""
+        return endpoint in self._loaded and self._loaded[endpoint].runs_alone
+
+    def have_run_alone(self, endpoint: str) -> None:
+        """From now on one sample at a time uses an endpoint."""
+        if not self.runs_alone(endpoint):
+            log.info("one sample at a time: its calls change a module", endpoint=endpoint)
+            self._loaded[endpoint].runs_alone = True
+
+    def rest(self, endpoint: str) -> None:
+        """An endpoint runs nothing for now."""
+        if endpoint in self._loaded:
+            self._drop_replaced()
+            self._loaded[endpoint].rest()
+        self._tell_fetched()
+
+    def put(self, id: str, loaded: LoadedPipeline) -> None:
+        """Keep a pipeline, dropping others that do not run while it is too much."""
+        self._loaded[id] = loaded
+        self._last_use[id] = next(self._uses)
+        self._make_room(0, keep=id)
+
+    def put_adapter(self, card: AdapterCard, weights: Found, origin: Origin) -> None:
+        """Keep an adapter, dropping others that do not run while they are too many."""
+        name = f"{card.key[1]}@{origin.digest}"
+        key = (card.endpoint, name)
+        self._held[card.key] = Held(card, name, origin)
+        self._last_use[key] = next(self._uses)
+        if key not in self._adapter_sizes:
+            self._loaded[card.endpoint].beside.add(name, weights)
+            self._adapter_sizes[key] = size_bytes(weights)
+        self._drop_replaced()
+        running = self._running_adapters()
+        for other in sorted(self._adapter_sizes, key=self._last_use.__getitem__):
+            if sum(self._adapter_sizes.values()) <= self._adapter_bytes:
+                break
+            if other not in running | {key}:
+                self._drop_adapter(other)
+
+    def close(self) -> None:
+        """End the loader thread; whoever waits for it is told."""
+        for _, told in self._fetching:
+            told(ShuttingDown("The server is shutting down.", retry_after_seconds=5))
+        self._loader.close()
+
+    def _fault(self, job: Job, catalog: Catalog) -> tuple[str, Exception] | None:
+        """What a job cannot be drawn with, and why."""
+        for model_id, model in zip(_names(job, catalog), _models(job, catalog), strict=True):
+            if model is None:
+                return model_id, ModelNotFound(f"The model `{model_id}` is no longer served.")
+            if fault := self._faults.get(model_id) or self._loader.fault(model_id):
+                return model_id, fault
+        return None
+
+    def _inspect(self, job: Job, catalog: Catalog) -> None:
+        """Look at the files of what a job needs and is not in memory: some may be of no use."""
+        held = ({job.endpoint} & self._loaded.keys()) - self._stale - catalog.broken.keys()
+        held |= {one.card.id for (owner, _), one in self._held.items() if owner == job.endpoint}
+        for model in _models(job, catalog):
+            if model is None:
+                continue
+            self._faults.pop(model.id, None)
+            fault = None if model.id in held else fault_of(model, catalog)
+            if fault is not None and not isinstance(fault, NotHereError):
+                self._faults[model.id] = fault
+
+    def _is_running(self, endpoint: str) -> bool:
+        return any(sample.endpoint == endpoint for sample in self._in_use())
+
+    def _running_adapters(self) -> set[Key]:
+        return {(sample.endpoint, use.route) for sample in self._in_use() for use in sample.uses}
+
+    def _ask_for_endpoint(self, card: EndpointCard) -> None:
+        if self._loader.is_reading(card.id):
+            return
+        if not self._make_room(bytes_on_disk(card), keep=card.id):
+            return
+        files = partial(files_of, card)
+
+        def read() -> Command:
+            with metrics.LOAD_SECONDS.labels(card.id).time():
+                fetch_missing(Model(card))
+                loaded, origin = read_unchanged(
+                    files, lambda: load(card, self._device), self._digests
+                )
+                loaded.origin = origin
+            return lambda: keep(loaded)
+
+        def keep(loaded: LoadedPipeline) -> None:
+            if loaded.origin.is_current:
+                self.put(card.id, loaded)
+
+        self._loader.read(card.id, lambda: [*files(), *_places(card)], read)
+
+    def _ask_for_adapter(self, card: AdapterCard) -> None:
+        loaded = self._loaded[card.endpoint]
+
+        def read() -> Command:
+            fetch_missing(Model(loaded.card, card))
+
+            def build() -> Found:
+                with CONSTRUCTION:
+                    return read_beside(card, loaded.base, loaded.device)
+
+            weights, origin = read_unchanged(lambda: files_beside(card), build, self._digests)
+            return lambda: keep(weights, origin)
+
+        def keep(weights: Found, origin: Origin) -> None:
+            if self._loaded.get(card.endpoint) is loaded and origin.is_current:
+                self.put_adapter(card, weights, origin)
+
+        self._loader.read(card.id, lambda: [card.place, *_places(card)], read)
+
+    def _tell_fetched(self) -> None:
+        for job, told in self._fetching.copy():
+            if self.is_ready(job):
+                self._fetching.remove((job, told))
+                fault = self._fault(job, self._collection.latest)
+                told(fault[1] if fault else None)
+
+    def _make_room(self, wanted_bytes: int, keep: str) -> bool:
+        """Drop what does not run until so much fits; false where something must end first."""
+        running = {sample.endpoint for sample in self._in_use()} | {keep}
+        for id in sorted(self._loaded, key=self._last_use.__getitem__):
+            held = sum(loaded.size_bytes for loaded in self._loaded.values())
+            if held + wanted_bytes <= self._endpoint_bytes:
+                break
+            if id not in running:
+                self._drop(id)
+            elif id != keep and wanted_bytes:
+                self._leaving = id
+                return False
+        self._leaving = None
+        return True
+
+    def _drop(self, id: str) -> None:
+        for key in [key for key in self._adapter_sizes if key[0] == id]:
+            self._drop_adapter(key)
+        loaded = self._loaded.pop(id)
+        loaded.close()
+        self._stale.discard(id)
+        self._forget(loaded.entries)
+        metrics.EVICTIONS.labels(id).inc()
+
+    def _drop_replaced(self) -> None:
+        """Let go of adapters' weights that no route means any more and nothing runs with."""
+        held = {(endpoint, one.name) for (endpoint, _), one in self._held.items()}
+        for key in self._adapter_sizes.keys() - held - self._running_adapters():
+            self._drop_adapter(key)
+
+    def _drop_adapter(self, key: Key) -> None:
+        endpoint, name = key
+        route = name.partition("@")[0]
+        if (held := self._held.get((endpoint, route))) and held.name == name:
+            del self._held[endpoint, route]
+        gone = self._loaded[endpoint].beside.drop(name)
+        del self._adapter_sizes[key]
+        self._forget([*self._loaded[endpoint].entries, *gone])
+        metrics.EVICTIONS.labels(f"{endpoint}:{route}").inc()
+
+
+def _names(job: Job, catalog: Catalog) -> list[str]:
+    return [job.endpoint, *(id for id, _ in catalog.beside(job))]
+
+
+def _models(job: Job, catalog: Catalog) -> list[Model | None]:
+    """What a job needs, the endpoint first; None for what is gone."""
+    endpoint = catalog.endpoints.get(job.endpoint)
+    beside = [card for _, card in catalog.beside(job)]
+    if endpoint is None:
+        return [None] * (1 + len(beside))
+    return [Model(endpoint), *(Model(endpoint, card) if card else None for card in beside)]
+
+
+def _places(card: EndpointCard | AdapterCard) -> list[Path]:
+    """What else may change so that a card can be used: itself, and what it leads to."""
+    return [card.path, card.path.parent / card.source] if card.path else []
+
+
+def _check_digests(job: Job, digests: dict[str, str | None]) -> None:
+    """Refuse to draw with other weights than were asked for.
+
+    Raises:
+        OtherWeights: saying which they are.
+    """
+    for id, wanted in job.pins.items():
+        if wanted != (found := digests.get(id)):
+            raise OtherWeights(id, found, wanted)

@@ -1,0 +1,95 @@
+"""Pipelines made of blocks draw in shared forwards what they draw alone."""
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+
+from gateway.catalog.folders import load_catalog
+from gateway.engine.loading.loading import load
+from gateway.engine.pipelines.modular import as_stock
+from gateway.job import Preview, StepDone
+from tests.engine import tiny
+from tests.engine.workbench import (
+    CPU,
+    TOLERANCE,
+    Workbench,
+    alone,
+    difference,
+    failures,
+    job,
+    picture,
+)
+
+BLOCKS = {
+    "z_image": "ZImageAutoBlocks",
+    "sdxl": "StableDiffusionXLAutoBlocks",
+    "flux": "FluxAutoBlocks",
+    "qwen_image": "QwenImageAutoBlocks",
+}
+
+
+def build(family: str) -> Any:
+    """A tiny pipeline made of blocks, not yet to be called as others are."""
+    parts = tiny.build(family).components
+    pipeline = getattr(diffusers, BLOCKS[family])().init_pipeline()
+    known = pipeline.components
+    pipeline.update_components(**{name: part for name, part in parts.items() if name in known})
+    return pipeline
+
+
+@pytest.mark.parametrize("family", BLOCKS)
+def test_together_equals_alone(family: str) -> None:
+    pipeline = as_stock(build(family))
+    texts = ("a cat", "two red dogs by the sea", "a dog")
+    bare: dict[str, Any] = {"arguments": {}}
+    jobs = [job(family, text, n, n, num_previews=1, **bare) for n, text in enumerate(texts, 1)]
+    leaving = job(family, "a cow", 9, 4, **bare)
+    wanted = [alone(pipeline, one) for one in jobs]
+
+    bench = Workbench({family: pipeline})
+    samples = [bench.add(one)[0] for one in jobs]
+    left = bench.add(leaving)[0]
+    bench.until(lambda: left.num_steps_done >= 1)
+    left.is_cancelled = True
+    bench.run()
+    bench.close()
+
+    assert [fault.code for fault in failures(bench.events)] == ["cancelled"]
+    assert left.num_steps_done < 4
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= TOLERANCE
+    assert max(bench.denoiser_rows()) >= 2
+    assert difference(wanted[0], wanted[2]) > 0.001
+    steps = [each for each in bench.events if isinstance(each, StepDone)]
+    assert len(steps) == 1 + 2 + 3 + left.num_steps_done
+    previews = [each for each in bench.events if isinstance(each, Preview)]
+    assert len(previews) == 2  # the first job has but one step
+
+
+def test_guidance_and_negative_prompts_are_heard() -> None:
+    pipeline = as_stock(build("sdxl"))
+    bare: dict[str, Any] = {"arguments": {}}
+    plain = alone(pipeline, job("sdxl", "a cat", 1, 2, **bare))
+    for more in ({"guidance_scale": 1.0}, {"negative_prompt": "a dog"}):
+        assert difference(alone(pipeline, job("sdxl", "a cat", 1, 2, **bare, **more)), plain) > 1e-3
+    # What one request asks for is not the next one's.
+    assert difference(alone(pipeline, job("sdxl", "a cat", 1, 2, **bare)), plain) == 0
+
+
+def test_a_folder_of_one_is_an_endpoint(tmp_path: Path) -> None:
+    pipeline = build("z_image")
+    pipeline.save_pretrained(str(tmp_path / "mine"))
+    assert not (tmp_path / "mine" / "model_index.json").exists()
+    wanted = alone(as_stock(pipeline), job("mine", "a cat", 1, 2))
+    catalog = load_catalog((tmp_path,), ())
+    card = catalog.endpoints["mine"]
+    assert card.sizes.multiple_of == 4
+    loaded = load(card, CPU)
+    assert loaded.size_bytes > 0
+    bench = Workbench({"mine": loaded.base}, catalog=catalog)
+    sample = bench.add(job("mine", "a cat", 1, 2))[0]
+    bench.run()
+    bench.close()
+    assert difference(picture(sample), wanted) <= TOLERANCE
