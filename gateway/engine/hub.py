@@ -16,6 +16,7 @@ import structlog
 import torch
 
 from gateway.engine.device.cuda import timeline_of
+from gateway.engine.device.heap import REST_SECONDS, Heap
 from gateway.engine.device.pacing import Pacing, Timeline
 from gateway.engine.device.pulse import Pulse
 from gateway.engine.forwards.forwards import Forwards
@@ -69,6 +70,7 @@ class Hub:
         self._meetings: defaultdict[str, Meeting] = defaultdict(Meeting)
         self._threads = threads
         self._is_stopping = False
+        self._heap = Heap()
         self._thread = threading.Thread(target=self._run, name=f"engine-{device}", daemon=True)
         shelf.watch(lambda: self.running, self.forwards.forget)
 
@@ -132,7 +134,8 @@ class Hub:
                 command()
                 command = self._inbox.get_nowait()
         except queue.Empty:
-            return
+            if block and not (self.running or self.waiting):
+                self._heap.rest()
 
     def _next_endpoint(self, parked: list[Sample]) -> str:
         """Of the owner that has had least, on whatever endpoints, the endpoint that has."""
@@ -172,6 +175,7 @@ class Hub:
         return self.paces.setdefault(endpoint, Pace())
 
     def _advance(self, endpoint: str, due: list[Sample]) -> None:
+        self._heap.work(time.monotonic())
         before = sum(sample.num_steps_done for sample in due)
         steps = num_done = 0
 
@@ -232,6 +236,7 @@ class Hub:
         due = [one.job.deadline - now for one in self.waiting if one.job.deadline]
         held = map(self._seconds_held, {one.endpoint for one in self.waiting})
         due += [seconds for seconds in held if seconds]
+        due += [REST_SECONDS] if self._heap.is_used else []
         return max(0.001, min(due)) if due else None
 
     def _end_the_dead(self) -> None:

@@ -78,7 +78,8 @@ class LocalEngine:
 
         def told(event: Event) -> None:
             if isinstance(event, Finished | Failed):
-                self._open.discard(samples[event.sample])
+                # What ends is let go of: it knows this function, which would keep it else.
+                self._open.discard(left.pop(event.sample))
             events.put_nowait(event)
 
         def emit(event: Event) -> None:
@@ -88,6 +89,7 @@ class LocalEngine:
         samples = [
             Sample(job, number, next(self._arrivals), emit) for number in range(len(job.seeds))
         ]
+        left = dict(enumerate(samples))
         hub = self._hub(job.endpoint)
         self._check_door(job, samples)
         self._open.update(samples)

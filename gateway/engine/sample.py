@@ -5,6 +5,7 @@ The engine's thread alone writes a sample, but for `is_cancelled`, which any thr
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import greenlet
@@ -15,7 +16,7 @@ from gateway.engine.pipelines import call
 from gateway.engine.pipelines.hearing import Hearing
 from gateway.engine.pipelines.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pipelines.pixels import deliver, first_image
-from gateway.engine.pipelines.previews import answering, preview_steps, watch
+from gateway.engine.pipelines.previews import answering, preview_steps, watched
 from gateway.engine.pipelines.reading import Reading
 from gateway.engine.pipelines.shared import MustBeAloneError
 from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, NotFinite, OutOfMemory
@@ -197,9 +198,9 @@ class Sample:
                 self._preview(pipeline, predicted, previews.index(self.num_steps_done))
 
         scheduler = getattr(own, "scheduler", None)
-        if scheduler is not None:
-            watch(scheduler, after_step, predicts=bool(previews))
-        result = own(**call.arguments(own, self.job, self.job.seeds[self.number]))
+        watching = watched(scheduler, after_step, predicts=bool(previews))
+        with nullcontext() if scheduler is None else watching:
+            result = own(**call.arguments(own, self.job, self.job.seeds[self.number]))
         self.image = first_image(result)
         if self.num_steps_done < self.job.num_inference_steps:
             self._note_step(self.job.num_inference_steps)
@@ -221,8 +222,7 @@ class Sample:
         assert self._greenlet is not None
         assert self._greenlet.memory is not None
         twin = call.prepare(pipeline, self.job)
-        answering(twin.scheduler, predicted)
-        with self._greenlet.memory.recalled():
+        with self._greenlet.memory.recalled(), answering(twin.scheduler, predicted):
             try:
                 result = twin(**call.arguments(twin, self.job, self.job.seeds[self.number]))
             except GatewayError:

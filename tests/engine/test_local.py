@@ -15,6 +15,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
 from gateway.engine.loading import loading, shelf
 from gateway.engine.local import LocalEngine
+from gateway.engine.sample import Sample
 from gateway.errors import GenerationFailed, Overloaded, ShuttingDown
 from gateway.job import AdapterUse, Event, Failed, Finished, Job, Preview, StepDone
 from gateway.settings import Settings
@@ -155,6 +156,22 @@ async def test_a_batch_does_not_fill_the_door_for_people(catalog: Catalog) -> No
         assert finished(await events_of(engine, job("sd", "b", 9, 1)))
         for stream in batch:
             await stream.aclose()
+
+
+async def test_what_has_ended_is_let_go_of_at_once(catalog: Catalog) -> None:
+    """Pictures in circles of references would lie there until garbage is looked for."""
+    async with running(catalog, endpoints=("sd",)) as engine:
+        await events_of(engine, job("sd", "a warm one", 0, 2))
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(3):
+                await events_of(engine, job("sd", f"prompt {number}", 1, 3, num_previews=1))
+            await events_of(engine, job("sd", "the last", 1, 2))  # whose turn follows all of theirs
+            samples = [one for one in gc.get_objects() if type(one) is Sample]
+            assert {one.job.prompt for one in samples} <= {"the last"}
+        finally:
+            gc.enable()
 
 
 async def test_a_deadline_is_judged_by_a_keys_part_of_the_device(catalog: Catalog) -> None:

@@ -6,7 +6,8 @@ scheduler answers every step with the prediction: only the decoder runs.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +19,10 @@ def preview_steps(num_steps: int, num_previews: int) -> list[int]:
     return [round((index + 1) * num_steps / (wanted + 1)) for index in range(wanted)]
 
 
-def watch(scheduler: Any, after_step: Callable[[Tensor | None], None], *, predicts: bool) -> None:
+@contextmanager
+def watched(
+    scheduler: Any, after_step: Callable[[Tensor | None], None], *, predicts: bool
+) -> Iterator[None]:
     """Have a scheduler tell each step, with the clean latents it predicts if `predicts`.
 
     A scheduler of order 2 is called twice for each step.
@@ -38,10 +42,12 @@ def watch(scheduler: Any, after_step: Callable[[Tensor | None], None], *, predic
             after_step(_predicted(scheduler, result, model_output, sample, sigma))
         return result
 
-    scheduler.step = step
+    with _stepping(scheduler, step):
+        yield
 
 
-def answering(scheduler: Any, latents: Tensor) -> None:
+@contextmanager
+def answering(scheduler: Any, latents: Tensor) -> Iterator[None]:
     """Have a scheduler answer every step with given latents."""
     inner = scheduler.step
 
@@ -54,7 +60,21 @@ def answering(scheduler: Any, latents: Tensor) -> None:
             setattr(result, name, _instead(value, latents))
         return result
 
+    with _stepping(scheduler, step):
+        yield
+
+
+@contextmanager
+def _stepping(scheduler: Any, step: Callable[..., Any]) -> Iterator[None]:
+    """Have a scheduler make its steps so until the block ends.
+
+    For longer it would hold itself, and the whole picture with it, until garbage is looked for.
+    """
     scheduler.step = step
+    try:
+        yield
+    finally:
+        del scheduler.step
 
 
 def _instead(value: Any, latents: Tensor) -> Any:
