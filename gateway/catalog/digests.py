@@ -1,17 +1,22 @@
 """What weights are, to the byte: a SHA-256 over their files, computed once."""
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from gateway.catalog.stamps import Stamp, stamp_of, wait_for_tick
 
 CACHE = "digests.json"
 LENGTH = 16
 """Hexadecimal characters of a digest: enough to tell weights apart in a receipt."""
+
+log = structlog.get_logger()
 
 
 class Digests:
@@ -58,7 +63,14 @@ class Digests:
         return digest
 
     def _keep(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(self._files))
-        partial.replace(self._path)
+        """Remember them, where that can be done: the digests are right without."""
+        # Another process may keep its own in the same folder at the same time.
+        partial = self._path.with_name(f"{CACHE}.{secrets.token_hex(4)}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(msgspec.json.encode(self._files))
+            partial.replace(self._path)
+        except OSError as error:
+            log.warning("digests are not remembered", fault=error.strerror)
+            with suppress(OSError):
+                partial.unlink()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,25 @@ def test_a_damaged_cache_is_made_anew(files: list[Path], tmp_path: Path) -> None
     first = Digests(tmp_path / "data").of(files)
     (tmp_path / "data" / "digests.json").write_text("{half")
     assert Digests(tmp_path / "data").of(files) == first
+
+
+def test_a_memory_that_cannot_be_written_spoils_no_digest(
+    files: list[Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.write_bytes(b"a file where a folder should be")
+    assert Digests(data).of(files[:1]) == hashlib.sha256(b"unet").hexdigest()[:LENGTH]
+
+
+def test_two_processes_remember_in_one_folder(files: list[Path], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    def read(number: int) -> str | None:
+        own = tmp_path / f"{number}.safetensors"
+        own.write_bytes(str(number).encode())
+        return Digests(data).of([own])
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(read, range(64)))
+    assert found == [hashlib.sha256(str(n).encode()).hexdigest()[:LENGTH] for n in range(64)]
+    assert [path.name for path in data.iterdir()] == ["digests.json"]
