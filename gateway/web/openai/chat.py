@@ -26,7 +26,7 @@ from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented
 from gateway.web.door.sources import sources_of
 from gateway.web.openai.conversation import OF_LANGUAGE, last_said
-from gateway.web.openai.stream import begun, keep_alive, server_sent, step_comment
+from gateway.web.openai.stream import server_sent, step_comment, streamed
 from gateway.web.openai.wire import (
     DEPLOYMENT,
     ImageGenerationBody,
@@ -180,15 +180,11 @@ class Told:
         self, caller: Caller, job: Job, rendering: Rendering, wants_usage: bool
     ) -> Stream:
         """Server-sent events: who answers, each picture, and that it was all."""
-        claiming = self.desk.claiming(self.request, caller, job)
-        items = await begun(self.desk.stream(self.request, caller, claiming, rendering))
-        frames = self._frames(items, len(job.seeds), wants_usage)
-        return Stream(
-            keep_alive(frames, self.desk.settings.heartbeat_seconds),
-            status_code=200,
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+
+        def frames(items: AsyncGenerator[Any]) -> AsyncGenerator[Content]:
+            return self._frames(items, len(job.seeds), wants_usage)
+
+        return await streamed(self.desk, self.request, caller, job, rendering, frames)
 
     async def _frames(
         self, items: AsyncGenerator[Any], num_pictures: int, wants_usage: bool

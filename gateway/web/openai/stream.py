@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -46,22 +46,37 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
 async def stream_images(
     desk: Desk, request: Asked, caller: Caller, job: Job, wanted: Wanted, prefix: str
 ) -> Stream:
-    """Server-sent events: previews while drawing, then each picture.
-
-    Admission is decided before the first byte, so that a refusal keeps its status.
-    """
+    """Server-sent events: previews while drawing, then each picture."""
     rendering = wanted.rendering
     if rendering.format == "raw":
         raise UnsupportedValue("'raw' cannot be streamed.", param="response_format")
     still = Rendering(rendering.format, rendering.quality, previews=rendering.format)
+    response = await streamed(
+        desk, request, caller, job, still, lambda items: _frames(items, job, wanted, prefix)
+    )
+    response.headers.update(resample_headers(job))
+    return response
+
+
+async def streamed(
+    desk: Desk,
+    request: Asked,
+    caller: Caller,
+    job: Job,
+    rendering: Rendering,
+    frames: Callable[[AsyncGenerator[Any]], AsyncGenerator[Content]],
+) -> Stream:
+    """A job drawn as server-sent events, which `frames` makes of what comes of it.
+
+    Admission is decided before the first byte, so that a refusal keeps its status.
+    """
     claiming = desk.claiming(request, caller, job)
-    items = await begun(desk.stream(request, caller, claiming, still))
-    frames = _frames(items, job, wanted, prefix)
+    items = await begun(desk.stream(request, caller, claiming, rendering))
     return Stream(
-        keep_alive(frames, desk.settings.heartbeat_seconds),
+        keep_alive(frames(items), desk.settings.heartbeat_seconds),
         status_code=200,
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **resample_headers(job)},
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 

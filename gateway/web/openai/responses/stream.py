@@ -20,7 +20,7 @@ from gateway.web.openai.responses.wire import (
     OutputText,
     ResponseObject,
 )
-from gateway.web.openai.stream import begun, keep_alive, server_sent, step_comment
+from gateway.web.openai.stream import server_sent, step_comment, streamed
 from gateway.web.openai.wire import Wanted
 
 
@@ -35,14 +35,7 @@ class Streamed:
         """The events; a refusal keeps its status."""
         format = wanted.rendering.format
         still = Rendering(format, wanted.rendering.quality, previews=format)
-        claiming = self.desk.claiming(self.request, caller, job)
-        items = await begun(self.desk.stream(self.request, caller, claiming, still))
-        return Stream(
-            keep_alive(self._frames(items), self.desk.settings.heartbeat_seconds),
-            status_code=200,
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        return await streamed(self.desk, self.request, caller, job, still, self._frames)
 
     async def _frames(self, items: AsyncGenerator[Any]) -> AsyncGenerator[Content]:
         answer, pictures = self.answer, list[Picture]()
