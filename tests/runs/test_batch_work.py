@@ -144,7 +144,11 @@ async def test_a_batch_outlives_its_input_file(tmp_path: Path, database: str | N
         assert cancelled.status == "cancelled"
         (one,) = await content(runs, cancelled.output_file_id)
         assert one["custom_id"] == "0"
-        assert await runs.batches.files.get(batch.input_key) is None
+
+        async def the_copy_is_gone() -> bool:
+            return await runs.batches.files.get(batch.input_key) is None
+
+        await until(the_copy_is_gone)  # after the end is told
 
 
 async def test_no_key_has_all_the_places_of_batches(
