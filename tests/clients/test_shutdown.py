@@ -33,7 +33,7 @@ def test_running_work_is_finished_and_new_work_refused(ending: Server) -> None:
             lines = stream.iter_lines()
             next(line for line in lines if line.startswith(": step 1/"))
             ending.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            until_not_ready(ending.url)
             refused = late_answer(early)
             (event,) = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
     assert event["type"] == "image_generation.completed"
@@ -55,6 +55,19 @@ def test_work_past_the_grace_is_ended(tmp_path: Path, models: tuple[str, ...]) -
             sent = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
         assert [event["type"] for event in sent] == ["error"]
         assert server.process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+def until_not_ready(url: str) -> None:
+    """Wait until the signal has been heard."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/health/ready", timeout=60).status_code == 503:
+                return
+        except httpx.TransportError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("it still says that it is ready")
 
 
 def late_answer(client: httpx.Client) -> httpx.Response | None:

@@ -255,10 +255,11 @@ def test_an_idle_hub_blocks(bench: Workbench) -> None:
     try:
         time.sleep(0.1)
         at_rest = len(turns)
-        used = time.process_time()
+        clock = time.pthread_getcpuclockid(hub._thread.ident or 0)
+        used = time.clock_gettime(clock)
         time.sleep(0.3)
         assert len(turns) == at_rest <= 1
-        assert time.process_time() - used < 0.15
+        assert time.clock_gettime(clock) - used < 0.03
         samples = [Sample(job("sd", "a", 1, 1), 0, 0, bench.events.append)]
         hub.tell(lambda: hub.waiting.extend(samples))
         _until(lambda: samples[0].is_done)

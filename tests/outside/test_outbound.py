@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -125,11 +126,10 @@ async def test_a_name_that_resolves_inward_is_refused(monkeypatch: pytest.Monkey
 async def test_a_name_server_that_does_not_answer_holds_up_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
+    over = threading.Event()
 
-    def hang(host: str, *_: Any, **__: Any) -> Any:
-        asked.append(host)
-        time.sleep(0.5)
+    def hang(*_: Any, **__: Any) -> Any:
+        over.wait(60)
         raise OSError
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
@@ -138,10 +138,11 @@ async def test_a_name_server_that_does_not_answer_holds_up_nothing_else(
         asyncio.create_task(get(outbound, f"http://{number}.example/", timeout_seconds=0.2))
         for number in range(40)
     ]
-    async with asyncio.timeout(0.4):
+    async with asyncio.timeout(20):
         await asyncio.sleep(0.05)
         await asyncio.to_thread(bool)
-    ended = await asyncio.gather(*hanging, return_exceptions=True)
+        ended = await asyncio.gather(*hanging, return_exceptions=True)
+    over.set()
     assert all("took over" in str(each) for each in ended)
 
 

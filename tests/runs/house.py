@@ -69,7 +69,7 @@ async def draw(runs: Runs, *orders: Order) -> list[Run]:
     return list(await asyncio.gather(*(runs.wait(run.id, OWNER) for run in new)))
 
 
-async def until(check: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
+async def until(check: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
     """What a check finds once it finds something."""
     async with asyncio.timeout(seconds):
         while not (found := await check()):

@@ -16,14 +16,16 @@ class Receiver:
     """Takes webhooks, checks their signatures, and keeps them in the order they came.
 
     `answers` is what it says to each request in turn; 200 once they are used up. Redirects
-    lead to itself. `taken` are the ids and bodies of what it answered with a 2xx, `refused`
-    what was no webhook of this secret. With `any_time` a signature may be of any day.
+    lead to itself; while not `at_ease`, it lets them wait. `taken` are the ids and bodies of
+    what it answered with a 2xx, `refused` what was no webhook of this secret. With `any_time`
+    a signature may be of any day.
     """
 
     def __init__(self, secret: str, answers: list[int]) -> None:
         self.secret = secret
         self.answers = answers
-        self.seconds = 0.0
+        self.at_ease = threading.Event()
+        self.at_ease.set()
         self.any_time = False
         self.url = ""
         self.tried: list[str] = []
@@ -88,7 +90,7 @@ def receiving(secret: str, *answers: int, port: int = 0) -> Iterator[Receiver]:
             if len(body) < size_bytes:  # the sender has died
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
-            threading.Event().wait(receiver.seconds)
+            receiver.at_ease.wait()
             self.answer(receiver.take(headers, body))
 
         def do_GET(self) -> None:
@@ -111,6 +113,7 @@ def receiving(secret: str, *answers: int, port: int = 0) -> Iterator[Receiver]:
     try:
         yield receiver
     finally:
+        receiver.at_ease.set()
         server.shutdown()
         thread.join()
         server.server_close()

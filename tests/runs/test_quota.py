@@ -134,15 +134,16 @@ async def test_a_promise_is_kept_once_and_of_its_size(tmp_path: Path) -> None:
 async def test_only_one_writer_at_a_time(tmp_path: Path) -> None:
     async with opened(tmp_path, None) as runs:
         file = await runs.uploads.promise(OWNER, "image/png", "png", 10)
-        going_on = asyncio.Event()
+        begun, going_on = asyncio.Event(), asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:
+            begun.set()
             yield b"01234"
             await going_on.wait()
             yield b"56789"
 
         writing = asyncio.create_task(runs.uploads.take(file.key, slow(), None))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         with pytest.raises(Conflict):
             await runs.uploads.take(file.key, body(b"9876543210"), None)
         going_on.set()

@@ -155,10 +155,8 @@ def test_a_cancelled_run_stops_within_a_step(tmp_path: Path, database: str | Non
             await until(is_drawing)
             assert await runs.cancel(new.id)
             assert (await runs.wait(new.id, OWNER)).status == "cancelled"
-            async with asyncio.timeout(0.5):
-                while engine.num_running:
-                    await asyncio.sleep(0.01)
-            assert engine.num_closed == 1
+            await until(lambda: asyncio.sleep(0, not engine.num_running))
+            assert engine.num_closed == 1, "it was drawn to its end"
             assert not await runs.cancel(new.id)
 
     asyncio.run(test())

@@ -303,7 +303,7 @@ async def left_at(client: Client, source: str, there: Awaitable[Any]) -> None:
         "headers": [(b"content-type", b"application/json"), (b"host", b"127.0.0.1")],
         "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1),
     }  # fmt: skip
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await client.app(scope, receive, send)
 
 
