@@ -31,8 +31,9 @@ from gateway.telemetry.log import configure_logs
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.comfydeploy import files as comfydeploy_files
-from gateway.web.comfydeploy.router import asker_of, comfydeploy_router
+from gateway.web.comfydeploy.router import comfydeploy_router
 from gateway.web.door import faults, pictures
+from gateway.web.door.asking import asker_of
 from gateway.web.door.auth import Doorkeeper
 from gateway.web.door.desk import Desk
 from gateway.web.door.heads import Heads

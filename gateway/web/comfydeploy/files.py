@@ -14,7 +14,7 @@ from gateway.outside.spelling import whole
 from gateway.runs.files import PREFIX
 from gateway.runs.runs import Runs
 from gateway.runs.uploads import MAX_UPLOAD_BYTES
-from gateway.web.comfydeploy.wire import Asking, House
+from gateway.web.door.asking import Asking, House
 from gateway.web.door.bodies import announced_bytes
 from gateway.web.door.forms import read_form
 from gateway.web.door.schema import of_runs

@@ -19,7 +19,7 @@ from gateway.runs.pools import pools
 from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy.models import model_inputs, model_object
-from gateway.web.comfydeploy.wire import Asker, Asking, House
+from gateway.web.door.asking import Asker, Asking, House
 from gateway.web.door.bodies import read_json
 from gateway.web.door.schema import of_runs
 

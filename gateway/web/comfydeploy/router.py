@@ -1,22 +1,15 @@
 """The ComfyDeploy API under `/api`: its routes, and what it does not offer."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from litestar import HttpMethod, Request, Router, route
-from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
 from gateway.errors import NotFound, NotOffered
-from gateway.runs.runs import Runs
-from gateway.settings import Settings
 from gateway.web.comfydeploy import files, library
 from gateway.web.comfydeploy import runs as run_routes
 from gateway.web.comfydeploy.faults import PREFIX
-from gateway.web.comfydeploy.wire import Asker, Asking
-from gateway.web.door.addresses import public_base
-from gateway.web.door.auth import Doorkeeper
+from gateway.web.door.asking import Ask, Asking, given
 
 AnyRequest = Request[Any, Any, Any]
 ANY_METHOD = [HttpMethod.GET, HttpMethod.POST, HttpMethod.PUT, HttpMethod.PATCH, HttpMethod.DELETE]
@@ -54,7 +47,7 @@ async def unknown(request: AnyRequest, asker: Asking) -> None:
     raise NotFound(f"No route {request.method} {request.scope['path']}")
 
 
-def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
+def comfydeploy_router(ask: Ask) -> Router:
     """The routes under `/api`; the application keeps its `Runs` in `state.runs`."""
     handlers: list[ControllerRouterHandler] = [
         *run_routes.ROUTES,
@@ -64,31 +57,9 @@ def comfydeploy_router(ask: Callable[[AnyRequest], Asker]) -> Router:
         unknown,
     ]
 
-    def asker(request: AnyRequest) -> Asker:
-        return ask(request)
-
-    def runs(request: AnyRequest) -> Runs:
-        found: Runs = request.app.state.runs
-        return found
-
     return Router(
         PREFIX,
         route_handlers=handlers,
-        dependencies={
-            "asker": Provide(asker, sync_to_thread=False),
-            "runs": Provide(runs, sync_to_thread=False),
-        },
+        dependencies=given(ask),
         tags=["ComfyDeploy"],
     )
-
-
-def asker_of(door: Doorkeeper, settings: Settings) -> Callable[[AnyRequest], Asker]:
-    """Who asks, by the gateway's own keys; polling does not count towards a key's minute."""
-
-    def ask(request: AnyRequest) -> Asker:
-        polls = request.method == HttpMethod.GET
-        caller = door.identify(request) if polls else door.admit(request)
-        count = partial(door.limits.count_runs, caller)
-        return Asker(caller.id, public_base(request, settings), caller.check_may_use, count)
-
-    return ask

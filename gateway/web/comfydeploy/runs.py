@@ -23,7 +23,8 @@ from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
 from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
-from gateway.web.comfydeploy.wire import Asker, Asking, House, ReadBody, RunBody, run_body
+from gateway.web.comfydeploy.wire import ReadBody, RunBody, run_body
+from gateway.web.door.asking import Asker, Asking, House
 from gateway.web.door.bodies import read_json_or_none
 from gateway.web.door.desk import warning_headers
 from gateway.web.door.schema import of_runs

@@ -1,52 +1,23 @@
 """The bodies of the ComfyDeploy API: every generation's, told apart by what is in them."""
 
 import re
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar.di import NamedDependency
 from msgspec import Meta
 
-from gateway.catalog.catalog import Model
-from gateway.errors import Forbidden, InvalidType
+from gateway.errors import InvalidType
 from gateway.outside.parameters import MAX_SECONDS
 from gateway.outside.spelling import is_absent
 from gateway.outside.unread import unknown
 from gateway.outside.values import convert
 from gateway.remarks import Remark
-from gateway.runs.ordering import Permit, Wanted, json_object, merged_inputs
+from gateway.runs.ordering import Wanted, json_object, merged_inputs
 from gateway.runs.records import Order
-from gateway.runs.runs import Runs
 
 ExecutionMode = Literal["async", "sync", "sync_first_result", "stream"]
 MAX_LIMIT = 2**31 - 1
 Origin = Literal["manual", "api", "public-share", "public-template", "workspace", "workspace-v2"]
-
-
-class Asker(msgspec.Struct, frozen=True):
-    """Who asks: whose runs they see, how they reach this gateway, what they may draw.
-
-    `count` lets a number of runs count towards the key's limits.
-    """
-
-    owner: str
-    base_url: str
-    permit: Permit
-    count: Callable[[int], None]
-
-    def may(self, model: Model) -> bool:
-        """Whether this key may use a model."""
-        try:
-            self.permit(model)
-        except Forbidden:
-            return False
-        return True
-
-
-Asking = NamedDependency[Asker]
-House = NamedDependency[Runs]
-"""What route handlers are given: who asks, and the runs."""
 
 
 class RunBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ is closed stays so, whatever becomes of the keys; an open door closes for good w
 first seen. Only `no_auth` keeps it open.
 """
 
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,6 +118,8 @@ class Doorkeeper:
         if key is None:
             self.concerns()
             raise Unauthorized("Incorrect API key provided.")
+        if _is_basic(connection):
+            self.origins.check_page(connection)
         return Caller(key)
 
     def _is_open_to(self, connection: Connection) -> bool:
@@ -146,10 +149,31 @@ class Doorkeeper:
 
 
 def _secret(connection: Connection) -> str:
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+    scheme, token = _authorization(connection)
+    if scheme == "bearer" and token:
+        return token
+    if scheme == "basic":
+        return _password(token)
     for name in ("api-key", "x-api-key"):
         if connection.headers.get(name):
             return str(connection.headers[name])
-    return str(connection.query_params.get("cd_token", ""))
+    query = connection.query_params
+    return str(query.get("cd_token") or query.get("token") or "")
+
+
+def _is_basic(connection: Connection) -> bool:
+    """Whether the key came in the one way that a browser may remember and repeat by itself."""
+    return _authorization(connection)[0] == "basic"
+
+
+def _authorization(connection: Connection) -> tuple[str, str]:
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return scheme.lower(), token.strip()
+
+
+def _password(credentials: str) -> str:
+    """The password of `name:password` in base64, for any name; empty where it is none."""
+    try:
+        return b64decode(credentials, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""

@@ -69,10 +69,18 @@ class Origins(CORSConfig):
                 f"'{host[:100]}' is no name of this gateway, which asks for no API key and so "
                 "answers to its own names only; the setting allowed_hosts adds some."
             )
-        if not self._is_own_page(host, connection):
+        self.check_page(connection)
+
+    def check_page(self, connection: Connection) -> None:
+        """Refuse what a page of another origin has the browser send, with what it remembers.
+
+        Raises:
+            Forbidden: sent from such a page.
+        """
+        if not self._is_own_page(connection.headers.get("host", ""), connection):
             raise Forbidden(
-                "This gateway asks for no API key and so answers no page of another origin; "
-                "the setting cors_origins names those that may ask.",
+                "A browser sends this of its own accord, so no page of another origin is "
+                "answered; the setting cors_origins names those that may ask.",
                 code="origin_not_allowed",
             )
 

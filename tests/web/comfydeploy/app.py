@@ -18,7 +18,7 @@ from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.web.comfydeploy.files import PUBLIC_ROUTES
 from gateway.web.comfydeploy.router import comfydeploy_router
-from gateway.web.comfydeploy.wire import Asker
+from gateway.web.door.asking import Asker
 from gateway.web.door.faults import answer_bug, answer_gateway_error, answer_http_exception
 from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import refuse

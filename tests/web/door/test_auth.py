@@ -1,6 +1,7 @@
 """Keys on the wire: who may ask, for what, and how often."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,15 +183,16 @@ def test_only_no_auth_answers_anyone(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "no_auth" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["cd_token", "token"])
 def test_a_key_in_the_query_is_written_nowhere(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     _, secret = KeyStore(tmp_path).create("old client", operator=True)
     with opened(tmp_path) as client:
-        asked = {"cd_token": secret}
+        asked = {name: secret}
         assert client.post(PATH, json={"prompt": "x"}, params=asked).status_code == 200
         assert client.post("/api/run/none/cancel", params=asked).status_code == 404
-        wrong = {"cd_token": "gw-wrong"}
+        wrong = {name: "gw-wrong"}
         assert client.post("/api/run/none/cancel", params=wrong).status_code == 401
         shown = client.get("/status.json", params=asked).text
         measured = client.get("/metrics", params=asked).text
@@ -198,4 +200,22 @@ def test_a_key_in_the_query_is_written_nowhere(
     assert "/api/run/none/cancel" in logged
     for text in (logged, shown, measured):
         assert secret not in text
-        assert "cd_token" not in text
+        assert f"{name}=" not in text
+
+
+def test_a_key_may_be_the_password_of_any_name(tmp_path: Path) -> None:
+    _, secret = KeyStore(tmp_path).create("old client")
+    client = opened(tmp_path)
+    statuses = [basic(client, text) for text in (f"me:{secret}", f":{secret}", secret, "me:gw-a")]
+    assert statuses == [200, 200, 401, 401]
+    assert basic(client, f"me:{secret}", Origin="http://elsewhere.example") == 403
+    assert basic(client, f"me:{secret}", **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert basic(client, f"me:{secret}", **{"Sec-Fetch-Site": "same-origin"}) == 200
+    broken = {"Authorization": "Basic \u00e9=".encode("latin-1")}
+    assert client.get("/v1/models", headers=broken).status_code == 401
+
+
+def basic(client: Client, text: str, **headers: str) -> int:
+    given = {"Authorization": f"Basic {b64encode(text.encode()).decode()}", **headers}
+    status: int = client.get("/v1/models", headers=given).status_code
+    return status
