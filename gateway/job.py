@@ -124,6 +124,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
 
     `remarks` are what only the pipeline could tell of what was not done as asked.
     `digests` are of the weights that drew it, by model id; None where they are no files.
+    `num_tokens` of its texts were read by the pipeline's tokenizers, None where it has none.
     """
 
     sample: int
@@ -132,6 +133,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     remarks: tuple[Remark, ...] = ()
     digests: dict[str, str | None] = msgspec.field(default_factory=dict)
     promise: Promise = "near"
+    num_tokens: int | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -33,7 +33,10 @@ class Rendering(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A finished sample; `data` is the encoded file, or bare `[height, width, channels]` if raw."""
+    """A finished sample; `data` is the encoded file, or bare `[height, width, channels]` if raw.
+
+    `num_tokens` are those of its texts, as the pipeline's tokenizers read them.
+    """
 
     sample: int
     seed: int
@@ -44,6 +47,7 @@ class Picture(msgspec.Struct, frozen=True):
     channels: int
     receipt: Receipt
     remarks: tuple[Remark, ...] = ()
+    num_tokens: int | None = None
 
 
 class PreviewPicture(msgspec.Struct, frozen=True):
@@ -116,6 +120,7 @@ class Studio:
             channels=pixels.channels,
             receipt=receipt,
             remarks=once((*job.remarks, *event.remarks)),
+            num_tokens=event.num_tokens,
         )
 
     async def _preview(self, job: Job, event: Preview, rendering: Rendering) -> PreviewPicture:

@@ -239,11 +239,14 @@ class Sample:
 
     def _finish(self, scheduler: str, remarks: tuple[Remark, ...], material: Material) -> None:
         digests, promise = dict(material.digests), material.promise
+        assert self._greenlet is not None
+        assert self._greenlet.hearing is not None
+        num_tokens = self._greenlet.hearing.num_tokens
 
         def told(pixels: Pixels | None) -> None:
             if pixels is not None:
                 self.emit(
-                    Finished(self.number, pixels, scheduler, remarks, digests, promise)
+                    Finished(self.number, pixels, scheduler, remarks, digests, promise, num_tokens)
                 )
                 return
             log.error("picture not finite", job=self.job.id, endpoint=self.endpoint)

@@ -101,7 +101,8 @@ def test_a_stream_shows_previews_and_then_the_picture(client: OpenAI) -> None:
     assert [event.type for event in partial] == ["image_generation.partial_image"] * 2
     assert [event.partial_image_index for event in partial] == [0, 1]
     assert last.type == "image_generation.completed"
-    assert last.usage.total_tokens == 0
+    assert last.usage.output_tokens == 16
+    assert last.usage.input_tokens > 0
     whole = client.images.generate(extra_body=body, **ASK).data
     assert whole
     assert same(opened(last.b64_json), opened(whole[0].b64_json or ""))

@@ -21,7 +21,7 @@ class TestEngine:
     """Draws plain pictures: red and green are the seed's bytes, blue is 255 after an edit.
 
     A prompt of `fail` fails, one of `slow` takes its time, one of `unusable` finds its model
-    to be so. `jobs` are those it was given.
+    to be so. It reads a token a word. `jobs` are those it was given.
     """
 
     __test__ = False
@@ -58,7 +58,9 @@ class TestEngine:
                 else:
                     colour = bytes((seed & 255, seed >> 8 & 255, 255 if job.images else 0))
                     pixels = Pixels(job.width, job.height, 3, colour * (job.width * job.height))
-                    yield Finished(sample, pixels, job.scheduler or "TestScheduler")
+                    num_tokens = len(job.prompt.split())
+                    scheduler = job.scheduler or "TestScheduler"
+                    yield Finished(sample, pixels, scheduler, num_tokens=num_tokens)
             done = True
         finally:
             self.num_running -= 1

@@ -32,6 +32,7 @@ class Hearing:
         self._heard: set[str] = set()
         self._remarks: list[Remark] = []
         self._spans: list[tuple[str, str, tuple[int, ...]]] = []
+        self._counts: dict[int, dict[str, int]] = {}
 
     def note(self, tokenizer: Any, texts: Any, result: Any) -> None:
         """A call was made with these texts, and this came of it."""
@@ -45,6 +46,13 @@ class Hearing:
             cut = () if self._reads_all else _cut(params[0], tokens)
             self._remarks += [*cut, *_unknown(params[0], tokens)]
             self._spans += [(params[0], text, tokens.starts or ())]
+            counts = self._counts.setdefault(id(tokenizer), {})
+            counts.setdefault(text, self._num_own(params[0], text, tokens))
+
+    @property
+    def num_tokens(self) -> int | None:
+        """Tokens of the job's texts, by the tokenizer that read most; None where none did."""
+        return max((sum(counts.values()) for counts in self._counts.values()), default=None)
 
     def remarks(self, window: int | None = None) -> tuple[Remark, ...]:
         """What is to be told of it all.
@@ -61,11 +69,23 @@ class Hearing:
     def _beyond(self, window: int | None) -> Iterator[Remark]:
         told = {remark.param for remark in self._remarks if remark.code == "prompt_cut"}
         for param, text, starts in self._spans:
-            own = self._texts.get(param, "")
-            begin = text.find(own)
-            inside = [start for start in starts if begin <= start < begin + len(own)]
+            begin, end = self._place(param, text)
+            inside = [start for start in starts if begin <= start < end]
             if window is not None and param not in told and begin >= 0 and len(inside) > window:
-                yield _told_cut(param, window, len(inside), text[inside[window] : begin + len(own)])
+                yield _told_cut(param, window, len(inside), text[inside[window] : end])
+
+    def _place(self, param: str, text: str) -> tuple[int, int]:
+        """Where in a text that was read a job's own stands; below 0 where it does not."""
+        own = self._texts.get(param, "")
+        begin = text.find(own)
+        return begin, begin + len(own)
+
+    def _num_own(self, param: str, text: str, tokens: Tokens) -> int:
+        """How many tokens of a job's own text were read, without what a pipeline writes around."""
+        begin, end = self._place(param, text)
+        if begin < 0 or tokens.starts is None:
+            return tokens.num_read
+        return sum(begin <= start < end for start in tokens.starts)
 
     def _params(self, text: str) -> list[str]:
         """Whose text it is: pipelines write around prompts, and some fold their case."""

@@ -27,6 +27,7 @@ from gateway.web.door.schema import documented
 from gateway.web.door.sources import sources_of
 from gateway.web.openai.conversation import OF_LANGUAGE, last_said
 from gateway.web.openai.stream import server_sent, step_comment, streamed
+from gateway.web.openai.usage import ChatUsage, Usage
 from gateway.web.openai.wire import (
     DEPLOYMENT,
     ImageGenerationBody,
@@ -83,14 +84,6 @@ class Choice(msgspec.Struct, frozen=True):
     logprobs: None = None
 
 
-class ChatUsage(msgspec.Struct, frozen=True):
-    """Complete because clients read it unasked; zero because nothing is metered."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-
-
 class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer."""
 
@@ -99,7 +92,7 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     choices: list[Choice]
     object: Literal["chat.completion"] = "chat.completion"
-    usage: ChatUsage = ChatUsage()
+    usage: ChatUsage
     warnings: tuple[Remark, ...] = ()
 
 
@@ -171,7 +164,10 @@ class Told:
         async def respond(pictures: list[Picture]) -> Content:
             choices = [Choice(one.sample, await self._message(one)) for one in pictures]
             warnings = warnings_of(pictures)
-            answer = ChatCompletion(choices=choices, warnings=warnings, **self.facts)
+            usage = ChatUsage.of(Usage.of(job, pictures))
+            answer = ChatCompletion(
+                choices=choices, warnings=warnings, usage=usage, **self.facts
+            )
             return Content.of(answer, [picture.data for picture in pictures])
 
         return await self.desk.answer(self.request, caller, job, rendering, respond, {})
@@ -182,25 +178,26 @@ class Told:
         """Server-sent events: who answers, each picture, and that it was all."""
 
         def frames(items: AsyncGenerator[Any]) -> AsyncGenerator[Content]:
-            return self._frames(items, len(job.seeds), wants_usage)
+            return self._frames(items, job, wants_usage)
 
         return await streamed(self.desk, self.request, caller, job, rendering, frames)
 
     async def _frames(
-        self, items: AsyncGenerator[Any], num_pictures: int, wants_usage: bool
+        self, items: AsyncGenerator[Any], job: Job, wants_usage: bool
     ) -> AsyncGenerator[Content]:
-        places = range(num_pictures)
+        places, pictures = range(len(job.seeds)), list[Picture]()
         yield self._chunk([ChunkChoice(place, Message(content="")) for place in places])
         try:
             async for item in items:
                 if isinstance(item, Picture):
                     choice = ChunkChoice(item.sample, await self._message(item))
                     yield self._chunk([choice], item.data)
+                    pictures.append(item)
                 elif isinstance(item, StepDone):
                     yield step_comment(item)
             yield self._chunk([ChunkChoice(place, {}, "stop") for place in places])
             if wants_usage:
-                yield self._chunk([], usage=ChatUsage())
+                yield self._chunk([], usage=ChatUsage.of(Usage.of(job, pictures)))
             yield Content((DONE,))
         except GatewayError as error:
             yield Content((b"data: " + msgspec.json.encode(envelope(error)) + b"\n\n",))

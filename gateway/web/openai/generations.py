@@ -21,6 +21,7 @@ from gateway.web.door.sources import sources_of
 from gateway.web.door.uploads import Upload, find_pictures, names_pictures
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
+from gateway.web.openai.usage import Usage
 from gateway.web.openai.wire import (
     DEPLOYMENT,
     ImageGenerationBody,
@@ -84,6 +85,7 @@ async def answer_images(
             background=background_of(job),
             safety_identifier=wanted.safety_identifier,
             warnings=warnings_of(pictures),
+            usage=Usage.of(job, pictures),
             rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
         )
         inline = [picture.data for picture in pictures if wanted.response_format != "url"]

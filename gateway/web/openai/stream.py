@@ -19,7 +19,8 @@ from gateway.web.door.bodies import Asked
 from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Desk
 from gateway.web.door.envelope import envelope
-from gateway.web.openai.wire import QUALITY, Usage, Wanted, background_of, resample_headers
+from gateway.web.openai.usage import Usage
+from gateway.web.openai.wire import QUALITY, Wanted, background_of, resample_headers
 
 PING = b": ping\n\n"
 
@@ -136,6 +137,7 @@ async def _frames(
         "output_format": wanted.rendering.format,
         "safety_identifier": wanted.safety_identifier,
     }
+    num_done = 0
     try:
         async for item in items:
             if isinstance(item, PreviewPicture):
@@ -155,7 +157,7 @@ async def _frames(
                         type=f"{prefix}.completed",
                         b64_json=GAP,
                         index=item.sample,
-                        usage=Usage(),
+                        usage=Usage.of(job, [item], is_first=not num_done),
                         seed=item.seed,
                         receipt=item.receipt,
                         warnings=item.remarks,
@@ -163,6 +165,7 @@ async def _frames(
                     ),
                     item.data,
                 )
+                num_done += 1
             elif isinstance(item, StepDone):
                 yield step_comment(item)
     except GatewayError as error:

@@ -15,6 +15,7 @@ from gateway.remarks import Remark, no_effect
 from gateway.studio import Format, Rendering
 from gateway.web.door.accepting import preferred
 from gateway.web.door.bodies import Asked
+from gateway.web.openai.usage import Usage
 
 QUALITY = "high"
 """What every answer's quality is called, whatever was asked for: there is but one."""
@@ -74,23 +75,6 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     timeout: Annotated[float | None, Meta(description="seconds the client will wait")] = None
 
 
-class Tokens(msgspec.Struct, frozen=True):
-    """How usage splits; this gateway counts no tokens."""
-
-    text_tokens: int = 0
-    image_tokens: int = 0
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """Complete because clients read it unasked; zero because nothing is metered."""
-
-    total_tokens: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    input_tokens_details: Tokens = Tokens()
-    output_tokens_details: Tokens = Tokens()
-
-
 class ImageItem(msgspec.Struct, frozen=True, kw_only=True):
     """One picture. `width`, `height`, `channels` describe raw pixels.
 
@@ -125,7 +109,7 @@ class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     quality: str = QUALITY
     size: str = "auto"
     rendered_size: str | UnsetType = UNSET
-    usage: Usage = Usage()
+    usage: Usage
     safety_identifier: str | UnsetType = UNSET
     warnings: tuple[Remark, ...] = ()
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -135,3 +136,30 @@ def test_numbers_that_are_not_finite_never_become_a_picture(number: float) -> No
     assert [(type(end), getattr(end, "code", None)) for end in ends] == [(Failed, "not_finite")]
     assert "not finite" in ends[0].error().message
     assert not [event for event in bench.events if isinstance(event, Preview)]
+
+
+@pytest.mark.parametrize(
+    ("family", "wanted", "num_tokens"),
+    [
+        # A token a byte: what two tokenizers read counts once, and what is cut off not at all.
+        ("sd", {"prompt": "a cat"}, 5),
+        ("sdxl", {"prompt": "a cat"}, 5),
+        ("sd", {"prompt": "a" * 100}, 75),
+        ("sd", {"prompt": "a cat", "guidance_scale": 5.0, "negative_prompt": "blur"}, 9),
+        ("sdxl", {"prompt": ""}, 0),
+        # Inside of what the pipeline writes around it.
+        ("qwen_image", {"prompt": "a cat"}, 5),
+        ("flux", {"prompt": "a cat"}, None),
+    ],
+)
+def test_what_was_read_is_counted(
+    family: str, wanted: dict[str, Any], num_tokens: int | None
+) -> None:
+    bench = Workbench({family: built(family)})
+    drawn = msgspec.structs.replace(job(family, wanted["prompt"], 1, 1), **wanted)
+    bench.add(drawn)
+    bench.run()
+    bench.close()
+    [finished] = [event for event in bench.events if isinstance(event, Finished)]
+    assert finished.num_tokens is not None
+    assert num_tokens in (None, finished.num_tokens)

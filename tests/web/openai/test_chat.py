@@ -55,7 +55,7 @@ def test_a_streamed_answer_adds_up_to_the_whole_one(client: Client) -> None:
     chunks = [msgspec.json.decode(frame.removeprefix("data: ")) for frame in frames]
     assert len({chunk["id"] for chunk in chunks}) == 1
     assert chunks[-1]["choices"] == []
-    assert chunks[-1]["usage"]["total_tokens"] == 0
+    assert chunks[-1]["usage"]["total_tokens"] == 2 + 2 * 16
     for place in (0, 1):
         deltas = [
             choice["delta"] | {"end": choice["finish_reason"]}

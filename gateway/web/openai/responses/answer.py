@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import msgspec
 
-from gateway.accounts.limits import Caller
 from gateway.errors import NotStored
+from gateway.job import Job
 from gateway.studio import Picture
 from gateway.web.door.addresses import public_base
 from gateway.web.door.bodies import Asked
@@ -19,22 +19,23 @@ from gateway.web.openai.responses.wire import (
     OutputText,
     ResponseObject,
 )
+from gateway.web.openai.usage import ResponseUsage, Usage
 
 
 class Answer:
-    """An answer that is being made: `begun` is what is known of it, `calls` are its pictures'."""
+    """A job's answer in the making: `begun` is what is known of it, `calls` are its pictures'."""
 
     def __init__(
         self,
         desk: Desk,
         request: Asked,
         kept: KeptAnswers,
-        caller: Caller,
         begun: ResponseObject,
+        job: Job,
         calls: list[ImageCall],
     ) -> None:
-        self.desk, self.request, self.kept, self.caller = desk, request, kept, caller
-        self.begun, self.calls = begun, calls
+        self.desk, self.request, self.kept = desk, request, kept
+        self.begun, self.job, self.calls = begun, job, calls
         self.message_id = f"msg_{uuid.uuid4().hex}"
 
     async def of(self, pictures: list[Picture]) -> ResponseObject:
@@ -42,13 +43,15 @@ class Answer:
         names = await self._stored(pictures)
         words = self.words(names)
         calls = [call.done(GAP) for call in self.calls]
-        whole = self.begun.ended(calls, words, warnings=warnings_of(pictures))
+        usage = ResponseUsage.of(Usage.of(self.job, pictures))
+        warnings = warnings_of(pictures)
+        whole = self.begun.ended(calls, words, usage=usage, warnings=warnings)
         if len(names) < len(pictures) or not self.begun.store:
             return whole
         bare = msgspec.structs.replace(
             whole, output=(*(call.done("") for call in self.calls), words)
         )
-        owner = self.caller.id
+        owner = self.job.owner
         with suppress(NotStored):
             for call, name in zip(self.calls, names, strict=True):
                 await self.kept.put(call.id, Kept(owner, (name,)))

@@ -56,7 +56,7 @@ def routes(desk: Desk, kept: KeptAnswers) -> list[Any]:
         job = await job_of(desk, request, asked, model, upload, terms)
         facts = asking.begun(model.id, body.safety_identifier)
         calls = [ImageCall.begun(job, sample, wanted) for sample in range(len(job.seeds))]
-        answer = Answer(desk, request, kept, caller, facts, calls)
+        answer = Answer(desk, request, kept, facts, job, calls)
         if body.stream:
             return await Streamed(desk, request, answer).response(caller, job, wanted)
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from gateway.job import Job
 from gateway.remarks import Remark
+from gateway.web.openai.usage import ResponseUsage
 from gateway.web.openai.wire import QUALITY, Wanted, background_of
 
 IMAGE_TOOL = "image_generation"
@@ -27,28 +28,6 @@ class ResponseBody(msgspec.Struct, frozen=True):
     stream: bool = False
     store: bool = True
     metadata: dict[str, Any] | None = None
-
-
-class InputTokens(msgspec.Struct, frozen=True):
-    """How the input's tokens split."""
-
-    cached_tokens: int = 0
-
-
-class OutputTokens(msgspec.Struct, frozen=True):
-    """How the output's tokens split."""
-
-    reasoning_tokens: int = 0
-
-
-class ResponseUsage(msgspec.Struct, frozen=True):
-    """Complete because clients read it unasked; zero because nothing is metered."""
-
-    input_tokens: int = 0
-    input_tokens_details: InputTokens = InputTokens()
-    output_tokens: int = 0
-    output_tokens_details: OutputTokens = OutputTokens()
-    total_tokens: int = 0
 
 
 class ImageCall(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=IMAGE_CALL):
@@ -154,7 +133,7 @@ class ResponseObject(msgspec.Struct, frozen=True, kw_only=True):
     ) -> "ResponseObject":
         """The same with all of its output."""
         return msgspec.structs.replace(
-            self, status="completed", output=(*calls, words), usage=ResponseUsage(), **more
+            self, status="completed", output=(*calls, words), **more
         )
 
 
