@@ -1,5 +1,8 @@
 """What `gateway serve` serves: checked as far as it can be, then put together."""
 
+import sys
+
+import click
 import structlog
 from litestar import Litestar
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,6 +13,7 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.survey import check_model
+from gateway.cli.greeting import greeting
 from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.runs.database import close_database, open_database
@@ -19,8 +23,8 @@ from gateway.telemetry.log import configure_logs
 log = structlog.get_logger()
 
 
-def assembled(settings: Settings) -> tuple[Litestar, Engine]:
-    """The application and its engine.
+def assembled(settings: Settings, port: int) -> tuple[Litestar, Engine]:
+    """The application and its engine; on a terminal it greets who started it once it is open.
 
     Raises:
         SettingsError: the database cannot be used.
@@ -35,7 +39,10 @@ def assembled(settings: Settings) -> tuple[Litestar, Engine]:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     engine = LocalEngine(collection, settings)
-    return create_app(settings, engine, collection), engine
+    app = create_app(settings, engine, collection)
+    if sys.stdout.isatty():
+        app.on_startup.append(lambda: click.echo(greeting(settings, collection.latest, port)))
+    return app, engine
 
 
 def check_models(settings: Settings, collection: Collection) -> None:

@@ -1,5 +1,6 @@
 """The command line: `gateway serve | generate | check | models | pull | convert | keys`."""
 
+import platform
 import sys
 from importlib import import_module
 
@@ -31,10 +32,21 @@ class Commands(click.Group):
         return command
 
 
+def tell_versions(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    """Say this gateway's version, and those of what a picture may depend on."""
+    if not is_asked or context.resilient_parsing:
+        return
+    from gateway.images.receipt import library_versions  # noqa: PLC0415  not before it is asked
+
+    for name, number in {**library_versions(), "python": platform.python_version()}.items():
+        click.echo(f"{name} {number}")
+    context.exit()
+
+
 @click.group(
     cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="image-gateway")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=tell_versions)
 def commands() -> None:
     """An image gateway that speaks the dialects image clients already speak."""
 

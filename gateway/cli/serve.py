@@ -32,15 +32,16 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     check_folder(settings)
     check_door(settings)
     with bound_sockets(settings) as sockets:
-        Server(partial(_assembled, settings), settings).run(sockets)
+        port = sockets[0].getsockname()[1]
+        Server(partial(_assembled, settings, port), settings).run(sockets)
     end()
 
 
-def _assembled(settings: Settings) -> "tuple[Litestar, Engine]":
+def _assembled(settings: Settings, port: int) -> "tuple[Litestar, Engine]":
     """All that takes seconds, and is not imported before the port answers."""
     from gateway.cli.assembly import assembled  # noqa: PLC0415
 
-    return assembled(settings)
+    return assembled(settings, port)
 
 
 def end() -> NoReturn:

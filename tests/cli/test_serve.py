@@ -1,6 +1,8 @@
 """A start that cannot succeed is one line and an exit status, before any work is taken up."""
 
+import json
 import os
+import shlex
 import socket
 import sqlite3
 import sys
@@ -10,18 +12,21 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from gateway.accounts.keys import KeyStore
 from gateway.catalog.bundle import served_collection
 from gateway.catalog.cards import CardError
 from gateway.cli.assembly import check_models
+from gateway.cli.greeting import greeting
 from gateway.cli.main import main
 from gateway.runs.database import close_database, open_database
 from gateway.settings import Settings
 
 Said = Callable[..., str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
+def said(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Said:
     """What `gateway …` says on the terminal when it gives up: one line."""
 
     def run(*arguments: object) -> str:
@@ -125,3 +130,36 @@ def test_one_model_of_no_use_stops_no_other(said: Said, tmp_path: Path) -> None:
 def test_a_folder_of_keys_that_cannot_be_written(said: Said, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "Not a directory" in said("keys", "create", "me", "--data", tmp_path / "file" / "x")
+
+
+def test_a_person_is_told_where_what_how_and_to_whom(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    catalog = served_collection(settings).latest
+    text = greeting(settings, catalog, 8123)
+    assert "http://127.0.0.1:8123/\n" in text
+    assert "emoji, emoji:3d, emoji:line\n" in text
+    assert "this machine alone" in text
+    assert "Bearer" not in text
+    (line,) = [line for line in text.splitlines() if "curl " in line]
+    words = shlex.split(line.partition("draw")[2])
+    assert words[:2] == ["curl", "http://127.0.0.1:8123/v1/images/generations"]
+    assert json.loads(words[words.index("-d") + 1])["model"] == "emoji"
+    wide = replace(settings, host="0.0.0.0", port=80)
+    assert "everybody" in greeting(replace(wide, no_auth=True), catalog, 80)
+    KeyStore(tmp_path).create("me")
+    text = greeting(wide, catalog, 80)
+    assert "whoever has an API key" in text
+    assert "Bearer $KEY" in text
+    assert "http://127.0.0.1:80/\n" in text
+    public = replace(settings, public_url="https://draw.example/base/")
+    assert "https://draw.example/base/v1" in greeting(public, catalog, 8123)
+
+
+def test_versions_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(sys, "argv", ["gateway", "--version"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 0
+    told = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert next(iter(told)) == "image-gateway"
+    assert {"torch", "diffusers", "transformers", "python"} <= told.keys()
