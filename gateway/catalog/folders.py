@@ -3,9 +3,10 @@
 `models/` holds `<id>.toml`, `<folder>/card.toml` (weights beside the card), or a bare
 `<id>.safetensors` or `.gguf` that needs no card;
 `adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
-`<route>.safetensors` that needs no card.
+`<route>.safetensors` that needs no card, as does a folder `<route>/` that diffusers or PEFT wrote.
 """
 
+from itertools import chain
 from os.path import exists, lexists, normpath, realpath
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +25,7 @@ from gateway.catalog.cards import (
 )
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.inferred import infer
+from gateway.catalog.kinds import ADAPTER_FILES
 from gateway.catalog.strays import (
     CARDS,
     folder_faults,
@@ -129,7 +131,18 @@ class _Reading:
             if realpath(path) not in described and f"{owner}:{path.stem}" not in found:
                 card = AdapterCard(endpoint=owner, route=path.stem, source=path.name, path=path)
                 self._add(found, card)
+        self._read_written(folder, found)
         self.adapters |= {(card.endpoint, card.route): card for card in found.values()}
+
+    def _read_written(self, folder: Path, found: dict[str, AdapterCard]) -> None:
+        """Take the folders that diffusers or PEFT wrote adapters to, one each."""
+        files = chain(*(folder.glob(f"{SEEN}/{SEEN}/{name}") for name in ADAPTER_FILES))
+        for file in sorted(files):
+            place = file.parent
+            owner, route = place.parent.name.replace("--", "/"), place.name
+            if f"{owner}:{route}" not in found and not {file, place} & self.used:
+                card = AdapterCard(endpoint=owner, route=route, source=route, path=place)
+                self._add(found, msgspec.structs.replace(card, weight_name=file.name))
 
     def _read(self, found: dict[str, Card], path: Path, kind: type[Card], **named: str) -> None:
         """Take a card; one that cannot be read as its file is named, or as it calls itself."""

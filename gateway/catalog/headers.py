@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.kinds import kinds_in, unread_in
+from gateway.catalog.kinds import kinds_in, tuned_in, unread_in
 from gateway.catalog.stamps import Stamp, stamp_of
 from gateway.catalog.training import made_for, trigger_words
 
@@ -44,15 +44,17 @@ class Header(msgspec.Struct, frozen=True):
     """What a file's head says.
 
     `widths` are those that its layers take, `lora_widths` those of the denoiser's layers that
-    a LoRA changes. `kinds` are those of an adapter (`LoRA`, `LoKr`), `unread` one that is
-    read nowhere here; `made_for` is the architecture that whoever trained it wrote down, and
-    `trigger_words` are the words that ask for what it learned. `num_floats` are numbers that
-    loading casts to a card's dtype, `kept_bytes` those of all that it leaves as they are.
+    a LoRA changes. `kinds` are those of an adapter (`LoRA`, `LoKr`), `tuned` one that PEFT's
+    configuration is wanted for, `unread` what is no adapter that is read here; `made_for` is the
+    architecture that whoever trained it wrote down, and `trigger_words` are the words that ask for
+    what it learned. `num_floats` are numbers that loading casts to a card's dtype, `kept_bytes`
+    those of all that it leaves as they are.
     """
 
     widths: frozenset[int]
     lora_widths: frozenset[int]
     kinds: tuple[str, ...]
+    tuned: str | None
     unread: str | None
     made_for: str | None
     num_floats: int
@@ -150,6 +152,7 @@ def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
         widths=frozenset(widths.values()),
         lora_widths=frozenset(downs),
         kinds=kinds_in(shapes.keys()),
+        tuned=tuned_in(shapes.keys()),
         unread=unread_in(shapes.keys()),
         made_for=made_for(facts),
         trigger_words=trigger_words(facts),

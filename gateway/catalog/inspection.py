@@ -24,6 +24,7 @@ from gateway.catalog.cards import (
 from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import UNFINISHED, Header, read_header
 from gateway.catalog.hub import is_hub_id
+from gateway.catalog.kinds import LORA_FILE, why_unread
 from gateway.catalog.libraries import (
     NO_MODULE,
     diffusers_names,
@@ -45,9 +46,6 @@ from gateway.catalog.weights import (
     is_single,
     layout_of,
 )
-
-LORA = "pytorch_lora_weights.safetensors"
-"""What diffusers calls a LoRA's file."""
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
 _MANY = 3
@@ -72,7 +70,7 @@ def inspect_endpoint(card: EndpointCard) -> None:
     for lora in card.fused:
         place = card.folder / lora.source
         if place.exists() or lora.source.endswith(WEIGHTS):
-            _check_file(card, place / (lora.weight_name or LORA) if place.is_dir() else place)
+            _check_file(card, place / (lora.weight_name or LORA_FILE) if place.is_dir() else place)
     if is_single(card):
         _check_source(card, f"key 'source' = {card.source!r}", card)
     index = _index(card)
@@ -112,8 +110,8 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
     if file is None:
         return
     header = _check_file(card, file)
-    if header.unread:
-        raise CardError(f"{header.unread} weights are not read here", card.path)
+    if why := why_unread(header.unread, header.tuned, file):
+        raise CardError(why, card.path)
     if not header.kinds:
         raise CardError(
             f"not a LoRA for '{card.endpoint}': none of its weights is one", card.path
@@ -356,7 +354,7 @@ def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -
 
 def _adapter_file(card: AdapterCard) -> Path | None:
     """The file of an adapter; None where it was made in code, or has gone with its file."""
-    name, where = card.weight_name or LORA, f"key 'source' = {card.source!r}"
+    name, where = card.weight_name or LORA_FILE, f"key 'source' = {card.source!r}"
     if lexists(card.place):
         return card.place / name if card.place.is_dir() else card.place
     if card.path is None or card.path == card.place:

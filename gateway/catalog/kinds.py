@@ -5,10 +5,19 @@ some trainer's spelling, and what of that layer's change.
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 DOWN, UP, MID, ALPHA, MAGNITUDE = "lora_down", "lora_up", "lora_mid", "alpha", "dora_scale"
 PLAIN = frozenset({DOWN, UP, ALPHA})
 """The parts of a layer's change that is a LoRA, and no more."""
+
+WHOLE = frozenset({"diff_b", "set_weight", "set_bias"})
+"""Parts that no two matrices are, whatever else a layer's change is."""
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTER_FILES = (LORA_FILE, PEFT_FILE)
+"""What diffusers and PEFT call an adapter's file in a folder of its own, or on the hub."""
 
 _ENDINGS = {
     **{f"{name}.weight": DOWN for name in ("lora_A", "lora_A.default", "lora_down", "lora.down",
@@ -19,18 +28,44 @@ _ENDINGS = {
     **{name: name for name in (
         ALPHA, MAGNITUDE, "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
         "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
-        "diff", "diff_b", "w_norm", "b_norm", "ia3_l", "on_input", "oft_blocks", "rescale",
+        "diff", "diff_b", "set_weight", "set_bias", "w_norm", "b_norm", "ia3_l", "on_input",
+        "oft_blocks", "rescale",
     )},
+    **{f"{name}.weight": name for name in ("a1", "a2", "b1", "b2", "bm")},
 }  # fmt: skip
 
 _KINDS = {
     UP: "LoRA", MAGNITUDE: "DoRA", "hada_w1_a": "LoHa", "lokr_w1": "LoKr", "lokr_w1_a": "LoKr",
-    "diff": "full", "diff_b": "bias", "w_norm": "norm", "b_norm": "norm", "ia3_l": "IA3",
-    "on_input": "IA3", "oft_blocks": "OFT",
+    "diff": "full", "diff_b": "bias", "set_weight": "full", "set_bias": "bias", "w_norm": "norm",
+    "b_norm": "norm", "ia3_l": "IA3", "on_input": "IA3", "oft_blocks": "OFT", "a1": "GLoRA",
 }  # fmt: skip
 _MAGNITUDE = "lora_magnitude_vector"
-_UNREAD = {"boft_R": "BOFT", "oft_R": "OFT of PEFT", "vera_lambda_b": "VeRA", "hra_u": "HRA"}
-"""Kinds that nothing here reads."""
+
+PEFT_KINDS = {
+    "LORA": "LoRA", "ADALORA": "AdaLoRA", "BOFT": "BOFT", "C3A": "C3A", "DELORA": "DeLoRA",
+    "FOURIERFT": "FourierFT", "GLORA": "GLoRA", "GRALORA": "GraLoRA", "HIRA": "HiRA",
+    "HRA": "HRA", "IA3": "IA3", "LN_TUNING": "norm", "LOHA": "LoHa", "LOKR": "LoKr",
+    "MISS": "MiSS", "OFT": "OFT", "RANDLORA": "RandLoRA", "ROAD": "RoAd", "SHIRA": "SHiRA",
+    "VERA": "VeRA", "WAVEFT": "WaveFT",
+}  # fmt: skip
+"""What PEFT calls the kinds that are read by it, and what they are called here."""
+
+_TUNED = {
+    "lora_E": "AdaLoRA", "boft_R": "BOFT", "c3a_kernel": "C3A", "delora_lambda": "DeLoRA",
+    "fourierft_spectrum": "FourierFT", "glora_A": "GLoRA", "gralora_A": "GraLoRA",
+    "hira_A": "HiRA", "hra_u": "HRA", "ln_tuning_layers": "norm", "miss_block": "MiSS",
+    "oft_R": "OFT", "randlora_lambda": "RandLoRA", "road_theta": "RoAd", "shira_weight": "SHiRA",
+    "vera_lambda_b": "VeRA", "waveft_spectrum": "WaveFT",
+}  # fmt: skip
+"""How names tell those that cannot be read without PEFT's configuration beside them."""
+
+_UNREAD = {
+    "ip_adapter": "IP-Adapter", "double_stream_modulation_lora": "IP-Adapter",
+    "redux_up": "Redux", "controlnet_cond_embedding": "ControlNet", "input_hint_block":
+    "ControlNet", "controlnet_blocks": "ControlNet", "emb_params": "textual inversion",
+    "lambda_layer": "T-LoRA",
+}  # fmt: skip
+"""What is no adapter of this shape, by a mark in its names."""
 
 
 def layers_in(names: Collection[str]) -> dict[str, dict[str, str]]:
@@ -52,11 +87,36 @@ def kinds_in(names: Collection[str]) -> tuple[str, ...]:
         _KINDS[part] for parts in layers_in(names).values() for part in parts if part in _KINDS
     }
     kinds |= {"DoRA"} if any(_MAGNITUDE in name for name in names) else set()
+    kinds |= {tuned} if (tuned := tuned_in(names)) else set()
     if not kinds and any("lora" in name.lower() for name in names):
         kinds = {"LoRA"}
     return tuple(sorted(kinds - {"LoRA"} if "DoRA" in kinds else kinds))
 
 
+def tuned_in(names: Collection[str]) -> str | None:
+    """The kind of an adapter that cannot be read without PEFT's configuration, if it is one."""
+    return _marked(_TUNED, names)
+
+
 def unread_in(names: Collection[str]) -> str | None:
-    """The kind of an adapter that nothing here reads, if there is one."""
-    return next((kind for mark, kind in _UNREAD.items() if any(mark in one for one in names)), None)
+    """What a file is that nothing here reads as an adapter, if it is known."""
+    return _marked(_UNREAD, names)
+
+
+def why_unread(unread: str | None, tuned: str | None, file: Path) -> str | None:
+    """Why a file cannot be read as an adapter, by what its names tell; None where it can."""
+    if unread:
+        return f"{unread} weights are no adapter that is read here"
+    if tuned and not config_beside(file):
+        return f"{tuned} weights want {PEFT_CONFIG} beside them, and to be called {PEFT_FILE}"
+    return None
+
+
+def config_beside(file: Path) -> Path | None:
+    """PEFT's configuration of an adapter's file, where PEFT wrote both."""
+    config = file.with_name(PEFT_CONFIG)
+    return config if file.name == PEFT_FILE and config.is_file() else None
+
+
+def _marked(marks: dict[str, str], names: Collection[str]) -> str | None:
+    return next((kind for mark, kind in marks.items() if any(mark in one for one in names)), None)

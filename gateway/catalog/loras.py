@@ -9,11 +9,9 @@ from gateway.catalog.cards import AdapterCard, Route
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Folders
 from gateway.catalog.hub import FAULTS, hub_file, is_hub_id
+from gateway.catalog.kinds import ADAPTER_FILES
 from gateway.catalog.weights import PICKLES, WEIGHTS
 from gateway.errors import InvalidRequest, NotFound
-
-NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
-"""What diffusers and PEFT call a LoRA's file in a folder of its own, or on the hub."""
 
 
 def place_of(name: str, catalog: Catalog) -> tuple[str, str]:
@@ -71,13 +69,13 @@ def _local_file(text: str, folders: Folders) -> Path | None:
 
 
 def _file_in(folder: Path) -> Path:
-    for name in NAMES:
+    for name in ADAPTER_FILES:
         if (folder / name).is_file():
             return folder / name
     files = sorted(folder.glob(f"*{WEIGHTS}"))
     if len(files) == 1:
         return files[0]
-    wanted = " or ".join((*NAMES, "one safetensors file"))
+    wanted = " or ".join((*ADAPTER_FILES, "one safetensors file"))
     raise InvalidRequest(f"'{folder.name}' holds no LoRA; wanted {wanted}.", param="lora_path")
 
 
@@ -92,7 +90,7 @@ def _checked(path: Path, text: str) -> Path:
 
 
 def _hub_file(repository: str) -> Path:
-    for name in NAMES:
+    for name in ADAPTER_FILES:
         try:
             return hub_file(repository, name)
         except FAULTS as error:
@@ -103,4 +101,4 @@ def _hub_file(repository: str) -> Path:
                 f"'{repository}' is neither a file here nor to be had from the hub: {reason}",
                 param="lora_path",
             ) from None
-    raise NotFound(f"'{repository}' holds none of {', '.join(NAMES)}.", param="lora_path")
+    raise NotFound(f"'{repository}' holds none of {', '.join(ADAPTER_FILES)}.", param="lora_path")

@@ -14,7 +14,8 @@ from huggingface_hub import constants
 from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
 from gateway.catalog.hub import FAULTS, refusal
-from gateway.catalog.inspection import LORA, NotHereError, inspect_adapter, inspect_endpoint
+from gateway.catalog.inspection import NotHereError, inspect_adapter, inspect_endpoint
+from gateway.catalog.kinds import LORA_FILE
 from gateway.catalog.parts import parts_elsewhere
 from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
@@ -112,7 +113,7 @@ def is_here(model: Model) -> bool:
 
 def lora_file(card: EndpointCard, lora: FusedLora) -> Path | None:
     """The file of a LoRA that is fused in; None where it is to be fetched."""
-    place, name = card.folder / lora.source, lora.weight_name or LORA
+    place, name = card.folder / lora.source, lora.weight_name or LORA_FILE
     if place.exists():
         return place / name if place.is_dir() else place
     return cached_file(lora.source, name, None)
@@ -157,7 +158,7 @@ def _of_endpoint(card: EndpointCard) -> Iterator[Wanted]:
             yield from _of_part(card, name, part)
     for lora in card.fused:
         if not exists(card.folder / lora.source):
-            yield _named(Repository(lora.source), lora.weight_name or LORA)
+            yield _named(Repository(lora.source), lora.weight_name or LORA_FILE)
 
 
 def _of_pipeline(card: EndpointCard, layout: str) -> Iterator[Wanted]:
@@ -198,7 +199,7 @@ def _folder(repository: Repository, name: str) -> str:
 
 def _of_adapter(card: AdapterCard) -> Iterator[Wanted]:
     if card.file is None:
-        yield _named(Repository(card.source, card.revision), card.weight_name or LORA)
+        yield _named(Repository(card.source, card.revision), card.weight_name or LORA_FILE)
 
 
 def _named(repository: Repository, name: str) -> Wanted:

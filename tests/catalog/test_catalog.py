@@ -113,6 +113,22 @@ def test_adapter_card_beside_its_weights_is_one_adapter(tmp_path: Path) -> None:
     assert catalog.resolve("sdxl:brush").adapter.scale == 0.5  # type: ignore[union-attr]
 
 
+def test_a_folder_that_a_library_wrote_is_an_adapter(tmp_path: Path) -> None:
+    endpoint(tmp_path, "sdxl")
+    folder = tmp_path / "adapters/sdxl"
+    write(folder / "boft/adapter_model.safetensors", "")
+    write(folder / "boft/adapter_config.json", "{}")
+    write(folder / "ink/pytorch_lora_weights.safetensors", "")
+    write(folder / "pen.toml", 'source = "brush"\nweight_name = "adapter_model.safetensors"\n'
+          'endpoint = "sdxl"\nroute = "pen"\n')
+    write(folder / "brush/adapter_model.safetensors", "")
+    catalog = read(tmp_path)
+    assert catalog.routes("sdxl") == ["boft", "ink", "pen"]
+    card = catalog.adapter("sdxl", "boft")
+    assert card.place / str(card.weight_name) == folder / "boft/adapter_model.safetensors"
+    assert not catalog.passed_over
+
+
 def test_adapter_in_another_endpoints_folder_is_an_error(tmp_path: Path) -> None:
     write(
         tmp_path / "adapters/sdxl/ink.toml",

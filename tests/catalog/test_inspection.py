@@ -139,7 +139,7 @@ LORAS: dict[str, tuple[Change, str]] = {
         r"\(2048\); it was made for stable-diffusion-xl",
     ),
     "kohya": (lambda f: lora(f, 3072, "lora_unet_double_blocks_0_img_attn_qkv"), r"\(3072\)"),
-    "vera": (lambda f: weights(f, {"x.vera_lambda_b": (1, 1)}), "VeRA weights are not read here"),
+    "vera": (lambda f: weights(f, {"x.vera_lambda_b": (1, 1)}), "VeRA weights want adapter_config"),
     "none": (lambda f: weights(f, {"x": (1, 1)}), "none of its weights is one"),
     "empty": (lambda f: write(f, ""), "is empty"),
     "cut": (lambda f: cut(lora(f, 768)), "not a whole safetensors file"),

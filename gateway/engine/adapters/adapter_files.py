@@ -5,14 +5,14 @@ what they built there is taken out as plain matrices. Layers whose change is of 
 are found by their names, and keep the parts that the file has.
 """
 
-import copy
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
 import torch
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -20,17 +20,28 @@ from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
 from gateway.catalog.hub import FAULTS, hub_file
-from gateway.catalog.kinds import DOWN, MAGNITUDE, PLAIN, UP, layers_in, unread_in
+from gateway.catalog.kinds import (
+    DOWN,
+    LORA_FILE,
+    PEFT_CONFIG,
+    PEFT_FILE,
+    PLAIN,
+    WHOLE,
+    config_beside,
+    layers_in,
+    tuned_in,
+    unread_in,
+    why_unread,
+)
 from gateway.catalog.weights import PICKLES
 from gateway.engine.adapters.adapters import AdapterWeights, LayerKey, LayerWeights
 from gateway.engine.adapters.changes import Change
+from gateway.engine.adapters.hollow import hollow_pipeline
 from gateway.engine.adapters.placing import Place, Places
+from gateway.engine.adapters.tuned import NAME, change_of, read_tuned
 from gateway.engine.weights.files import safe_open
 from gateway.engine.weights.unusable import reason_of
 from gateway.errors import ModelNotFound
-
-NAME = "adapter"
-PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
@@ -43,20 +54,23 @@ def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> Adap
         CardError: no such file, not safetensors, or not a LoRA that fits this pipeline.
     """
     path = adapter_file(card)
+    found = _Found(card, path, pipeline, device)
     names = _names(path)
+    if config_beside(path):
+        found.take_tuned()
+        return found.weights
     layers = layers_in(names)
     own = {layer: parts for layer, parts in layers.items() if parts.keys() - PLAIN}
     others = names - {name for parts in own.values() for name in parts.values()}
-    found = _Found(card, path, pipeline, device)
     found.take(own)
-    if not own:
-        try:
-            found.take_lora(path)
-        except CardError as refused:
-            found.take_instead(layers, refused)
-    elif any("lora" in name for name in others):
+    if not own or any("lora" in name for name in others):
+        plain = {layer: parts for layer, parts in layers.items() if layer not in own}
         with TemporaryDirectory() as folder:
-            found.take_lora(_part_of(path, others, Path(folder) / "part.safetensors"))
+            file = _part_of(path, others, Path(folder) / "part.safetensors") if own else path
+            try:
+                found.take_lora(file)
+            except CardError as refused:
+                found.take_instead(plain, refused)
     return found.weights
 
 
@@ -77,6 +91,17 @@ class _Found:
         """All of it."""
         return AdapterWeights(self._low_rank, self._changes)
 
+    def take_tuned(self) -> None:
+        """Have PEFT read what it wrote.
+
+        Raises:
+            CardError: it is not for such a pipeline.
+        """
+        for place, change, layer in read_tuned(self._path, self._pipeline):
+            self._add(place, change, layer)
+        if not self._low_rank and not self._changes:
+            raise CardError(f"changes no layer of '{self._card.endpoint}'", self._path)
+
     def take_lora(self, path: Path) -> None:
         """Have diffusers read a LoRA.
 
@@ -86,7 +111,7 @@ class _Found:
         pipeline = self._pipeline
         if not hasattr(pipeline, "load_lora_weights"):
             raise CardError(f"{type(pipeline).__name__} takes no LoRA", self._card.path)
-        twin = _hollow(pipeline)
+        twin = hollow_pipeline(pipeline)
         try:
             twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
         except (ValueError, RuntimeError, LookupError, TypeError) as error:
@@ -97,7 +122,7 @@ class _Found:
         if not layers:
             raise CardError(f"holds no LoRA weights for '{self._card.endpoint}'", self._path)
         for (component, layer_path), layer in layers:
-            self._add(Place(component, layer_path), _change_of(layer), layer.get_base_layer())
+            self._add(Place(component, layer_path), change_of(layer), layer.get_base_layer())
 
     def take_instead(self, layers: Mapping[str, Mapping[str, str]], refused: CardError) -> None:
         """Find a LoRA's layers by their names alone, where diffusers has said why not."""
@@ -110,7 +135,7 @@ class _Found:
 
     def take(self, layers: Mapping[str, Mapping[str, str]]) -> None:
         """Take the layers of a file by their names, each with the parts that it has."""
-        places, scaling = Places(self._pipeline), _scalings(self._path)
+        places = Places(self._pipeline)
         with safe_open(self._path, "pt") as file:
             parts = {
                 layer: {part: file.get_tensor(name) for part, name in named.items()}
@@ -124,8 +149,7 @@ class _Found:
                     self._path,
                 )
             for place in found[layer]:
-                change = Change(each, place.rows, scaling.of(place.path))
-                self._add(place, change, places.layer(place))
+                self._add(place, Change(each, place.rows), places.layer(place))
 
     def _add(self, place: Place, change: Change, layer: nn.Module) -> None:
         """Keep a change, as two matrices where it is that."""
@@ -135,7 +159,7 @@ class _Found:
         own = component.get_submodule(place.path)
         key = (place.component, place.path)
         factors = change.low_rank() if _is_plain(layer) else None
-        if factors is not None and not {"diff_b"} & change.parts.keys():
+        if factors is not None and not WHOLE & change.parts.keys():
             dtype = self._dtype(place.component)
             down, up = (factor.to(self._device, dtype) for factor in factors)
             if isinstance(layer, nn.Conv2d):
@@ -156,6 +180,18 @@ class _Found:
         return self._dtypes[component]
 
 
+def adapter_files(card: AdapterCard) -> list[Path]:
+    """The file of an adapter, and what PEFT wrote beside it, fetched where they are not here.
+
+    Raises:
+        ModelNotFound: they were here.
+        CardError: they cannot be fetched, or are pickles.
+    """
+    file = adapter_file(card)
+    config = config_beside(file)
+    return [file, config] if config else [file]
+
+
 def size_bytes(weights: AdapterWeights) -> int:
     """Bytes of an adapter's weights."""
     tensors = (tensor for layer in weights.low_rank.values() for tensor in layer)
@@ -171,7 +207,7 @@ def adapter_file(card: AdapterCard) -> Path:
         ModelNotFound: it was here.
         CardError: it cannot be fetched, or is a pickle.
     """
-    name = card.weight_name or "pytorch_lora_weights.safetensors"
+    name = card.weight_name or LORA_FILE
     local = card.file
     if local is None and card.source.endswith(".safetensors"):
         raise ModelNotFound(f"The file of the adapter `{card.id}` is no longer there.")
@@ -188,6 +224,9 @@ def _fetched(card: AdapterCard, name: str) -> Path:
     if name.endswith(PICKLES):
         raise CardError(f"{card.source}/{name}: pickled weights are refused; wanted .safetensors")
     try:
+        if name == PEFT_FILE:
+            with suppress(RemoteEntryNotFoundError):
+                hub_file(card.source, PEFT_CONFIG, card.revision)
         return hub_file(card.source, name, card.revision)
     except FAULTS as error:
         raise CardError(
@@ -201,8 +240,8 @@ def _names(path: Path) -> frozenset[str]:
             names = frozenset(file.keys())
     except (SafetensorError, OSError) as error:
         raise CardError(f"not a safetensors file: {error}", path) from error
-    if kind := unread_in(names):
-        raise CardError(f"{kind} weights are not read here", path)
+    if why := why_unread(unread_in(names), tuned_in(names), path):
+        raise CardError(why, path)
     return names
 
 
@@ -211,33 +250,6 @@ def _part_of(path: Path, names: Collection[str], part: Path) -> Path:
     with safe_open(path, "pt") as file:
         save_file({name: file.get_tensor(name) for name in names}, part, file.metadata())
     return part
-
-
-class _Scalings(msgspec.Struct):
-    """What PEFT says beside its files of how much their differences count."""
-
-    r: float = 0.0
-    alpha: float = 0.0
-    rank_pattern: dict[str, float] = {}
-    alpha_pattern: dict[str, float] = {}
-
-    def of(self, path: str) -> float | None:
-        """The factor of a layer; None where only the file can tell."""
-        rank, alpha = (
-            next((value for end, value in pattern.items() if f".{path}".endswith(f".{end}")), other)
-            for pattern, other in ((self.rank_pattern, self.r), (self.alpha_pattern, self.alpha))
-        )
-        return alpha / rank if rank and alpha else None
-
-
-def _scalings(path: Path) -> _Scalings:
-    beside = path.with_name(PEFT_CONFIG)
-    if path.name != PEFT_FILE or not beside.is_file():
-        return _Scalings()
-    try:
-        return msgspec.json.decode(beside.read_bytes(), type=_Scalings, strict=False)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CardError(f"{PEFT_CONFIG}: {error}", path) from None
 
 
 def _height(parts: Mapping[str, Tensor]) -> int:
@@ -251,36 +263,11 @@ def _height(parts: Mapping[str, Tensor]) -> int:
         return len(first) * second.shape[1 if "lokr_t2" in parts else 0]
     if "hada_w1_a" in parts:
         return parts["hada_w1_a"].shape[1 if "hada_t1" in parts else 0]
+    if "oft_blocks" in parts:
+        return parts["oft_blocks"].shape[-3] * parts["oft_blocks"].shape[-1]
+    if "b1" in parts:
+        return max(len(parts["b1"]), len(parts["b2"]))
     return max((len(part) for name, part in parts.items() if part.ndim and name != DOWN), default=0)
-
-
-def _hollow(pipeline: Any) -> Any:
-    """A copy of a pipeline whose LoRA-capable modules have shapes and types but no weights."""
-    twin = copy.copy(pipeline)
-    for name in pipeline._lora_loadable_modules:
-        module = getattr(pipeline, name, None)
-        if isinstance(module, nn.Module):
-            # Not by setattr, which would rewrite the shared pipeline's config.
-            vars(twin)[name] = _hollow_module(module)
-    return twin
-
-
-def _hollow_module(module: nn.Module) -> nn.Module:
-    kind: Any = type(module)
-    with torch.device("meta"):
-        is_diffusers = hasattr(kind, "load_config")
-        hollow: nn.Module = (kind.from_config if is_diffusers else kind)(module.config)
-    for part in hollow.modules():
-        for name, weight in list(part.named_parameters(recurse=False)):
-            part.register_parameter(name, nn.Parameter(_seeming(weight), requires_grad=False))
-        for name, buffer in list(part.named_buffers(recurse=False)):
-            part.register_buffer(name, _seeming(buffer))
-    return hollow.eval()
-
-
-def _seeming(tensor: Tensor) -> Tensor:
-    """One element seen as many: on the meta device PEFT would leave its own weights there."""
-    return torch.empty(1, dtype=tensor.dtype).expand(tensor.shape)
 
 
 def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:
@@ -291,18 +278,6 @@ def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:
         for path, layer in module.named_modules()
         if isinstance(layer, LoraLayer) and NAME in layer.scaling
     ]
-
-
-def _change_of(layer: Any) -> Change:
-    """What PEFT built of a layer of a LoRA, its scaling in the second matrix."""
-    down, up = layer.lora_A[NAME].weight.detach(), layer.lora_B[NAME].weight.detach()
-    scaling = layer.scaling[NAME]
-    parts = {DOWN: down, UP: up * scaling}
-    if layer.lora_B[NAME].bias is not None:
-        parts["diff_b"] = layer.lora_B[NAME].bias.detach() * scaling
-    if layer.use_dora.get(NAME, False):
-        parts[MAGNITUDE] = layer.lora_magnitude_vector[NAME].weight.detach().flatten()
-    return Change(parts)
 
 
 def _is_plain(layer: nn.Module) -> bool:

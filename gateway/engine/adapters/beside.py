@@ -44,7 +44,7 @@ def files_beside(card: AdapterCard) -> list[Path]:
         CardError: they cannot be fetched.
     """
     if not isinstance(card, ControlCard | EmbeddingCard):
-        return [adapter_files.adapter_file(card)]
+        return adapter_files.adapter_files(card)
     if not card.place.exists():
         raise ModelNotFound(f"The file of `{card.id}` is no longer there.")
     return sorted(card.place.glob("[!.]*")) if card.place.is_dir() else [card.place]

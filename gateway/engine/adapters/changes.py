@@ -2,17 +2,14 @@
 
 The parts of a change come as files have them (`lokr_w1`, `hada_w1_a`, `dora_scale`, ...); the
 papers and the programs that write them agree on what they mean: LoHa (FedPara, 2108.06098),
-LoKr (2309.14859), DoRA (2402.09353), IA3 (2205.05638), OFT (2306.07280).
+LoKr (2309.14859), DoRA (2402.09353); `turning.py` has those that ask for the layer's weights.
 """
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from gateway.catalog.kinds import ALPHA, DOWN, MAGNITUDE, MID, UP
-
-Parts = Mapping[str, Tensor]
+from gateway.catalog.kinds import DOWN, MAGNITUDE, MID, UP
+from gateway.engine.adapters.turning import TURNS, Parts, scale_by, stretched
 
 
 class Change:
@@ -37,11 +34,14 @@ class Change:
     @property
     def is_additive(self) -> bool:
         """Whether it is the same whatever the layer's own weights are."""
-        return not {MAGNITUDE, "ia3_l", "oft_blocks"} & self.parts.keys()
+        return not {MAGNITUDE, *TURNS} & self.parts.keys()
 
     def to(self, device: torch.device) -> "Change":
-        """The same on a device, for good; its parts keep their precision."""
-        self.parts = {name: part.to(device) for name, part in self.parts.items()}
+        """The same on a device, for good; its parts keep their precision, and single numbers
+        stay where they can be asked for without waiting for a device."""
+        self.parts = {
+            name: part.to(device) if part.ndim else part for name, part in self.parts.items()
+        }
         self._rows = None if self._rows is None else self._rows.to(device)
         return self
 
@@ -63,12 +63,20 @@ class Change:
             found["bias"] = bias.float() * scale
         if MAGNITUDE in self.parts:
             turned = weight + found["weight"]
-            found["weight"] = self._stretch(turned) * turned - weight
-        if "ia3_l" in self.parts:
-            found |= self._rescaled(own, weight, scale)
-        if "oft_blocks" in self.parts:
-            found["weight"] = self._rotated(weight, scale) - weight
-        return found
+            found["weight"] = stretched(self.parts[MAGNITUDE], turned) - weight
+        for mark, turn in TURNS.items():
+            if mark in self.parts:
+                found |= turn(self.parts, own, scale, self._rows)
+        return found | self._replaced(own, scale)
+
+    def _replaced(self, own: Parts, scale: float) -> dict[str, Tensor]:
+        """Towards the weights that the file has in the place of a layer's own."""
+        given = {name.removeprefix("set_"): part for name, part in self.parts.items()
+                 if name.startswith("set_")}  # fmt: skip
+        return {
+            name: (part.float() - (own[name].float() if name in own else 0)) * scale
+            for name, part in given.items()
+        }
 
     def low_rank(self) -> tuple[Tensor, Tensor] | None:
         """The same as two matrices, where that is exact and no more work than the whole.
@@ -159,46 +167,4 @@ class Change:
         return None
 
     def _scale(self, rank: int) -> float:
-        if self._scaling is not None:
-            return self._scaling
-        alpha = float(self.parts[ALPHA]) if ALPHA in self.parts else 0.0
-        return alpha / rank if alpha else 1.0
-
-    def _stretch(self, turned: Tensor) -> Tensor:
-        """What makes a weight's rows, or its columns, as long as the file says."""
-        magnitude = self.parts[MAGNITUDE].float()
-        along = 1 if magnitude.ndim > 1 and len(magnitude) == 1 else 0
-        others = [dim for dim in range(turned.ndim) if dim != along]
-        length = turned.norm(dim=others, keepdim=True)
-        stretch: Tensor = magnitude.reshape(length.shape) / length
-        return stretch
-
-    def _rescaled(self, own: Parts, weight: Tensor, scale: float) -> dict[str, Tensor]:
-        given = self.parts["ia3_l"].float()
-        # One that tells its side is added to one; the other is the factor itself, bias and all.
-        factor = (given.flatten() - (0 if "on_input" in self.parts else 1)) * scale
-        if self._is_on_input(given, weight):
-            return {"weight": weight * factor.reshape(1, -1, *(1,) * (weight.ndim - 2))}
-        found = {"weight": weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))}
-        if own.get("bias") is not None and "on_input" not in self.parts:
-            found["bias"] = own["bias"].float() * factor
-        return found
-
-    def _is_on_input(self, given: Tensor, weight: Tensor) -> bool:
-        if "on_input" in self.parts:
-            return bool(self.parts["on_input"])
-        if given.ndim == 2:
-            return len(given) == 1
-        return given.numel() == weight.shape[1] != weight.shape[0]
-
-    def _rotated(self, weight: Tensor, scale: float) -> Tensor:
-        blocks = self.parts["oft_blocks"].float()
-        skew = blocks - blocks.transpose(1, 2)
-        bound, length = float(self.parts.get(ALPHA, 0.0)), float(skew.norm()) + 1e-8
-        if 0 < bound < length:
-            skew = skew * (bound / length)
-        same = torch.eye(skew.shape[-1], device=skew.device)
-        turn = (same + skew) @ (same - skew).inverse() * scale + (1 - scale) * same
-        split = weight.reshape(*blocks.shape[:2], *weight.shape[1:])
-        turned = torch.einsum("knm,kn...->km...", turn, split).reshape(weight.shape)
-        return self.parts["rescale"].float() * turned if "rescale" in self.parts else turned
+        return scale_by(self.parts, rank) if self._scaling is None else self._scaling

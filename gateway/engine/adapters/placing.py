@@ -17,12 +17,12 @@ from gateway.catalog.kinds import DOWN, UP, layers_in
 _DENOISERS = ("transformer", "unet")
 _PREFIXES = {
     "base_model_model_": None, "lycoris_": None, "model_": None, "diffusion_model_": _DENOISERS,
-    "lora_unet_": _DENOISERS, "lora_transformer_": _DENOISERS, "unet_": _DENOISERS,
-    "transformer_": _DENOISERS, "lora_te_": ("text_encoder",), "lora_te1_": ("text_encoder",),
-    "lora_te2_": ("text_encoder_2",), "lora_te3_": ("text_encoder_3",),
-    "text_encoder_2_": ("text_encoder_2",), "text_encoder_3_": ("text_encoder_3",),
-    "text_encoder_": ("text_encoder",), "te_": ("text_encoder",), "te1_": ("text_encoder",),
-    "te2_": ("text_encoder_2",),
+    "lora_unet_": _DENOISERS, "oft_unet_": _DENOISERS, "lora_transformer_": _DENOISERS,
+    "unet_": _DENOISERS, "transformer_": _DENOISERS, "lora_te_": ("text_encoder",),
+    "lora_te1_": ("text_encoder",), "lora_te2_": ("text_encoder_2",),
+    "lora_te3_": ("text_encoder_3",), "text_encoder_2_": ("text_encoder_2",),
+    "text_encoder_3_": ("text_encoder_3",), "text_encoder_": ("text_encoder",),
+    "te_": ("text_encoder",), "te1_": ("text_encoder",), "te2_": ("text_encoder_2",),
 }  # fmt: skip
 """What stands before a layer's path, and the components that it may mean."""
 

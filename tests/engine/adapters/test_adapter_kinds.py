@@ -1,7 +1,6 @@
 """Adapters of every kind draw what the weights draw that PEFT, or their papers, make of them."""
 
 import copy
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import pytest
 import torch
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gateway.catalog.cards import AdapterCard, CardError
 from gateway.engine.adapters.adapter_files import read_adapter
 from gateway.job import AdapterUse, Job
 from tests.engine import tiny, tiny_loras
+from tests.engine.adapters.drawing import Weights, card, check_drawn, denoiser, drawn_with
 from tests.engine.conftest import built
 from tests.engine.workbench import (
     CPU,
@@ -24,12 +24,10 @@ from tests.engine.workbench import (
     Workbench,
     alone,
     difference,
-    failures,
     job,
     picture,
 )
 
-Weights = dict[str, Tensor]
 ATTENTION = ["to_q", "to_k", "to_v"]
 ODD = {"target_modules": [*ATTENTION, "conv1"], "init_weights": False}
 KINDS: dict[str, Callable[[], Any]] = {
@@ -48,24 +46,6 @@ KINDS: dict[str, Callable[[], Any]] = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def denoiser(pipeline: Any) -> nn.Module:
-    module: nn.Module = getattr(pipeline, "unet", None) or pipeline.transformer
-    return module
-
-
-def drawn_with(family: str, changed: Weights, scale: float, wanted: Job) -> Tensor:
-    """What the stock pipeline draws with some weights of its denoiser moved towards others."""
-    own = denoiser(built(family)).state_dict()
-    before = {name: own[name].clone() for name in changed}
-    for name, weight in changed.items():
-        own[name] += scale * (weight - own[name])
-    try:
-        return alone(built(family), wanted)
-    finally:
-        for name, weight in before.items():
-            own[name].copy_(weight)
 
 
 def trained(family: str, config: Any) -> tuple[Weights, Weights]:
@@ -98,38 +78,10 @@ def kohya(weights: Weights, alpha: float) -> Weights:
     return found
 
 
-def card(family: str, file: Path) -> AdapterCard:
-    return AdapterCard(endpoint=family, route="odd", source=file.name, path=file)
-
-
 def saved(family: str, folder: Path, weights: Weights, name: str = "odd") -> AdapterCard:
     file = folder / f"{name}.safetensors"
     save_file({name: weight.contiguous() for name, weight in weights.items()}, file)
     return card(family, file)
-
-
-def check_drawn(family: str, odd: AdapterCard, wanted: Callable[[float, Job], Tensor]) -> None:
-    """Draw with it at two scales beside a picture without it, and compare all three."""
-    jobs = [
-        job(family, "a cat", 1, 1, adapters=(AdapterUse("odd", 1.0),)),
-        job(family, "a dog", 2, 1, adapters=(AdapterUse("odd", 0.5),)),
-        job(family, "a fox", 3, 1),
-    ]
-    pictures = [wanted(scale, one) for scale, one in zip((1.0, 0.5, 0.0), jobs, strict=True)]
-    bare = alone(built(family), jobs[0])
-    assert difference(pictures[0], bare) > 10 * TOLERANCE
-    bench = Workbench({family: built(family)}, (odd,))
-    bench.add(job(family, "loads it", 9, 1, adapters=(AdapterUse("odd", 1.0),)))
-    bench.run()
-    bench.rows.clear()
-    samples = [bench.add(one)[0] for one in jobs]
-    bench.run()
-    rows = bench.denoiser_rows()
-    bench.close()
-    assert not failures(bench.events)
-    for sample, image in zip(samples, pictures, strict=True):
-        assert difference(picture(sample), image) <= TOLERANCE
-    assert max(rows) >= len(jobs)
 
 
 @pytest.mark.parametrize(
@@ -140,8 +92,7 @@ def test_what_peft_writes_draws_what_it_merges(kind: str, family: str, folder: P
     weights, merged = trained(family, config)
     file = folder / "adapter_model.safetensors"
     save_file({f"base_model.model.{name}": weight for name, weight in weights.items()}, file)
-    told = {"peft_type": kind, "r": getattr(config, "r", 0), "alpha": getattr(config, "alpha", 0)}
-    (folder / "adapter_config.json").write_text(json.dumps(told))
+    config.save_pretrained(folder)
     check_drawn(family, card(family, file), lambda *asked: drawn_with(family, merged, *asked))
 
 
@@ -158,7 +109,8 @@ def test_what_lycoris_writes_draws_the_same(kind: str, folder: Path) -> None:
 def test_dora_draws_what_diffusers_draws_at_every_scale(family: str, folder: Path) -> None:
     stock = tiny.build(family)
     config = peft.LoraConfig(
-        r=3, lora_alpha=4, use_dora=True, init_lora_weights=False, target_modules=ATTENTION
+        r=3, lora_alpha=4, use_dora=True, init_lora_weights=False,
+        target_modules=[*ATTENTION, "conv1"],
     )
     module = denoiser(stock)
     name = "unet" if family == "sd" else "transformer"
