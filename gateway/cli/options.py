@@ -32,7 +32,7 @@ def _option(field: msgspec.inspect.Field) -> Callable[[Command], Command]:
     assert isinstance(field.type, msgspec.inspect.Metadata)
     kind, schema = field.type.type, field.type.extra_json_schema or {}
     flag = "--" + field.name.replace("_", "-")
-    text = f"{schema['description']}  [{variable(field.name)}; default: {_default(field.name)}]"
+    text = f"{schema['description']}  [{variable(field.name)}; default: {default_of(field.name)}]"
     if isinstance(kind, msgspec.inspect.BoolType):
         negative = flag.replace("--no-", "--") if flag.startswith("--no-") else f"--no-{flag[2:]}"
         return click.option(f"{flag}/{negative}", field.name, default=None, help=text)
@@ -62,7 +62,8 @@ def _metavar(kind: msgspec.inspect.Type) -> str:
             return "TEXT"
 
 
-def _default(name: str) -> str:
+def default_of(name: str) -> str:
+    """What a setting is without being set, as a person reads it."""
     match getattr(Settings(), name):
         case None | () | "":
             return "none"

@@ -59,13 +59,6 @@ def page(document: Schema, link: str) -> str:
     """The whole page of an OpenAPI document, which is found at a link."""
     info = document["info"]
     title = escape(info["title"])
-    groups: dict[str, list[str]] = {}
-    for paths, method, operation in _routes(document["paths"]):
-        tag = (operation.get("tags") or ["other"])[0]
-        groups.setdefault(tag, []).append(_operation(paths, method, operation, document))
-    sections = "".join(
-        f"<h2>{escape(tag)}</h2>{''.join(operations)}" for tag, operations in groups.items()
-    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
@@ -73,7 +66,18 @@ def page(document: Schema, link: str) -> str:
         f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title} "
         f"{escape(info['version'])}</h1><p>{escape(info.get('description', ''))} "
         f'The same as <a href="{escape(link)}">openapi.json</a>.</p>'
-        f"{sections}</body></html>"
+        f"{sections(document)}</body></html>"
+    )
+
+
+def sections(document: Schema) -> str:
+    """Every route of an OpenAPI document, under a heading for each of its tags."""
+    groups: dict[str, list[str]] = {}
+    for paths, method, operation in _routes(document["paths"]):
+        tag = (operation.get("tags") or ["other"])[0]
+        groups.setdefault(tag, []).append(_operation(paths, method, operation, document))
+    return "".join(
+        f"<h2>{escape(tag)}</h2>{''.join(operations)}" for tag, operations in groups.items()
     )
 
 

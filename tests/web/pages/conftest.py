@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from gateway.catalog.bundle import bundled
 from tests.programs import program
@@ -51,6 +51,7 @@ def browser() -> Iterator[Browser]:
 
     Put down with this package: its loop, while it runs, is in the way of every other.
     """
+    expect.set_options(timeout=60_000)  # a busy machine is no failure
     chromium = program("chromium", "google-chrome", package="chromium")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
