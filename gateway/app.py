@@ -43,7 +43,7 @@ from gateway.web.door.reception import Reception
 from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.huggingface import inference as huggingface
-from gateway.web.openai import batches, chat, edits, generations, models
+from gateway.web.openai import batches, chat, edits, generations, models, webhooks
 from gateway.web.openai import files as openai_files
 from gateway.web.openai.responses import routes as responses
 from gateway.web.openai.responses.kept import KeptAnswers
@@ -113,6 +113,7 @@ def create_app(
             *responses.routes(desk, answers),
             *openai_files.routes(desk),
             *batches.routes(desk),
+            *webhooks.routes(desk),
             *models.routes(desk),
             *loras.routes(desk),
             *pictures.routes(store),

@@ -20,8 +20,8 @@ import structlog
 from dbos import DBOS, SetWorkflowID
 
 from gateway.runs.batches.records import Batch
+from gateway.runs.events import Event
 from gateway.runs.queues import BATCHES, RUNS, WEBHOOKS, Entry, Queues
-from gateway.runs.records import WebhookEvent
 from gateway.runs.workers import Workers
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Work(Protocol):
         ...
 
     async def is_next(self, event_id: str) -> bool:
-        """Whether every earlier event of the same run is delivered or given up."""
+        """Whether every earlier event of the same subject is delivered or given up."""
         ...
 
     async def deliver(self, event_id: str, *, waited: bool) -> float | None:
@@ -193,9 +193,14 @@ class Durable:
         entries = [Entry(run_id, _key_of(owner)) for run_id, owner in new]
         self._queued().put(connection, RUNS, entries)
 
-    def enqueue_deliveries(self, connection: sa.Connection, events: Iterable[WebhookEvent]) -> None:
+    def enqueue_deliveries(self, connection: sa.Connection, events: Iterable[Event]) -> None:
         """Queue events' deliveries in the transaction that writes them."""
-        entries = [Entry(event.id, event.run_id, event.sequence) for event in events]
+        entries = [
+            Entry(event.id, event.subject, event.sequence)
+            if event.sequence
+            else Entry(event.id, event.id)
+            for event in events
+        ]
         self._queued().put(connection, WEBHOOKS, entries)
 
     def enqueue_batch(self, connection: sa.Connection, batch: Batch) -> None:

@@ -17,10 +17,11 @@ from gateway.runs.batches.records import ENDED as ENDED_BATCHES
 from gateway.runs.batches.records import Batch
 from gateway.runs.claims import Claim, Claims
 from gateway.runs.durable import Durable
-from gateway.runs.records import ENDED, WebhookEvent
+from gateway.runs.events import UNDELIVERED, Owed
+from gateway.runs.records import ENDED
 from gateway.runs.schema import batches, places, runs, webhook_events
 from gateway.runs.slots import Slots
-from gateway.runs.store import UNDELIVERED, decoded
+from gateway.runs.store import decoded
 from gateway.telemetry.metrics import MENDED
 
 log = structlog.get_logger()
@@ -98,8 +99,9 @@ class Mender:
         unfinished = sa.select(runs.c.id, runs.c.owner).where(
             runs.c.status.not_in(ENDED), runs.c.id.not_in(waiting), ~going_on(runs.c.id)
         )
-        untold = sa.select(webhook_events.c.body).where(
-            webhook_events.c.state.in_(UNDELIVERED), ~going_on(webhook_events.c.id)
+        table = webhook_events.c
+        untold = sa.select(table.id, table.run_id, table.sequence).where(
+            table.state.in_(UNDELIVERED), ~going_on(table.id)
         )
         unanswered = sa.select(batches.c.body).where(
             batches.c.status.not_in(ENDED_BATCHES), ~going_on(batches.c.id)
@@ -107,8 +109,8 @@ class Mender:
         with self.durable.engine.connect() as connection:
             for run_id, owner in connection.execute(unfinished.limit(AT_ONCE)):
                 yield run_id, partial(self.durable.enqueue_runs, new=[(run_id, owner)])
-            for body in connection.execute(untold.limit(AT_ONCE)).scalars():
-                event = decoded(body, WebhookEvent)
+            for row in connection.execute(untold.limit(AT_ONCE)):
+                event = Owed(*row)
                 yield event.id, partial(self.durable.enqueue_deliveries, events=[event])
             for body in connection.execute(unanswered.limit(AT_ONCE)).scalars():
                 batch = decoded(body, Batch)

@@ -121,6 +121,11 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[RunOutput, ...] = ()
     notes: tuple[Remark, ...] = ()
 
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.run_id
+
 
 def message_id(run_id: str, sequence: int) -> str:
     """The id of a run's webhook event of a number, by which receivers know it."""

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 
@@ -22,8 +23,12 @@ from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
 from gateway.runs.database import close_database, open_database
 from gateway.runs.durable import Durable
+from gateway.runs.events import Events, event_ids
 from gateway.runs.files import FileStore
 from gateway.runs.ground import Ground
+from gateway.runs.hooks.hooks import Hooks
+from gateway.runs.hooks.records import EVENT_PREFIX, BatchEvent
+from gateway.runs.hooks.store import HookStore
 from gateway.runs.keeping import Keeper
 from gateway.runs.library import Library
 from gateway.runs.live import Notice
@@ -32,14 +37,15 @@ from gateway.runs.ordering import Ordering
 from gateway.runs.perform import Equipment, Performer
 from gateway.runs.places import Places
 from gateway.runs.quota import Quota
-from gateway.runs.records import Attempt, Order, Run, RunOutput
+from gateway.runs.records import Attempt, Order, Run, RunOutput, WebhookEvent
 from gateway.runs.signed import SignedUrls
 from gateway.runs.slots import Slot, Slots
 from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
+from gateway.runs.telling import webhook_body
 from gateway.runs.uploads import Uploads
 from gateway.runs.ushering import Usher
-from gateway.runs.webhooks import Deliveries, secret_of, spread, wait_seconds
+from gateway.runs.webhooks import Deliveries, Letter, secret_of
 
 log = structlog.get_logger()
 
@@ -97,9 +103,12 @@ class Runs:
         )
         self.places = Places(self.engine, samples_of)
         self.usher = Usher(self.places, self.durable, self._room, self.threads)
-        secret = partial(secret_of, keys=keys, data=settings.data)
-        self.deliveries = Deliveries(self.store, self.files, outbound, secret)
-        batches = BatchStore(self.engine, settings.max_batch_lines)
+        self._secret_of = partial(secret_of, keys=keys, data=settings.data)
+        self.events = Events(self.engine, WebhookEvent)
+        self.deliveries = Deliveries(self.events, outbound, self.ground, self._letter)
+        hooks = HookStore(self.engine, self.durable.enqueue_deliveries)
+        self.hooks = Hooks(hooks, Events(self.engine, BatchEvent), outbound, self.ground)
+        batches = BatchStore(self.engine, settings.max_batch_lines, hooks.tell)
         work = BatchWork(batches, self.files, self.quota, self.ground, ask)
         self.batches = Batches(
             batches, work, self.files, self.durable.enqueue_batch, self.durable.forget
@@ -236,11 +245,11 @@ class Runs:
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Every try to deliver a run's webhooks."""
-        return await self.ground.ask(self.store.attempts, run_id)
+        return await self.ground.ask(self.events.attempts, run_id)
 
     async def webhook_states(self, run_id: str) -> list[str]:
         """Where the webhook events of a run stand."""
-        return await self.ground.ask(self.store.webhook_states, run_id)
+        return await self.ground.ask(self.events.states, run_id)
 
     async def cancel(self, run_id: str) -> bool:
         """End a run as cancelled; False where it had ended."""
@@ -291,30 +300,24 @@ class Runs:
 
     async def is_next(self, event_id: str) -> bool:
         """Whether an event's turn has come, for the durable workflow."""
-        event = await self.ground.patiently(self.store.event, event_id)
-        return event is None or await self.ground.patiently(self.store.is_next, event)
+        return await self._mail(event_id).is_next(event_id)
 
     async def deliver(self, event_id: str, *, waited: bool) -> float | None:
-        """Deliver an event if its time has come, for the durable workflow.
+        """Deliver an event if its time has come, for the durable workflow."""
+        return await self._mail(event_id).deliver(event_id, waited=waited)
 
-        It has when its wait is over: by what was written down of the last try, at a time that
-        a clock may have had wrong, or because the caller has `waited`.
-        """
-        event = await self.ground.patiently(self.store.event, event_id)
-        if event is None:
-            return None
+    def _mail(self, event_id: str) -> Deliveries[Any]:
+        """Who delivers an event: those of runs and those of batches are told by their ids."""
+        is_of_batch = event_id.startswith(EVENT_PREFIX)
+        return self.hooks.deliveries if is_of_batch else self.deliveries
+
+    async def _letter(self, event: WebhookEvent) -> Letter | None:
+        """An event of a run as its webhook is sent it."""
         run = await self.ground.patiently(self.store.get, event.run_id)
-        # Looked for last: a process that slept until now may have been taken for dead.
-        found = await self.ground.patiently(self.store.undelivered, event_id)
-        if run is None or found is None:
+        if run is None or run.order.webhook is None:
             return None
-        event, num_tried, tried_at = found
-        if num_tried and not waited:
-            seconds = self.calendar.seconds_left(tried_at, wait_seconds(num_tried))
-            if seconds > 0:
-                return seconds
-        tried = await self.deliveries.attempt(event, run, num_tried + 1)
-        return None if tried.is_final else spread(wait_seconds(tried.attempt))
+        body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
+        return Letter(run.order.webhook, run.owner, (self._secret_of(run.owner),), body)
 
     async def _sweep(self) -> None:
         """Forget what is old, by the calendar: a clock that jumps must not delete anything."""
@@ -332,7 +335,7 @@ class Runs:
             return 0
         for run_id in old:
             await self.files.delete(f"runs/{run_id}/")
-        events = await self.ground.ask(self.store.event_ids, old)
+        events = await self.ground.ask(event_ids, self.engine, old)
         await self.durable.forget([*old, *events])
         await self.ground.ask(self.store.delete, old)
         log.info("runs forgotten", count=len(old))

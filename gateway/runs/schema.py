@@ -93,6 +93,8 @@ webhook_events = sa.Table(
     sa.Index("gateway_webhook_events_by_state", "state"),
 )
 
+"""Of runs and of batches: `run_id` is that of either."""
+
 webhook_attempts = sa.Table(
     "gateway_webhook_attempts",
     metadata,
@@ -190,6 +192,27 @@ batch_answers = sa.Table(
     sa.Column("batch_id", sa.String(64), primary_key=True),
     sa.Column("line", sa.Integer, primary_key=True),
     sa.Column("failed", sa.Boolean, nullable=False),
+)
+
+batch_tokens = sa.Table(
+    "gateway_batch_tokens",
+    metadata,
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True),
+    sa.Column("read", _BIG, nullable=False),
+    sa.Column("made", _BIG, nullable=False),
+)
+"""What the lines that are answered took, as `usage` counts it."""
+
+hooks = sa.Table(
+    "gateway_hooks",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Index("gateway_hooks_by_owner", "owner", "number"),
+    sqlite_autoincrement=True,
 )
 
 batch_files = sa.Table(

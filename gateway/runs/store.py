@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from gateway.remarks import Remark
 from gateway.runs.claims import Claim, Claims, drop, holds
+from gateway.runs.events import forget_events, write_events
 from gateway.runs.places import HandOver, check_room, place_row
 from gateway.runs.records import (
     ENDED,
-    Attempt,
     Order,
     Run,
     RunOutput,
@@ -22,10 +22,7 @@ from gateway.runs.records import (
     WebhookEvent,
     message_id,
 )
-from gateway.runs.schema import outputs, places, runs, webhook_attempts, webhook_events
-
-UNDELIVERED = ("pending", "retrying")
-"""The states of events that are not delivered or given up."""
+from gateway.runs.schema import outputs, places, runs
 
 T = TypeVar("T")
 Announce = Callable[[sa.Connection, Sequence[WebhookEvent]], None]
@@ -173,8 +170,8 @@ class RunStore:
     def delete(self, run_ids: Sequence[str]) -> None:
         """Forget runs and everything about them."""
         with self.engine.begin() as connection:
-            for table in (outputs, webhook_events, webhook_attempts):
-                connection.execute(sa.delete(table).where(table.c.run_id.in_(run_ids)))
+            connection.execute(sa.delete(outputs).where(outputs.c.run_id.in_(run_ids)))
+            forget_events(connection, run_ids)
             drop(connection, run_ids)
             connection.execute(sa.delete(runs).where(runs.c.id.in_(run_ids)))
 
@@ -183,76 +180,6 @@ class RunStore:
         query = sa.select(runs.c.id).where(runs.c.ended_at < when).order_by(runs.c.ended_at)
         with self.engine.connect() as connection:
             return list(connection.execute(query.limit(limit)).scalars())
-
-    def event(self, event_id: str) -> WebhookEvent | None:
-        """A webhook event."""
-        query = sa.select(webhook_events.c.body).where(webhook_events.c.id == event_id)
-        with self.engine.connect() as connection:
-            body = connection.execute(query).scalar()
-        return decoded(body, WebhookEvent) if body else None
-
-    def undelivered(self, event_id: str) -> tuple[WebhookEvent, int, float] | None:
-        """An event still to be delivered, how often that was tried, and when last."""
-        table, tries = webhook_events, webhook_attempts
-        query = (
-            sa.select(table.c.body, sa.func.count(tries.c.attempt), sa.func.max(tries.c.at))
-            .outerjoin(tries, tries.c.event_id == table.c.id)
-            .where(table.c.id == event_id, table.c.state.in_(UNDELIVERED))
-            .group_by(table.c.body)
-        )
-        with self.engine.connect() as connection:
-            row = connection.execute(query).first()
-        return (decoded(row[0], WebhookEvent), row[1], row[2] or 0.0) if row else None
-
-    def is_next(self, event: WebhookEvent) -> bool:
-        """Whether every earlier event of the run is delivered or given up."""
-        table = webhook_events
-        query = sa.select(sa.func.count()).where(
-            table.c.run_id == event.run_id,
-            table.c.sequence < event.sequence,
-            table.c.state.in_(UNDELIVERED),
-        )
-        with self.engine.connect() as connection:
-            return connection.execute(query).scalar_one() == 0
-
-    def event_ids(self, run_ids: Sequence[str]) -> list[str]:
-        """The ids of the webhook events of runs."""
-        query = sa.select(webhook_events.c.id).where(webhook_events.c.run_id.in_(run_ids))
-        with self.engine.connect() as connection:
-            return list(connection.execute(query).scalars())
-
-    def record_attempt(self, event: WebhookEvent, attempt: Attempt, state: str) -> None:
-        """Write down a try to deliver, and where the event stands after it.
-
-        Not where it has been delivered or given up meanwhile: by another process, while the
-        one that tried slept.
-        """
-        values = msgspec.structs.asdict(attempt) | {"run_id": event.run_id}
-        same = sa.and_(
-            webhook_attempts.c.event_id == event.id,
-            webhook_attempts.c.attempt == attempt.attempt,
-        )
-        table = webhook_events
-        is_open = sa.and_(table.c.id == event.id, table.c.state.in_(UNDELIVERED))
-        with self.engine.begin() as connection:
-            if connection.execute(sa.update(table).where(is_open).values(state=state)).rowcount:
-                connection.execute(sa.delete(webhook_attempts).where(same))
-                connection.execute(sa.insert(webhook_attempts).values(values))
-
-    def attempts(self, run_id: str) -> list[Attempt]:
-        """Every try to deliver the events of a run, oldest first."""
-        table = webhook_attempts
-        columns = [table.c[name] for name in Attempt.__struct_fields__]
-        query = sa.select(*columns).where(table.c.run_id == run_id).order_by(table.c.at)
-        with self.engine.connect() as connection:
-            return [Attempt(*row) for row in connection.execute(query)]
-
-    def webhook_states(self, run_id: str) -> list[str]:
-        """Where the events of a run stand, in their order."""
-        table = webhook_events
-        query = sa.select(table.c.state).where(table.c.run_id == run_id)
-        with self.engine.connect() as connection:
-            return list(connection.execute(query.order_by(table.c.sequence)).scalars())
 
     def _list(self, *conditions: sa.ColumnElement[bool]) -> list[Run]:
         query = sa.select(runs).where(*conditions).order_by(runs.c.number)
@@ -307,7 +234,7 @@ class RunStore:
     def _write(self, connection: sa.Connection, events: Sequence[WebhookEvent]) -> None:
         """Write events down, and announce them."""
         if events:
-            connection.execute(sa.insert(webhook_events), [_event_row(event) for event in events])
+            write_events(connection, events)
             self._announce(connection, events)
 
 
@@ -341,17 +268,6 @@ def _first_event(run: NewRun) -> WebhookEvent:
     return WebhookEvent(
         id=message_id(run.id, 1), run_id=run.id, sequence=1, kind="run.updated", status="queued"
     )
-
-
-def _event_row(event: WebhookEvent) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "run_id": event.run_id,
-        "sequence": event.sequence,
-        "created_at": time.time(),
-        "body": _text(event),
-        "state": "pending",
-    }
 
 
 def _run(row: Any) -> Run:

@@ -1,4 +1,4 @@
-"""Webhook deliveries: signed, in order per run, tried again for hours, every try written down."""
+"""Webhook deliveries: signed, in their order, tried again for hours, every try written down."""
 
 import asyncio
 import base64
@@ -6,10 +6,11 @@ import hashlib
 import hmac
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Generic
 
 import msgspec
 from standardwebhooks import Webhook
@@ -19,10 +20,9 @@ from gateway.errors import GatewayError
 from gateway.images.store import SECRET_FILE, read_secret
 from gateway.outages import patiently
 from gateway.outside.outbound import Outbound
-from gateway.runs.files import FileStore
-from gateway.runs.records import Attempt, Run, WebhookEvent
-from gateway.runs.store import RunStore
-from gateway.runs.telling import webhook_body
+from gateway.runs.events import E, Events
+from gateway.runs.ground import Ground
+from gateway.runs.records import Attempt
 
 WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
 """Before each further try; together about seven hours. Up to a tenth is added at random."""
@@ -55,47 +55,97 @@ def spread(seconds: float) -> float:
     return seconds * random.uniform(1, 1.1)
 
 
-class Deliveries:
-    """Sends events. When to send what again is for the durable workflow to say."""
+class Letter(msgspec.Struct, frozen=True):
+    """An event as it is sent: where to, on whose account, and what signs it, newest first."""
+
+    url: str
+    owner: str
+    secrets: tuple[str, ...]
+    body: bytes
+
+
+class Deliveries(Generic[E]):
+    """Sends events of one kind, as `write` makes letters of them; None where nobody wants one.
+
+    When to look at which again is for the durable workflow to say.
+    """
 
     def __init__(
-        self, store: RunStore, files: FileStore, outbound: Outbound, secret_of: SecretOf
+        self,
+        events: Events[E],
+        outbound: Outbound,
+        ground: Ground,
+        write: Callable[[E], Awaitable[Letter | None]],
     ) -> None:
-        self.store = store
-        self.files = files
+        self.events = events
         self.outbound = outbound
-        self.secret_of = secret_of
+        self.ground = ground
+        self._write = write
 
-    async def attempt(self, event: WebhookEvent, run: Run, number: int) -> Attempt:
+    async def is_next(self, event_id: str) -> bool:
+        """Whether an event's turn has come."""
+        event = await self.ground.patiently(self.events.find, event_id)
+        return event is None or await self.ground.patiently(self.events.is_next, event)
+
+    async def deliver(self, event_id: str, *, waited: bool) -> float | None:
+        """Deliver an event if its time has come; seconds until it may be, None for no more.
+
+        It has when its wait is over: by what was written down of the last try, at a time that
+        a clock may have had wrong, or because the caller has `waited`.
+        """
+        event = await self.ground.patiently(self.events.find, event_id)
+        if event is None:
+            return None
+        letter = await self._write(event)
+        if letter is None:
+            await self.ground.patiently(self.events.give_up, event_id)
+            return None
+        # Looked for last: a process that slept until now may have been taken for dead.
+        found = await self.ground.patiently(self.events.undelivered, event_id)
+        if found is None:
+            return None
+        event, num_tried, tried_at = found
+        if num_tried and not waited:
+            seconds = self.ground.calendar.seconds_left(tried_at, wait_seconds(num_tried))
+            if seconds > 0:
+                return seconds
+        tried = await self._attempt(event, letter, num_tried + 1)
+        return None if tried.is_final else spread(wait_seconds(tried.attempt))
+
+    async def _attempt(self, event: E, letter: Letter, number: int) -> Attempt:
         """Try once to deliver an event, and write down how it went."""
-        assert run.order.webhook is not None
         started = time.monotonic()
-        status, fault = await self._post(event, run, run.order.webhook)
+        status, fault = await self._post(event, letter)
         seconds = time.monotonic() - started
         is_final = fault is None or status == GONE or number > len(WAITS_SECONDS)
         attempt = Attempt(event.id, number, time.time(), seconds, status, fault, is_final)
-        record = partial(self.store.record_attempt, event, attempt, _state(attempt))
+        record = partial(self.events.record_attempt, event, attempt, _state(attempt))
         await patiently(lambda: asyncio.to_thread(record), "database")
         return attempt
 
-    async def _post(self, event: WebhookEvent, run: Run, url: str) -> tuple[int | None, str | None]:
-        body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
-        headers = signed_headers(self.secret_of(run.owner), event.id, body)
+    async def _post(self, event: E, letter: Letter) -> tuple[int | None, str | None]:
+        headers = signed_headers(letter.secrets, event.id, letter.body)
         try:
-            status = await self.outbound.post(url, run.owner, body, headers, TIMEOUT_SECONDS)
+            status = await self.outbound.post(
+                letter.url, letter.owner, letter.body, headers, TIMEOUT_SECONDS
+            )
         except GatewayError as error:
             return None, error.message
         return status, None if 200 <= status < 300 else f"answered {status}"
 
 
-def signed_headers(secret: str, event_id: str, body: bytes) -> dict[str, str]:
-    """Standard Webhooks headers: the id stays the same for every try, the time does not."""
+def signed_headers(secrets: Sequence[str], event_id: str, body: bytes) -> dict[str, str]:
+    """Standard Webhooks headers: the id stays the same for every try, the time does not.
+
+    There is a signature by each of the secrets.
+    """
     now = datetime.now(UTC)
+    signatures = [Webhook(secret).sign(event_id, now, body.decode()) for secret in secrets]
     return {
         "Content-Type": "application/json",
         "webhook-id": event_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(event_id, now, body.decode()),
+        "webhook-signature": " ".join(signatures),
     }
 
 

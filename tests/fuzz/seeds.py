@@ -17,6 +17,7 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 HOOK = "http://127.0.0.1:9/hook"
 """Nobody listens there; requests that are mutated must not reach further than this machine."""
 
+ENDPOINT = {"name": "mine", "url": HOOK, "event_types": ["batch.completed", "batch.failed"]}
 GENERATION = {
     "prompt": "a cat",
     "n": 1,
@@ -167,6 +168,7 @@ async def things(ask: Ask) -> Things:
             },
         )
     )
+    hook = await made(json_request("/v1/webhook_endpoints", ENDPOINT))
     drawn = await made(
         json_request("/v1/images/generations", GENERATION | {"response_format": "url"})
     )
@@ -190,6 +192,7 @@ async def things(ask: Ask) -> Things:
         "file_id": kept["id"],
         "upload_id": upload["file_id"],
         "batch_id": batch["id"],
+        "endpoint_id": hook["id"],
         "run_batch_id": runs["batch_id"],
         "run_id": runs["run_id"],
         "workflow_id": workflow["workflow_id"],
@@ -235,7 +238,14 @@ def requests(named: Things) -> list[Sent]:
                 "endpoint": "/v1/images/generations",
                 "completion_window": "24h",
                 "metadata": {"a": "b"},
+                "output_expires_after": {"anchor": "created_at", "seconds": 3600},
             },
+        ),
+        json_request("/v1/webhook_endpoints", ENDPOINT),
+        json_request(f"/v1/webhook_endpoints/{ids['endpoint_id']}", ENDPOINT),
+        json_request(
+            f"/v1/webhook_endpoints/{ids['endpoint_id']}/rotate_secret",
+            {"keep_old_secret_active_for_24_hours": True},
         ),
         form_request(
             "/v1/files", {"purpose": "vision", "expires_after[seconds]": "3600"}, {"file": PNG}

@@ -65,7 +65,8 @@ async def test_the_same_file_from_many_at_once(tmp_path: Path, database: str | N
 def _named_by(named: Things) -> list[Sent]:
     """Requests that look for, or write down, texts that are hardly any."""
     paths = [f"/api/{kind}/" for kind in ("run", "batch", "workflow", "deployment")]
-    paths += [f"/v1/{kind}/" for kind in ("files", "batches", "models")]
+    paths += [f"/v1/{kind}/" for kind in ("files", "batches", "models", "webhook_endpoints")]
+    paths += ["/v1/webhook_endpoints?after="]
     paths += ["/kept/", "/files/", "/v1/files?after=", "/v1/files?purpose=", "/v1/batches?after="]
     paths += ["/api/run?run_id=", "/api/v1/workflows?search=", "/api/upload-url?type="]
     found = [Sent("GET", path.encode() + segment) for path in paths for segment in SEGMENTS[::3]]

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from gateway.runs import schema
 from gateway.runs.claims import CRASHED, MAX_CRASHES
+from gateway.runs.events import UNDELIVERED
 from gateway.runs.records import ENDED
-from gateway.runs.store import UNDELIVERED
 from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Owner
 from tests.resilience.load import LIMITED_SAMPLES, Load, shows
 from tests.runs.receiver import Receiver

@@ -30,6 +30,8 @@ class Receiver:
         self.url = ""
         self.tried: list[str] = []
         self.taken: list[tuple[str, dict[str, Any]]] = []
+        self.letters: list[tuple[dict[str, str], bytes]] = []
+        """What was taken, as it came: headers and body."""
         self.refused: list[str] = []
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
@@ -43,6 +45,7 @@ class Receiver:
         status = self.answers.pop(0) if self.answers else 200
         if 200 <= status < 300:
             self.taken.append((headers["webhook-id"], json.loads(body)))
+            self.letters.append((headers, body))
         return status
 
     def verify(self, headers: dict[str, str], body: bytes) -> None:

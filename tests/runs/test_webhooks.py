@@ -57,10 +57,10 @@ def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str 
             attempts = await runs.attempts(run.id)
             assert [attempt.delivered for attempt in attempts] == [True] * 4
             # A process that slept, while another delivered what it had begun to, wakes.
-            first_event = runs.store.event(attempts[0].event_id)
+            first_event = runs.events.find(attempts[0].event_id)
             assert first_event
             late = Attempt(first_event.id, 1, time.time(), 30.0, None, "too slow", False)
-            runs.store.record_attempt(first_event, late, "retrying")
+            runs.events.record_attempt(first_event, late, "retrying")
             assert await runs.webhook_states(run.id) == ["delivered"] * 4
             assert await runs.attempts(run.id) == attempts
 

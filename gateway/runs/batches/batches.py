@@ -13,6 +13,7 @@ from gateway.images.objects import Stored
 from gateway.runs.batches.records import FILE_PREFIX, Batch, KeptFile
 from gateway.runs.batches.store import Announce, BatchStore
 from gateway.runs.batches.working import BatchWork
+from gateway.runs.events import event_ids
 from gateway.runs.files import FileStore
 from gateway.runs.quota import Room
 
@@ -160,7 +161,9 @@ class Batches:
         """
         old = await self.ground.ask(self.store.ended_before, before, SWEPT_AT_ONCE)
         if old:
-            await self._forget_work([batch.id for batch in old])
+            ids = [batch.id for batch in old]
+            events = await self.ground.ask(event_ids, self.ground.engine, ids)
+            await self._forget_work([*ids, *events])
         for batch in old:
             await self.ground.ask(self.store.forget, batch.id)
         now = self.ground.calendar.now()
@@ -173,7 +176,12 @@ class Batches:
 
 
 def new_batch(
-    owner: str, endpoint: str, file: KeptFile, base_url: str, metadata: dict[str, str] | None
+    owner: str,
+    endpoint: str,
+    file: KeptFile,
+    base_url: str,
+    metadata: dict[str, str] | None,
+    kept_seconds: float | None = None,
 ) -> Batch:
     """A batch that nothing has happened to yet."""
     now = time.time()
@@ -186,4 +194,5 @@ def new_batch(
         expires_at=now + WINDOW_SECONDS,
         base_url=base_url,
         metadata=metadata,
+        kept_seconds=kept_seconds,
     )

@@ -53,10 +53,18 @@ class Fault(msgspec.Struct, frozen=True):
     param: str | None = None
 
 
+class Spent(msgspec.Struct, frozen=True):
+    """What answers took: tokens that were read, and made."""
+
+    read: int = 0
+    made: int = 0
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that are answered when the devices have nothing more urgent to do.
 
     `base_url` begins the URLs of its pictures: its lines come with no address of their own.
+    `model` is the one that all of them name; what they are answered is kept for `kept_seconds`.
     """
 
     id: str
@@ -82,6 +90,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     error_file_id: str | None = None
     faults: tuple[Fault, ...] = ()
     metadata: dict[str, str] | None = None
+    model: str | None = None
+    kept_seconds: float | None = None
+    spent: Spent = Spent()
 
     @property
     def has_ended(self) -> bool:
@@ -114,3 +125,4 @@ class Answer(msgspec.Struct, frozen=True):
     request_id: str
     body: tuple[bytes, ...]
     retry_after_seconds: float | None = None
+    spent: Spent = Spent()

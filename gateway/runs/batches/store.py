@@ -8,10 +8,11 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.errors import RateLimited
-from gateway.runs.batches.records import ENDED, Batch, Fault, KeptFile
+from gateway.runs.batches.records import ENDED, Batch, Fault, KeptFile, Spent
 from gateway.runs.claims import drop
+from gateway.runs.events import forget_events
 from gateway.runs.places import FULL_SECONDS
-from gateway.runs.schema import batch_answers, batch_files, batches
+from gateway.runs.schema import batch_answers, batch_files, batch_tokens, batches
 
 OPEN_BATCHES = 100
 """Of one key."""
@@ -19,13 +20,17 @@ OPEN_BATCHES = 100
 Announce = Callable[[sa.Connection, Batch], None]
 """Queues a batch in the transaction that writes it."""
 
+Tell = Callable[[sa.Connection, Batch], None]
+"""Owes it to whoever wants to know that a batch has ended, in the transaction that ends it."""
+
 
 class BatchStore:
     """Queries that block; call them in a thread."""
 
-    def __init__(self, engine: sa.Engine, max_lines: int) -> None:
+    def __init__(self, engine: sa.Engine, max_lines: int, tell: Tell) -> None:
         self.engine = engine
         self.max_lines = max_lines
+        self._tell = tell
 
     def add(self, batch: Batch, announce: Announce) -> None:
         """Write a batch down and queue it.
@@ -87,6 +92,8 @@ class BatchStore:
             changed = msgspec.structs.replace(batch, **values)
             query = sa.update(batches).where(batches.c.id == batch_id)
             connection.execute(query.values(_changing(changed)))
+            if changed.has_ended:
+                self._tell(connection, changed)
             return changed
 
     def answered(self, batch_id: str) -> dict[int, bool]:
@@ -96,14 +103,21 @@ class BatchStore:
         with self.engine.connect() as connection:
             return {row.line: row.failed for row in connection.execute(query)}
 
-    def note_answer(self, batch: Batch, line: int, *, failed: bool) -> None:
+    def note_answer(self, batch: Batch, line: int, spent: Spent, *, failed: bool) -> None:
         """Write down that a line is answered; a second time changes nothing."""
-        same = sa.and_(batch_answers.c.batch_id == batch.id, batch_answers.c.line == line)
+        noted = ((batch_answers, {"failed": failed}), (batch_tokens, msgspec.structs.asdict(spent)))
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(batch_answers).where(same))
-            values = {"batch_id": batch.id, "line": line, "failed": failed}
-            connection.execute(sa.insert(batch_answers).values(values))
+            for table, values in noted:
+                same = sa.and_(table.c.batch_id == batch.id, table.c.line == line)
+                connection.execute(sa.delete(table).where(same))
+                row = {"batch_id": batch.id, "line": line, **values}
+                connection.execute(sa.insert(table).values(row))
             drop(connection, [batch.line_subject(line)])
+
+    def spent(self, batch_id: str) -> Spent:
+        """What the answers of a batch took so far."""
+        with self.engine.connect() as connection:
+            return _spent(connection, [batch_id]).get(batch_id, Spent())
 
     def ended_before(self, when: float, limit: int) -> list[Batch]:
         """Batches that ended before a time."""
@@ -116,7 +130,9 @@ class BatchStore:
     def forget(self, batch_id: str) -> None:
         """Delete a batch and what is known of its lines."""
         with self.engine.begin() as connection:
-            connection.execute(sa.delete(batch_answers).where(batch_answers.c.batch_id == batch_id))
+            for table in (batch_answers, batch_tokens):
+                connection.execute(sa.delete(table).where(table.c.batch_id == batch_id))
+            forget_events(connection, [batch_id])
             connection.execute(sa.delete(batches).where(batches.c.id == batch_id))
 
     def add_file(self, file: KeptFile) -> None:
@@ -194,10 +210,12 @@ def _open(connection: sa.Connection, owner: str) -> list[Batch]:
 
 def _counted(connection: sa.Connection, found: list[Batch]) -> list[Batch]:
     """The batches with how many of their lines are answered; ended ones know it."""
+    open_ones = [batch.id for batch in found if not batch.has_ended]
     query = sa.select(batch_answers.c.batch_id, batch_answers.c.failed, sa.func.count()).where(
-        batch_answers.c.batch_id.in_([batch.id for batch in found if not batch.has_ended])
+        batch_answers.c.batch_id.in_(open_ones)
     )
     query = query.group_by(batch_answers.c.batch_id, batch_answers.c.failed)
+    spent = _spent(connection, open_ones)
     counts = {(id, bool(failed)): count for id, failed, count in connection.execute(query)}
     return [
         batch
@@ -206,9 +224,18 @@ def _counted(connection: sa.Connection, found: list[Batch]) -> list[Batch]:
             batch,
             num_completed=counts.get((batch.id, False), 0),
             num_failed=counts.get((batch.id, True), 0),
+            spent=spent.get(batch.id, Spent()),
         )
         for batch in found
     ]
+
+
+def _spent(connection: sa.Connection, batch_ids: list[str]) -> dict[str, Spent]:
+    """What the answers of batches took."""
+    table = batch_tokens.c
+    sums = sa.select(table.batch_id, sa.func.sum(table.read), sa.func.sum(table.made))
+    query = sums.where(table.batch_id.in_(batch_ids)).group_by(table.batch_id)
+    return {id: Spent(int(read), int(made)) for id, read, made in connection.execute(query)}
 
 
 def _changing(batch: Batch) -> dict[str, Any]:

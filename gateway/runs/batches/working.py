@@ -19,7 +19,15 @@ import structlog
 
 from gateway.outages import patiently
 from gateway.runs.batches.lines import read_lines
-from gateway.runs.batches.records import FILE_PREFIX, Answer, Batch, Fault, KeptFile, Line
+from gateway.runs.batches.records import (
+    FILE_PREFIX,
+    Answer,
+    Batch,
+    Fault,
+    KeptFile,
+    Line,
+    Spent,
+)
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.claims import CRASHED, MAX_CRASHES, Claim
 from gateway.runs.files import FileStore
@@ -103,6 +111,7 @@ class BatchWork:
                 status="in_progress",
                 in_progress_at=time.time(),
                 num_lines=len(lines),
+                model=_model_of(lines),
             )
         reason = await self._answer_all(batch, lines, claim)
         await self._finish(batch, lines, reason)
@@ -172,16 +181,20 @@ class BatchWork:
             num_crashes = crashes.get(batch.line_subject(number), 0)
             if num_crashes >= MAX_CRASHES:
                 failed, entry = True, [_unanswered(batch, number, line, "crashed", CRASHED)]
+                spent = Spent()
             else:
                 async with self.ground.beside_others(num_crashes):
                     answer = await self._answer(batch, number, line)
                 failed, entry = answer.status >= 400, _answered(batch, number, line, answer)
-            await self._note(batch, number, entry, failed=failed)
+                spent = answer.spent
+            key = batch.answer_key(number, failed=failed)
+            await self._keep(key, entry)
+            await self.ground.patiently(
+                self.store.note_answer, batch, number, spent, failed=failed
+            )
 
-    async def _note(self, batch: Batch, number: int, entry: list[bytes], *, failed: bool) -> None:
-        key = batch.answer_key(number, failed=failed)
+    async def _keep(self, key: str, entry: list[bytes]) -> None:
         await patiently(lambda: self.files.put(key, _kept(entry)), "store")
-        await self.ground.patiently(self.store.note_answer, batch, number, failed=failed)
 
     async def _answer(self, batch: Batch, number: int, line: Line) -> Answer:
         """The answer to a line, asked again for as long as there is no room for it.
@@ -247,6 +260,7 @@ class BatchWork:
             num_failed=len(failed) + (len(unasked) if reason == "expired" else 0),
             output_file_id=output,
             error_file_id=errors,
+            spent=await self.ground.patiently(self.store.spent, batch.id),
         )
 
     async def _write(
@@ -257,13 +271,15 @@ class BatchWork:
             return None
         # A name that writing it again after a crash repeats.
         mark = uuid.uuid5(uuid.NAMESPACE_OID, f"{batch.id}/{kind}").hex
+        now = time.time()
         file = KeptFile(
             id=FILE_PREFIX + mark[:24],
             owner=batch.owner,
             name=f"{batch.id}_{kind}.jsonl",
             purpose="batch_output",
             size_bytes=0,
-            created_at=time.time(),
+            created_at=now,
+            expires_at=None if batch.kept_seconds is None else now + batch.kept_seconds,
         )
 
         async def join() -> int:
@@ -296,6 +312,12 @@ class BatchWork:
                     yield piece
         for part in more:
             yield part
+
+
+def _model_of(lines: Iterable[Line]) -> str | None:
+    """The model that all of the lines name, None where there is no such."""
+    names = {str(line.body.get("model") or "") for line in lines}
+    return names.pop() or None if len(names) == 1 else None
 
 
 def _kept(entry: list[bytes]) -> bytes | AsyncIterator[bytes]:

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 from litestar.types import ASGIApp
 
-from gateway.runs.batches.records import Answer, Batch, Line
+from gateway.runs.batches.records import Answer, Batch, Line, Spent
 from gateway.runs.batches.working import Ask
 from gateway.web.door.auth import BATCH_OWNER
 
@@ -31,6 +31,7 @@ def ask_inside(app: ASGIApp) -> Ask:
 
     async def ask(batch: Batch, line: Line) -> Answer:
         body: list[bytes] = []
+        state: dict[str, Any] = {BATCH_OWNER: batch.owner}
 
         async def owned(scope: Any, receive: Any, send: Any) -> None:
             async def keeping(message: Any) -> None:
@@ -39,7 +40,7 @@ def ask_inside(app: ASGIApp) -> Ask:
                     message = message | {"body": b""}
                 await send(message)
 
-            scope["state"] = {BATCH_OWNER: batch.owner}
+            scope["state"] = state
             await app(scope, receive, keeping)
 
         base = urlsplit(batch.base_url)
@@ -60,6 +61,7 @@ def ask_inside(app: ASGIApp) -> Ask:
             answer.headers["x-request-id"],
             tuple(body),
             float(retry_after) if retry_after else None,
+            _spent(state.get("facts", {})),
         )
 
     return ask
@@ -69,6 +71,11 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(data), PIECE_BYTES):
         yield data[start : start + PIECE_BYTES]
         await asyncio.sleep(0)
+
+
+def _spent(facts: dict[str, Any]) -> Spent:
+    """What an answer's dialect noted that it took."""
+    return Spent(facts.get("tokens_read", 0), facts.get("tokens_made", 0))
 
 
 def _asked(line: Line) -> dict[str, Any]:

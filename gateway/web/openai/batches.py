@@ -10,17 +10,24 @@ from msgspec import Meta
 from gateway.errors import InvalidValue
 from gateway.outside.values import convert
 from gateway.runs.batches.batches import new_batch
-from gateway.runs.batches.records import Batch, Fault, Status
+from gateway.runs.batches.records import Batch, Fault, Spent, Status
 from gateway.web.door.addresses import public_base
 from gateway.web.door.bodies import read_json
 from gateway.web.door.desk import Desk
 from gateway.web.door.schema import documented, refusals
-from gateway.web.openai.files import ends, page_size, runs_of
+from gateway.web.openai.files import EXPIRY_SECONDS, ends, page_size, runs_of
 
 AnyRequest = Request[Any, Any, Any]
 ENDPOINTS = ("/v1/images/generations", "/v1/images/edits")
 MAX_PAGE = 100
 Metadata = dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]]
+
+
+class OutputExpiry(msgspec.Struct, frozen=True, kw_only=True):
+    """When the files of the answers go: so many seconds after they are written."""
+
+    seconds: Annotated[int, Meta(ge=EXPIRY_SECONDS[0], le=EXPIRY_SECONDS[1])]
+    anchor: Literal["created_at"]
 
 
 class BatchBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +37,7 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Annotated[str, Meta(description=" or ".join(ENDPOINTS))]
     completion_window: str
     metadata: Annotated[Metadata, Meta(max_length=16)] | None = None
+    output_expires_after: OutputExpiry | None = None
 
 
 class BatchFaults(msgspec.Struct, frozen=True):
@@ -45,6 +53,33 @@ class RequestCounts(msgspec.Struct, frozen=True):
     total: int
     completed: int
     failed: int
+
+
+class InputTokens(msgspec.Struct, frozen=True):
+    """How the input splits; nothing of it is charged less."""
+
+    cached_tokens: int = 0
+
+
+class OutputTokens(msgspec.Struct, frozen=True):
+    """How the output splits."""
+
+    reasoning_tokens: int = 0
+
+
+class BatchUsage(msgspec.Struct, frozen=True):
+    """The sum of what its answers took so far."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_tokens_details: InputTokens = InputTokens()
+    output_tokens_details: OutputTokens = OutputTokens()
+
+    @classmethod
+    def of(cls, spent: Spent) -> "BatchUsage":
+        """The wire form of it."""
+        return cls(spent.read, spent.made, spent.read + spent.made)
 
 
 class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +105,8 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
     cancelled_at: int | None
     request_counts: RequestCounts
     metadata: dict[str, str] | None
+    model: str | None
+    usage: BatchUsage
 
     @classmethod
     def of(cls, batch: Batch) -> "BatchObject":
@@ -85,6 +122,7 @@ class BatchObject(msgspec.Struct, frozen=True, kw_only=True):
             **named | times,
             errors=BatchFaults(batch.faults) if batch.faults else None,
             request_counts=RequestCounts(batch.num_lines, batch.num_completed, batch.num_failed),
+            usage=BatchUsage.of(batch.spent),
         )
 
 
@@ -121,7 +159,9 @@ def routes(desk: Desk) -> list[Any]:
         if file.purpose != "batch":
             raise InvalidValue("purpose", file.purpose, "'batch'")
         base = public_base(request, desk.settings)
-        batch = new_batch(caller.id, body.endpoint, file, base, body.metadata)
+        expiry = body.output_expires_after
+        kept_seconds = expiry.seconds if expiry else None
+        batch = new_batch(caller.id, body.endpoint, file, base, body.metadata, kept_seconds)
         await batches.begin(batch)
         return BatchObject.of(batch)
 

@@ -15,6 +15,7 @@ from gateway.web.door.bodies import Asked, read_json
 from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Desk, model_id_of, warnings_of
 from gateway.web.door.jobs import job_of
+from gateway.web.door.ledger import note
 from gateway.web.door.patience import while_here
 from gateway.web.door.schema import documented
 from gateway.web.door.sources import sources_of
@@ -75,6 +76,8 @@ async def answer_images(
     headers = resample_headers(job)
 
     async def respond_json(pictures: list[Picture]) -> Content:
+        usage = Usage.of(job, pictures)
+        note(request.scope, tokens_read=usage.input_tokens, tokens_made=usage.output_tokens)
         answer = ImagesResponse(
             id=f"img_{job.id}",
             model=model_id_of(job),
@@ -85,7 +88,7 @@ async def answer_images(
             background=background_of(job),
             safety_identifier=wanted.safety_identifier,
             warnings=warnings_of(pictures),
-            usage=Usage.of(job, pictures),
+            usage=usage,
             rendered_size=f"{job.width}x{job.height}" if job.output_size else UNSET,
         )
         inline = [picture.data for picture in pictures if wanted.response_format != "url"]
