@@ -128,7 +128,8 @@ def test_every_variable_named_here_is_a_setting() -> None:
     known = {variable(field.name) for field in fields()}
     named = {
         (path.name, name)
-        for path in DEPLOY.iterdir()
+        for path in DEPLOY.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
         for name in re.findall(rf"\b{PREFIX}[A-Z_]+", path.read_text())
     }
     assert [entry for entry in sorted(named) if entry[1] not in known] == []

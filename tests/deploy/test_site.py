@@ -27,7 +27,7 @@ def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_it_is_built_whole(tmp_path: Path) -> None:
-    command = [sys.executable, BUILD, tmp_path / "site"]
+    command = [sys.executable, str(BUILD), str(tmp_path / "site")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     site = tmp_path / "site"
