@@ -28,6 +28,8 @@ from gateway.web.door.content import Content
 from gateway.web.door.flights import Flights
 from gateway.web.door.ledger import note
 from gateway.web.door.patience import HeartbeatResponse, wait_for
+from gateway.web.door.preparing import HEADER as WAITING_HEADER
+from gateway.web.door.preparing import preparing
 
 Respond = Callable[[list[Picture]], Awaitable[Content]]
 TIMEOUT_HEADER = "X-Request-Timeout"
@@ -135,7 +137,13 @@ class Desk:
             held.callback(body.cancel)
             if await wait_for(request, body, patience):
                 return body.result().response(headers | warning_headers(warnings_of(work.result())))
+            if waited_for := self.preparing(job):
+                headers = headers | {WAITING_HEADER: waited_for}
             return HeartbeatResponse(body, held.pop_all(), self.settings.heartbeat_seconds, headers)
+
+    def preparing(self, job: Job) -> str | None:
+        """What a job waits for before its first step, in words; see `preparing.preparing`."""
+        return preparing(self.studio.engine, job)
 
     async def keep(self, request: Asked, picture: Picture) -> str:
         """Store a picture and return its absolute, signed URL.

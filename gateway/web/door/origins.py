@@ -25,6 +25,7 @@ EXPOSED = [
     "openai-processing-ms",
     "x-rendered-size",
     "x-seed",
+    "x-waiting-for",
     "x-warnings",
 ]
 OWN_SITES = ("same-origin", "none")

@@ -22,8 +22,6 @@ from gateway.web.door.envelope import envelope
 from gateway.web.openai.usage import Usage
 from gateway.web.openai.wire import QUALITY, Wanted, background_of, resample_headers
 
-PING = b": ping\n\n"
-
 
 class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     """A server-sent event of a streamed generation."""
@@ -74,7 +72,7 @@ async def streamed(
     claiming = desk.claiming(request, caller, job)
     items = await begun(desk.stream(request, caller, claiming, rendering))
     return Stream(
-        keep_alive(frames(items), desk.settings.heartbeat_seconds),
+        keep_alive(frames(items), desk.settings.heartbeat_seconds, lambda: desk.preparing(job)),
         status_code=200,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
@@ -101,15 +99,19 @@ async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
     return chained()
 
 
-async def keep_alive(frames: AsyncGenerator[Content], seconds: float) -> AsyncGenerator[bytes]:
-    """The frames, with a comment whenever none came for a while."""
+async def keep_alive(
+    frames: AsyncGenerator[Content], seconds: float, waiting_for: Callable[[], str | None]
+) -> AsyncGenerator[bytes]:
+    """The frames, with a comment whenever none came for a while: what is waited for, or a ping."""
     upcoming: asyncio.Task[Content] | None = None
     try:
+        if first := waiting_for():
+            yield comment(first)
         while True:
             upcoming = upcoming or asyncio.ensure_future(anext(frames))
             done, _ = await asyncio.wait({upcoming}, timeout=seconds)
             if not done:
-                yield PING
+                yield comment(waiting_for() or "ping")
                 continue
             try:
                 frame = upcoming.result()
@@ -188,5 +190,10 @@ def server_sent(content: Content, name: str = "") -> Content:
 
 
 def step_comment(step: StepDone) -> Content:
-    """A comment: every SDK skips it, and the playground shows it."""
-    return Content((f": step {step.step}/{step.num_steps} of {step.sample}\n\n".encode(),))
+    """How far a picture is."""
+    return Content((comment(f"step {step.step}/{step.num_steps} of {step.sample}"),))
+
+
+def comment(text: str) -> bytes:
+    """What every SDK skips, and the playground shows."""
+    return f": {text}\n\n".encode()

@@ -44,5 +44,6 @@ def test_what_fails_after_its_status_was_sent_still_says_why(tmp_path: Path) -> 
         body = {"prompt": "slow fail", "num_inference_steps": 4}
         answer = client.post(PATH, json=body)
     assert answer.status_code == 200
+    assert answer.headers["x-waiting-for"] == "loading tiny"
     assert answer.content.startswith(b" ")
     assert answer.json()["error"]["code"] == "generation_failed"

@@ -13,6 +13,7 @@ from tests.web.openai.asking import Client, picture, post
 def test_streaming_sends_previews_then_the_picture(client: Client) -> None:
     answer = post(client, stream=True, partial_images=2, seed=9)
     assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.text.startswith(": loading tiny\n\n")
     frames = [frame for frame in answer.text.split("\n\n") if frame.startswith("event:")]
     names = [frame.split("\n")[0].removeprefix("event: ") for frame in frames]
     assert names[-1] == "image_generation.completed"

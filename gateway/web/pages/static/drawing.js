@@ -38,7 +38,7 @@ function understood(error) {
 }
 
 function take({ comment, data }, pictures) {
-  if (comment !== undefined) return takeStep(comment, pictures);
+  if (comment !== undefined) return takeComment(comment, pictures);
   if (data.error) throw new Refusal(data.error.message, { param: data.error.param });
   const picture = pictures[data.index ?? pictures.findIndex((one) => one.isOpen)];
   if (data.type.endsWith('.partial_image')) {
@@ -49,8 +49,14 @@ function take({ comment, data }, pictures) {
   }
 }
 
-/** The gateway tells its steps in comments, `step 2/4 of 0`, which other clients skip. */
-function takeStep(comment, pictures) {
+/**
+ * The gateway tells its steps in comments, which other clients skip: `step 2/4 of 0`.
+ * Before the first one they may tell what is waited for: `loading emoji`.
+ */
+function takeComment(comment, pictures) {
+  if (/^(down)?loading /.test(comment)) {
+    for (const picture of pictures) if (picture.state === 'waiting') picture.change({ waitsFor: comment });
+  }
   const found = /^step (\d+)\/(\d+) of (\d+)$/.exec(comment);
   if (!found) return;
   const [step, numSteps, index] = found.slice(1).map(Number);

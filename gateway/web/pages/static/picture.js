@@ -2,10 +2,12 @@
 
 /**
  * Fires `change` whenever a fact about it changes.
- * `state` is waiting, drawing, done, failed or cancelled; `url` shows its latest pixels.
+ * `state` is waiting (`waitsFor` says for what, where that is known), drawing, done, failed or
+ * cancelled; `url` shows its latest pixels.
  */
 export class Picture extends EventTarget {
   state = 'waiting';
+  waitsFor = '';
   step = 0;
   url = null;
   blob = null;
@@ -34,6 +36,7 @@ export class Picture extends EventTarget {
   /** A word for its state, or nothing where the picture speaks for itself. */
   get said() {
     if (this.state === 'drawing' && this.step) return `Step ${this.step} of ${this.numSteps}`;
+    if (this.state === 'waiting' && this.waitsFor) return `${this.waitsFor}…`.replace(/^./, (first) => first.toUpperCase());
     return { waiting: 'Waiting', drawing: 'Drawing', failed: 'Failed', cancelled: 'Cancelled' }[this.state] ?? '';
   }
 
