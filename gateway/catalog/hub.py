@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from gateway.catalog.cards import CardError, EndpointCard
+from gateway.catalog.civitai import ask_version, civitai_refusal, is_civitai
 from gateway.catalog.weights import INDEX, INDEXES, cached_file, sources_of
 
 disable_progress_bars()
@@ -49,6 +50,9 @@ def check_hub(card: EndpointCard) -> None:
     """
     try:
         for source, revision in sources_of(card):
+            if is_civitai(source):
+                ask_version(source)
+                continue
             told = HfApi().model_info(source, revision=revision, timeout=PATIENCE_SECONDS)
             if told.gated:
                 HfApi().auth_check(source)
@@ -85,7 +89,9 @@ def page_of(source: str) -> str:
 
 
 def refusal(source: str, error: BaseException) -> str:
-    """Why the hub did not give something, and what can be done."""
+    """Why the hub or Civitai did not give something, and what can be done."""
+    if is_civitai(source) and (told := civitai_refusal(error)):
+        return told
     match error:
         case GatedRepoError():
             return (
@@ -102,4 +108,5 @@ def refusal(source: str, error: BaseException) -> str:
         case OSError(strerror=reason) if reason:
             return f"the weights cannot be kept on this disk: {reason}"
     reason = " ".join(str(error).split()) or type(error).__name__
-    return f"the weights are not on this disk and the hub cannot be reached: {reason}"
+    whom = "Civitai" if is_civitai(source) else "the hub"
+    return f"the weights are not on this disk and {whom} cannot be reached: {reason}"

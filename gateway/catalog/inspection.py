@@ -12,6 +12,8 @@ from os.path import exists, lexists
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.catalog.cards import (
     AdapterCard,
     CardError,
@@ -21,6 +23,7 @@ from gateway.catalog.cards import (
     EndpointCard,
     near,
 )
+from gateway.catalog.civitai import civitai_file, is_civitai, known_version
 from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import UNFINISHED, Header, read_header
 from gateway.catalog.hub import is_hub_id
@@ -34,6 +37,7 @@ from gateway.catalog.libraries import (
 )
 from gateway.catalog.parts import Place, components_of, places_of
 from gateway.catalog.stock import diffusers_folder
+from gateway.catalog.training import shown, tidy
 from gateway.catalog.weights import (
     INDEX,
     PICKLES,
@@ -140,12 +144,23 @@ def _inspect_beside(card: ControlCard | EmbeddingCard) -> None:
 
 
 def header_of(card: AdapterCard) -> Header | None:
-    """What the head of an adapter's file says; None where there is none to read."""
+    """What the head of an adapter's file says; None where there is none to read.
+
+    What its authors say on Civitai goes before what was counted when it was trained.
+    """
     try:
         file = _adapter_file(card)
-        return read_header(file) if file else None
+        header = read_header(file) if file else None
     except (CardError, OSError):
         return None
+    version = known_version(card.source) if is_civitai(card.source) else None
+    if header is None or version is None:
+        return header
+    return msgspec.structs.replace(
+        header,
+        made_for=shown(version.base_model or "") or header.made_for,
+        trigger_words=tidy(version.trained_words or ()) or header.trigger_words,
+    )
 
 
 def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
@@ -253,6 +268,8 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
         read_gguf(file)
     elif file is not None:
         _check_file(card, file)
+    elif is_civitai(source):
+        raise NotHereError(f"{where}: is not on this disk", card.path)
     elif given.weight_name and is_hub_id(source) and not exists(card.folder / source):
         raise NotHereError(f"{where}: {given.weight_name} is not on this disk", card.path)
     else:
@@ -355,6 +372,10 @@ def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -
 def _adapter_file(card: AdapterCard) -> Path | None:
     """The file of an adapter; None where it was made in code, or has gone with its file."""
     name, where = card.weight_name or LORA_FILE, f"key 'source' = {card.source!r}"
+    if is_civitai(card.source):
+        if file := civitai_file(card.source, card.weight_name):
+            return file
+        raise NotHereError(f"{where}: is not on this disk", card.path)
     if lexists(card.place):
         return card.place / name if card.place.is_dir() else card.place
     if card.path is None or card.path == card.place:

@@ -5,7 +5,7 @@ they are shown and never obeyed.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,10 +20,13 @@ _PHRASES = ("modelspec.trigger_phrase", "modelspec.trigger_words", "ss_trigger_w
 _REPEATS = re.compile(r"\d+_")
 
 _FAMILIES = {
-    "Stable Diffusion XL": (r"sdxl|stable-diffusion-xl|pony|illustrious", "StableDiffusionXL"),
-    "Stable Diffusion 3": (r"sd3|stable-diffusion-3|sd35", "StableDiffusion3"),
+    "Stable Diffusion XL": (
+        r"sdxl|stable-diffusion-xl|pony(?! v7)|illustrious|noobai",
+        "StableDiffusionXL",
+    ),
+    "Stable Diffusion 3": (r"sd ?3|stable-diffusion-3", "StableDiffusion3"),
     "Stable Diffusion": (
-        r"sd_?v?[12]|sd-?1|stable-diffusion-v?[12]",
+        r"sd[-_ ]?v?[12]|stable-diffusion-v?[12]",
         r"(LatentConsistencyModel|StableDiffusion)(?!XL|3)",
     ),
     "FLUX.2": (r"flux-?\.?2", "Flux2"),
@@ -39,16 +42,25 @@ _FAMILIES = {
 
 def made_for(facts: Mapping[str, Any]) -> str | None:
     """The architecture that a file is said to be for."""
-    told = next((str(facts[key]) for key in _ARCHITECTURE if facts.get(key)), "")
-    return told[:MAX_CHARACTERS] if told and told.isprintable() else None
+    return shown(next((str(facts[key]) for key in _ARCHITECTURE if facts.get(key)), ""))
 
 
 def trigger_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """The words that a file is said to answer to; else what all of its pictures were called."""
     phrase = next((str(facts[key]) for key in _PHRASES if facts.get(key)), "")
     words = phrase.split(",") if phrase else _usual_tags(facts.get("ss_tag_frequency"))
-    tidy = (" ".join(word.split())[:MAX_CHARACTERS] for word in words)
-    return tuple(dict.fromkeys(word for word in tidy if word and word.isprintable()))[:MAX_WORDS]
+    return tidy(words)
+
+
+def shown(told: str) -> str | None:
+    """What somebody wrote down, if it is short enough and a text."""
+    return told[:MAX_CHARACTERS] if told and told.isprintable() else None
+
+
+def tidy(words: Iterable[str]) -> tuple[str, ...]:
+    """Some words to say, as many as are shown."""
+    plain = (" ".join(word.split())[:MAX_CHARACTERS] for word in words)
+    return tuple(dict.fromkeys(word for word in plain if word and word.isprintable()))[:MAX_WORDS]
 
 
 def is_stranger(made_for: str | None, pipeline: str | None) -> bool:

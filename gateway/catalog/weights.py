@@ -11,6 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from gateway.catalog.cards import CardError, Component, EndpointCard
+from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.gguf import ENDING
 from gateway.catalog.layouts import config_of
 
@@ -60,7 +61,11 @@ def layout_of(card: EndpointCard) -> str | None:
 
 def is_single(card: EndpointCard | Component) -> bool:
     """Whether weights come from a single file."""
-    return card.weight_name is not None or str(card.source).endswith((*SINGLE, *PICKLES))
+    return (
+        card.weight_name is not None
+        or is_civitai(card.source)
+        or str(card.source).endswith((*SINGLE, *PICKLES))
+    )
 
 
 def single_file(card: EndpointCard) -> Path | None:
@@ -69,9 +74,11 @@ def single_file(card: EndpointCard) -> Path | None:
 
 
 def file_of(folder: Path, given: EndpointCard | Component) -> Path | None:
-    """The single file that a card names, in its own folder or in the hub's cache."""
+    """The single file that a card names, in its own folder or fetched."""
     if given.source is None:
         return None
+    if is_civitai(given.source):
+        return civitai_file(given.source, given.weight_name)
     local, name = folder / given.source, given.weight_name
     if name is None or isdir(local):
         file = local / name if name else local

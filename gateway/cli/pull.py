@@ -14,7 +14,9 @@ from rich.progress import TransferSpeedColumn as SpeedColumn
 from gateway.catalog.bundle import full_catalog
 from gateway.catalog.cards import CARD, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
+from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.hub import is_hub_id
+from gateway.catalog.weights import layout_of
 from gateway.cli.options import setting_options
 from gateway.fetching.fetching import Plan, fetch, is_here, plan_of
 from gateway.fetching.progress import Fetching, Tell, done_of, seldom
@@ -26,26 +28,39 @@ from gateway.telemetry.sizes import shown_bytes
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
 @setting_options("models", "adapters")
 def pull(ids: tuple[str, ...], **flags: Any) -> None:
-    """Fetch the files of models (endpoint, endpoint:adapter, or hub id) that are not here.
+    """Fetch the files of models that are not here.
 
-    What was stopped goes on where it was. HF_TOKEN, HF_ENDPOINT, HF_HOME and HTTPS_PROXY are
-    heeded.
+    An ID is endpoint, endpoint:adapter, a hub id, or civitai:VERSION. What was stopped goes on
+    where it was. HF_TOKEN, HF_ENDPOINT, HF_HOME, HTTPS_PROXY, CIVITAI_TOKEN and CIVITAI_ENDPOINT
+    are heeded.
     """
     catalog = full_catalog(read_settings(flags))
     for id in ids:
         model = _model(id, catalog)
-        while not is_here(model) and (plan := plan_of(model)).wanted:
+        while not _is_here(model) and (plan := plan_of(model)).wanted:
             _tell(id, plan)
             with _shown(plan) as tell:
                 fetch(model, plan, tell)
-        click.echo(f"{id}: all of it is here")
+        file = civitai_file(id) if is_civitai(id) else None
+        click.echo(f"{id}: all of it is here{f': {file}' if file else ''}")
 
 
 def _model(id: str, catalog: Catalog) -> Model:
-    """What an id means; a hub id that no card has is a whole pipeline."""
-    if is_hub_id(id) and id not in catalog.endpoints:
+    """What an id means; a hub id that no card has is a whole pipeline, a version its file."""
+    if is_civitai(id) or (is_hub_id(id) and id not in catalog.endpoints):
         return Model(EndpointCard(id=id, source=id, path=Path.cwd() / CARD))
     return catalog.resolve(id)
+
+
+def _is_here(model: Model) -> bool:
+    """Whether nothing is to be fetched; a version's file that is no model, such as a LoRA, is all.
+
+    Raises:
+        CardError: what is here is of no use.
+    """
+    if is_civitai(model.id) and civitai_file(model.id) and layout_of(model.endpoint) is None:
+        return True
+    return is_here(model)
 
 
 def _tell(id: str, plan: Plan) -> None:

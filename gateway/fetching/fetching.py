@@ -13,12 +13,14 @@ from huggingface_hub import constants
 
 from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
+from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.hub import FAULTS, refusal
 from gateway.catalog.inspection import NotHereError, inspect_adapter, inspect_endpoint
 from gateway.catalog.kinds import LORA_FILE
 from gateway.catalog.parts import parts_elsewhere
 from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
+from gateway.fetching.civitai import Release
 from gateway.fetching.progress import Fetch, Tell, followed, in_log
 from gateway.fetching.repository import Repository
 from gateway.telemetry.sizes import shown_bytes
@@ -31,7 +33,7 @@ log = structlog.get_logger()
 class Wanted(NamedTuple):
     """A file that is missing here."""
 
-    repository: Repository
+    repository: Repository | Release
     file: Listed
 
 
@@ -113,6 +115,8 @@ def is_here(model: Model) -> bool:
 
 def lora_file(card: EndpointCard, lora: FusedLora) -> Path | None:
     """The file of a LoRA that is fused in; None where it is to be fetched."""
+    if is_civitai(lora.source):
+        return civitai_file(lora.source, lora.weight_name)
     place, name = card.folder / lora.source, lora.weight_name or LORA_FILE
     if place.exists():
         return place / name if place.is_dir() else place
@@ -149,7 +153,7 @@ def _fetch(one: Wanted, under_way: Fetch) -> None:
 def _of_endpoint(card: EndpointCard) -> Iterator[Wanted]:
     """Every file that an endpoint is loaded from, as far as what is here tells."""
     if is_single(card) and not card.is_local:
-        yield _named(Repository(card.source, card.revision), str(card.weight_name))
+        yield _file_of(card.source, card.weight_name, card.revision)
     layout = layout_of(card)
     if layout is not None and not exists(card.folder / layout):
         yield from _of_pipeline(card, layout)
@@ -158,7 +162,7 @@ def _of_endpoint(card: EndpointCard) -> Iterator[Wanted]:
             yield from _of_part(card, name, part)
     for lora in card.fused:
         if not exists(card.folder / lora.source):
-            yield _named(Repository(lora.source), lora.weight_name or LORA_FILE)
+            yield _file_of(lora.source, lora.weight_name)
 
 
 def _of_pipeline(card: EndpointCard, layout: str) -> Iterator[Wanted]:
@@ -175,10 +179,10 @@ def _of_pipeline(card: EndpointCard, layout: str) -> Iterator[Wanted]:
 def _of_part(card: EndpointCard, name: str, part: Component) -> Iterator[Wanted]:
     """A part's own file, or its folder in a repository, which may be the whole of it."""
     if part.source is not None and not exists(card.folder / part.source):
-        repository = Repository(part.source, part.revision)
-        if part.weight_name is not None:
-            yield _named(repository, part.weight_name)
+        if part.weight_name is not None or is_civitai(part.source):
+            yield _file_of(part.source, part.weight_name, part.revision)
         else:
+            repository = Repository(part.source, part.revision)
             for file in of_folder(repository.listed, _folder(repository, name), card.variant):
                 yield Wanted(repository, file)
     if part.config is not None and not exists(card.folder / part.config):
@@ -199,7 +203,15 @@ def _folder(repository: Repository, name: str) -> str:
 
 def _of_adapter(card: AdapterCard) -> Iterator[Wanted]:
     if card.file is None:
-        yield _named(Repository(card.source, card.revision), card.weight_name or LORA_FILE)
+        yield _file_of(card.source, card.weight_name, card.revision)
+
+
+def _file_of(source: str, name: str | None, revision: str | None = None) -> Wanted:
+    """One file of a repository, or of a version of Civitai's."""
+    if is_civitai(source):
+        release = Release(source, name)
+        return Wanted(release, release.listed[0])
+    return _named(Repository(source, revision), name or LORA_FILE)
 
 
 def _named(repository: Repository, name: str) -> Wanted:

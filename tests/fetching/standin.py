@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from huggingface_hub import constants
 
-from gateway.fetching import repository
+from gateway.fetching import download
 
 COMMIT = "a" * 40
 LARGE = (".safetensors", ".bin", ".gguf", ".ckpt")
@@ -26,11 +26,16 @@ class Hub:
 
     `drops` says after how many bytes of a file each of the next answers ends; `lies` what
     is told of a file's size, `garbled` which files' bytes are not those that were promised.
-    `asked` are the requests: method, path, range and authorization.
+    `asked` are the requests: method, path, range and authorization. `plain` are contents by
+    path that belong to no repository, `moved` paths that lead to others, and `refused` those that
+    are answered by a status.
     """
 
     def __init__(self, repositories: dict[str, Files]) -> None:
         self.repositories = repositories
+        self.plain: Files = {}
+        self.moved: dict[str, str] = {}
+        self.refused: dict[str, int] = {}
         self.drops: dict[str, list[int]] = {}
         self.lies: dict[str, int] = {}
         self.garbled: set[str] = set()
@@ -65,7 +70,7 @@ def point_at(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     # Of a connection that drops the client keeps what had come in whole pieces of this size.
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
-    monkeypatch.setattr(repository, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(download, "PAUSE_SECONDS", 0.01)
 
 
 def told(name: str, content: bytes, hub: Hub) -> dict[str, Any]:
@@ -127,6 +132,15 @@ class Answers(BaseHTTPRequestHandler):
         hub.asked.append(
             (self.command, self.path, self.headers["Range"], self.headers["Authorization"])
         )
+        if path in hub.refused:
+            self._refuse(hub.refused[path], "")
+            return
+        if path in hub.moved:
+            self._whole(307, b"", {"Location": hub.moved[path]})
+            return
+        if path in hub.plain:
+            self._send(path, hub.plain[path])
+            return
         listing = re.fullmatch(r"/api/models/([^/]+/[^/]+)(/.*)?", path)
         file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         found = listing or file
@@ -162,10 +176,18 @@ class Answers(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
+    def _piece(self, content: bytes, first: int, last: int) -> None:
+        self._whole(206, content[first : last + 1],
+                    {"Content-Range": f"bytes {first}-{last}/{len(content)}"})  # fmt: skip
+
     def _send(self, name: str, content: bytes) -> None:
         hub, start = self.hub, 0
         if (asked := self.headers["Range"]) is not None:
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            start = int(first)
+            if last:
+                self._piece(content, start, int(last))
+                return
         if start and start >= len(content):
             self._refuse(416, "")
             return

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.hub import FAULTS, hub_file
 from gateway.catalog.kinds import (
     DOWN,
@@ -201,14 +202,14 @@ def size_bytes(weights: AdapterWeights) -> int:
 
 
 def adapter_file(card: AdapterCard) -> Path:
-    """The file of an adapter, fetched from the hub where it is not here.
+    """The file of an adapter, fetched where it is not here.
 
     Raises:
         ModelNotFound: it was here.
         CardError: it cannot be fetched, or is a pickle.
     """
     name = card.weight_name or LORA_FILE
-    local = card.file
+    local = civitai_file(card.source, card.weight_name) if is_civitai(card.source) else card.file
     if local is None and card.source.endswith(".safetensors"):
         raise ModelNotFound(f"The file of the adapter `{card.id}` is no longer there.")
     if local is not None:
