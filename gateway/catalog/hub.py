@@ -10,12 +10,21 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    RevisionResolutionError,
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from gateway.catalog.cards import CardError, EndpointCard
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 from gateway.catalog.civitai import ask_version, civitai_refusal, is_civitai
-from gateway.catalog.weights import INDEX, INDEXES, cached_file, sources_of
+from gateway.catalog.weights import (
+    INDEX,
+    INDEXES,
+    cached_file,
+    is_single,
+    layout_of,
+    single_file,
+    sources_of,
+)
 
 disable_progress_bars()
 
@@ -28,7 +37,9 @@ OF_TRANSPORT = next(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == 
 """What the hub's client raises without a network; its library has changed, and may again."""
 
 FAULTS: tuple[type[Exception], ...]
-FAULTS = (OF_TRANSPORT, OfflineModeIsEnabled, OSError, ValueError, LookupError)
+FAULTS = (
+    OF_TRANSPORT, OfflineModeIsEnabled, RevisionResolutionError, OSError, ValueError, LookupError
+)  # fmt: skip
 
 
 def hub_file(source: str, name: str, revision: str | None = None) -> Path:
@@ -57,8 +68,24 @@ def check_hub(card: EndpointCard) -> None:
             if told.gated:
                 HfApi().auth_check(source)
     except FAULTS as error:
-        fault = refusal(source, error)
-        raise CardError(f"key 'source' = {source!r}: {fault}", card.path) from None
+        raise unreachable(card, error, source) from None
+
+
+def unreachable(
+    card: EndpointCard | AdapterCard, error: BaseException, source: str | None = None
+) -> CardError:
+    """That what a card names cannot be had; of a single file that is here, that its configs cannot.
+
+    `source` is the one that was asked for, where that is known.
+    """
+    file = single_file(card) if isinstance(card, EndpointCard) and is_single(card) else None
+    layout = layout_of(card) if isinstance(card, EndpointCard) and file else None
+    if layout is None or source not in (layout, None):
+        source = source or card.source
+        return CardError(f"key 'source' = {source!r}: {refusal(source, error)}", card.path)
+    lines = f'id = "{card.id}", source = "{card.source}", config = "FOLDER"'
+    wanted = f"wanted it, or a card with {lines}: a folder with all of it but its weights"
+    return CardError(f"key 'config' = {layout!r}: {wanted}; {refusal(layout, error)}", card.path)
 
 
 def configs_of(source: str) -> Path:
@@ -109,4 +136,4 @@ def refusal(source: str, error: BaseException) -> str:
             return f"the weights cannot be kept on this disk: {reason}"
     reason = " ".join(str(error).split()) or type(error).__name__
     whom = "Civitai" if is_civitai(source) else "the hub"
-    return f"the weights are not on this disk and {whom} cannot be reached: {reason}"
+    return f"it is not on this disk and {whom} cannot be reached: {reason}"

@@ -68,13 +68,13 @@ class _Folder:
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self._folder = folder
         self._index_file = index_in(folder) or folder / INDEX
-        self._index = _decoded(self._index_file)
-        self._parts = {part.name: _decoded(part / "config.json") for part in self._part_folders()}
+        self._index = decoded(self._index_file)
+        self._parts = {part.name: decoded(part / "config.json") for part in self._part_folders()}
         self._pipeline = str(self._index.get("_class_name", ""))
         self._stock: Stock = stock_of(self._pipeline)
         self._denoiser = self._config_of(_DENOISER)
         self._autoencoder = self._config_of(_AUTOENCODER)
-        schedulers = (_decoded(part / "scheduler_config.json") for part in self._part_folders())
+        schedulers = (decoded(part / "scheduler_config.json") for part in self._part_folders())
         self._scheduler = next((str(each.get("_class_name")) for each in schedulers if each), "")
         told = (config.get("_name_or_path") for config in (self._index, *self._parts.values()))
         self._names = [*names, self._pipeline, *(str(name) for name in told if name)]
@@ -226,7 +226,7 @@ def _number(value: object) -> int | None:
     return value if is_edge and isinstance(value, int) else None
 
 
-def _decoded(file: Path) -> dict[str, Any]:
+def decoded(file: Path) -> dict[str, Any]:
     """What a config says; nothing where it cannot be read, which is told elsewhere."""
     try:
         found = json.loads(file.read_bytes())  # has infinities, which msgspec refuses

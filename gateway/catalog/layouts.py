@@ -63,7 +63,7 @@ def config_of(file: Path) -> str | None:
     stamp = stamp_of(file)
     known, found = _configs.get(file, (None, None))
     if stamp is None or known != stamp:
-        found = _recognized(_shapes(file))
+        found = _recognized(shapes_of(file))
         _configs[file] = stamp, found
     return found
 
@@ -79,7 +79,7 @@ def sections_of(file: Path) -> frozenset[str]:
     stamp = stamp_of(file)
     known, found = _sections.get(file, (None, frozenset()))
     if stamp is None or known != stamp:
-        found = sections_among(_shapes(file))
+        found = sections_among(shapes_of(file))
         _sections[file] = stamp, found
     return found
 
@@ -107,7 +107,7 @@ def section_of(name: str, cls: str) -> str | None:
     return DENOISER
 
 
-def _shapes(file: Path) -> Shapes:
+def shapes_of(file: Path) -> Shapes:
     if file.suffix == ENDING:
         return {name: packed.shape for name, packed in read_gguf(file).items()}
     return read_shapes(file)

@@ -1,5 +1,6 @@
 """`gateway models`: the catalogue as a table; `gateway models add`: one card more."""
 
+import re
 from collections.abc import Mapping
 from os.path import relpath
 from pathlib import Path
@@ -12,17 +13,22 @@ from rich.table import Column, Table
 from gateway.catalog.bundle import full_catalog
 from gateway.catalog.cards import CARD, CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.drafts import draft, lines_of
+from gateway.catalog.civitai import civitai_file, is_civitai
+from gateway.catalog.drafts import Draft
 from gateway.catalog.hub import configs_of, is_hub_id, page_of
-from gateway.catalog.inferred import Inferred, infer
+from gateway.catalog.inferred import Told, infer
 from gateway.catalog.memory import memory_of
 from gateway.catalog.parts import bytes_on_disk
+from gateway.catalog.split import draft_of_file, main_file
 from gateway.catalog.strays import CARDS
 from gateway.catalog.survey import faults_of, state_of
 from gateway.catalog.weights import INDEX, index_in, pipeline_class
 from gateway.cli.options import setting_options
 from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry.sizes import shown_bytes
+
+_STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
+"""What ids have none of."""
 
 COLUMNS = ("pipeline", "adapters", "steps", "size", "licence", "on disk", "GPU / CPU memory")
 
@@ -45,29 +51,48 @@ def models(context: click.Context, /, **flags: Any) -> None:
 
 
 @models.command()
-@click.argument("source", metavar="PATH|HUB_ID")
+@click.argument("source", metavar="PATH|HUB_ID|civitai:VERSION")
 @click.option("--as", "id", metavar="ID", help="id of the endpoint  [default: its own name]")
+@click.option("--config", metavar="PATH|HUB_ID", help="whose configs a single file goes with")
 @setting_options("models")
 @click.pass_context
-def add(context: click.Context, /, source: str, id: str | None, **flags: Any) -> None:
-    """Write a card for PATH or HUB_ID, to be edited: what its files say, and what was guessed."""
+def add(
+    context: click.Context, /, source: str, id: str | None, config: str | None, **flags: Any
+) -> None:
+    """Write a card, to be edited: what files say, and what was guessed.
+
+    Of a folder in diffusers' format, a single file, a folder with ComfyUI's in it, a repository
+    of the hub, or a version on Civitai that was pulled.
+    """
     assert context.parent
     settings = read_settings(context.parent.params | {name: v for name, v in flags.items() if v})
     place = Path(source).expanduser()
+    draft = _draft(settings, source, place, config)
+    id = id or _name_of(source, place)
+    is_own = index_in(place) is not None and _is_of_models(settings, place)
+    card = place.resolve() / CARD if is_own else _beside(settings, id)
+    _write(card, (draft._replace(source=".") if is_own else draft).text(id))
+    _tell(card, draft, id)
+
+
+def _draft(settings: Settings, source: str, place: Path, config: str | None) -> Draft:
+    """The card of what a source is."""
+    if (file := _file_of(source, place)) is not None:
+        draft = draft_of_file(file.absolute(), config)
+        named = {name: _named(settings, told) for name, told in draft.components.items()}
+        own = source if is_civitai(source) else _named(settings, Told(draft.source, "")).value
+        told = _named(settings, draft.config) if draft.config else None
+        return draft._replace(source=own, config=told, components=named)
+    if is_civitai(source):
+        raise CardError(f"'{source}' is not on this disk; wanted before: gateway pull {source}")
     if not place.exists() and is_hub_id(source):
-        id = id or source.rpartition("/")[2].lower()
-        inferred = infer(configs_of(source), id, source)
-        card, named, page = _beside(settings, id), source, page_of(source)
-    else:
-        if index_in(place) is None:
-            what = f"a folder with no {INDEX}" if place.is_dir() else "no folder"
-            raise CardError(f"'{source}' is {what}, and no hub id")
-        id = id or place.resolve().name
-        inferred = infer(place, id, place.resolve().name)
-        card, named = _for_folder(settings, place.resolve(), id)
-        page = None
-    _write(card, draft(inferred, id, named, page))
-    _tell(card, inferred, id)
+        inferred = infer(configs_of(source), _name_of(source, place), source)
+        return Draft(source, inferred, homepage=page_of(source))
+    if index_in(place) is None:
+        what = f"a folder with no {INDEX}" if place.is_dir() else "no file, no folder"
+        raise CardError(f"'{source}' is {what}, and no hub id")
+    named = _named(settings, Told(str(place.resolve()), ""))
+    return Draft(named.value, infer(place, place.resolve().name))
 
 
 def catalog_table(catalog: Catalog, faults: Mapping[str, CardError]) -> Table:
@@ -94,16 +119,34 @@ def _sizes(card: EndpointCard) -> tuple[str, str]:
     return shown_bytes(bytes_on_disk(card)), " / ".join(map(shown_bytes, needed))
 
 
-def _for_folder(settings: Settings, folder: Path, id: str) -> tuple[Path, str]:
-    """Where a folder's card is to lie, and what it calls its source.
+def _file_of(source: str, place: Path) -> Path | None:
+    """The single file that a source is, or has in it."""
+    if is_civitai(source):
+        return civitai_file(source)
+    return place if place.is_file() else main_file(place) if index_in(place) is None else None
 
-    In the folder itself, unless that is none of the folder of models.
-    """
-    if settings.models is None or folder.parent == settings.models.resolve():
-        return folder / CARD, "."
-    card = _beside(settings, id)
-    is_inside = folder.is_relative_to(settings.models.resolve())
-    return card, relpath(folder, settings.models) if is_inside else str(folder)
+
+def _name_of(source: str, place: Path) -> str:
+    """What an endpoint is called where nobody says."""
+    if not place.exists() and is_hub_id(source):
+        name = source.rpartition("/")[2].lower()
+    else:
+        file = _file_of(source, place)
+        name = file.stem if file else place.resolve().name
+    return _STRANGE.sub("-", name).strip("-._") or "model"
+
+
+def _named(settings: Settings, told: Told[Any]) -> Told[Any]:
+    """What a card in the folder of models calls a path: by its way from there, if it is inside."""
+    own = settings.models.resolve() if settings.models else None
+    if own is None or not str(told.value).startswith("/") or own not in Path(told.value).parents:
+        return told
+    return told._replace(value=relpath(told.value, own))
+
+
+def _is_of_models(settings: Settings, folder: Path) -> bool:
+    """Whether a folder's card lies in it: if it is one of the folder of models, or none is said."""
+    return settings.models is None or folder.resolve().parent == settings.models.resolve()
 
 
 def _beside(settings: Settings, id: str) -> Path:
@@ -126,9 +169,9 @@ def _write(path: Path, text: str) -> None:
         raise CardError("there is a card already, which is left as it is", path) from None
 
 
-def _tell(card: Path, inferred: Inferred, id: str) -> None:
+def _tell(card: Path, draft: Draft, id: str) -> None:
     click.echo(f"wrote {card}:")
-    for line in lines_of(inferred):
+    for line in draft.lines():
         click.echo(f"  {line}")
     folder = card.parent.parent if card.name == CARD else card.parent
     click.echo(f"serve it with: gateway serve {id} --models {folder}")

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
 from gateway.catalog.civitai import civitai_file, is_civitai
-from gateway.catalog.hub import FAULTS, refusal
+from gateway.catalog.hub import FAULTS, refusal, unreachable
 from gateway.catalog.inspection import NotHereError, inspect_adapter, inspect_endpoint
 from gateway.catalog.kinds import LORA_FILE
 from gateway.catalog.parts import parts_elsewhere
@@ -62,9 +62,7 @@ def plan_of(model: Model) -> Plan:
     except CardError as error:
         raise CardError(f"'{source}': {error.reason}", shown.path) from None
     except FAULTS as error:
-        raise CardError(
-            f"key 'source' = {source!r}: {refusal(source, error)}", shown.path
-        ) from None
+        raise unreachable(shown, error) from None
     missing = {(one.repository.source, one.file.name): one for one in named}
     wanted = (one for one in missing.values() if not one.repository.is_here(one.file))
     return Plan(model.id, tuple(sorted(wanted, key=lambda one: one.file.size_bytes)))

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.hub import check_hub
 from gateway.catalog.inspection import NotHereError
 from gateway.catalog.layouts import config_of, sections_of
 from gateway.catalog.survey import fault_of
+from gateway.fetching.fetching import plan_of
 from tests.catalog.making import write
 
 UNET = "model.diffusion_model."
@@ -99,6 +102,20 @@ def test_a_bare_file_is_an_endpoint_by_its_stem(tmp_path: Path) -> None:
     fault = fault_of(Model(catalog.endpoints["juggernaut_v9"]), catalog)
     assert isinstance(fault, NotHereError)
     assert "'config' = 'stabilityai/stable-diffusion-xl-base-1.0'" in fault.reason
+
+
+def test_a_file_whose_configs_cannot_be_had_says_the_three_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository, shapes = PUBLISHED["SDXL"]
+    hollow(tmp_path / "juggernaut.safetensors", shapes)
+    model = Model(load_catalog((tmp_path,), ()).endpoints["juggernaut"])
+    for attempt in (check_hub, lambda card: plan_of(Model(card))):
+        with pytest.raises(CardError, match=f"key 'config' = '{repository}': .*cannot be") as told:
+            attempt(model.endpoint)
+        lines = 'id = "juggernaut", source = "juggernaut.safetensors", config = "FOLDER"'
+        assert lines in told.value.reason
 
 
 def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> None:

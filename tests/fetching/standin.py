@@ -83,6 +83,14 @@ def told(name: str, content: bytes, hub: Hub) -> dict[str, Any]:
     return facts
 
 
+def entry(name: str, content: bytes, hub: Hub) -> dict[str, Any]:
+    """The same where it lists what is in folders."""
+    facts = told(name, content, hub)
+    oid = {"oid": facts["lfs"]["sha256"]} if "lfs" in facts else {}
+    lfs = {"lfs": facts["lfs"] | oid} if oid else {}
+    return {"type": "file", "path": name, "size": facts["size"], "oid": facts["blobId"]} | lfs
+
+
 def etag(name: str, content: bytes) -> str:
     kind = hashlib.sha256 if name.endswith(LARGE) else hashlib.sha1
     return kind(content).hexdigest()
@@ -150,6 +158,9 @@ class Answers(BaseHTTPRequestHandler):
         elif found[1] in hub.gated and self.headers["Authorization"] != f"Bearer {hub.token}":
             is_open = listing and "auth-check" not in path
             self._list(found[1], files) if is_open else self._refuse(403, "GatedRepo")
+        elif listing and str(listing[2]).startswith("/tree/"):
+            entries = [entry(*each, self.hub) for each in files.items()]
+            self._whole(200, json.dumps(entries).encode())
         elif listing:
             self._list(found[1], files)
         elif file and file[3] in files:

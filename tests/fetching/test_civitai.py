@@ -261,7 +261,11 @@ def test_a_checkpoint_is_pulled_with_its_configs_and_served(site: Site, tmp_path
     site.hub.asked.clear()
     assert CliRunner().invoke(commands, ["pull", SOURCE]).exit_code == 0
     assert site.hub.asked == []
-    card = EndpointCard(id="mine", source=SOURCE, path=tmp_path / CARD)
+    added = CliRunner().invoke(commands, ["models", "add", SOURCE, "--models", str(tmp_path)])
+    assert added.exit_code == 0, (added.output, added.exception)
+    card = load_catalog((tmp_path,), ()).endpoints["juggernaut"]
+    assert (card.source, card.config) == (SOURCE, repository)
+    site.hub.asked.clear()
     fetch_missing(Model(card))
     assert site.hub.asked == []
 

@@ -62,7 +62,7 @@ ROWS = {
     "quanto": transformer("quanto-int8"),
     "layerwise float8": transformer("layerwise-float8"),
 }  # fmt: skip
-ELSEWHERE = {"bare file", "bitsandbytes", "pickle"}
+ELSEWHERE = {"bare file", "bitsandbytes", "pickle", "version on Civitai"}
 """Rows of the table that have a test of their own, or that a machine without a GPU only tells."""
 
 
