@@ -8,26 +8,22 @@ import json
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
-from os.path import exists, lexists
+from os.path import exists
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from gateway.catalog.cards import (
     AdapterCard,
     CardError,
     Component,
-    ControlCard,
-    EmbeddingCard,
     EndpointCard,
     near,
 )
-from gateway.catalog.civitai import civitai_file, is_civitai, known_version
+from gateway.catalog.civitai import is_civitai
 from gateway.catalog.gguf import ENDING, read_gguf
 from gateway.catalog.headers import UNFINISHED, Header, read_header
 from gateway.catalog.hub import is_hub_id
-from gateway.catalog.kinds import LORA_FILE, why_unread
+from gateway.catalog.kinds import LORA_FILE
 from gateway.catalog.libraries import (
     NO_MODULE,
     diffusers_names,
@@ -37,14 +33,11 @@ from gateway.catalog.libraries import (
 )
 from gateway.catalog.parts import Place, components_of, places_of
 from gateway.catalog.stock import diffusers_folder
-from gateway.catalog.training import shown, tidy
 from gateway.catalog.weights import (
     INDEX,
     PICKLES,
     REFUSED,
-    SINGLE,
     WEIGHTS,
-    cached_file,
     file_of,
     index_file,
     is_single,
@@ -52,7 +45,6 @@ from gateway.catalog.weights import (
 )
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
-_MANY = 3
 _SMALL_BYTES = 2**20
 
 
@@ -74,7 +66,7 @@ def inspect_endpoint(card: EndpointCard) -> None:
     for lora in card.fused:
         place = card.folder / lora.source
         if place.exists() or lora.source.endswith(WEIGHTS):
-            _check_file(card, place / (lora.weight_name or LORA_FILE) if place.is_dir() else place)
+            check_file(card, place / (lora.weight_name or LORA_FILE) if place.is_dir() else place)
     if is_single(card):
         _check_source(card, f"key 'source' = {card.source!r}", card)
     index = _index(card)
@@ -98,69 +90,6 @@ def _check_places(card: EndpointCard) -> None:
     for place in places:
         _check_place(card, place)
     _check_variant(card, [place.folder for place in places if place.folder])
-
-
-def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
-    """See that an adapter's file is here, whole, and for its endpoint; or what else lies beside.
-
-    Raises:
-        NotHereError: it is to be fetched.
-        CardError: it cannot be loaded, and why.
-    """
-    if isinstance(card, ControlCard | EmbeddingCard):
-        _inspect_beside(card)
-        return
-    file = _adapter_file(card)
-    if file is None:
-        return
-    header = _check_file(card, file)
-    if why := why_unread(header.unread, header.tuned, file):
-        raise CardError(why, card.path)
-    if not header.kinds:
-        raise CardError(
-            f"not a LoRA for '{card.endpoint}': none of its weights is one", card.path
-        )
-    widths = _denoiser_widths(endpoint) if endpoint else frozenset()
-    if widths and (strange := sorted(header.lora_widths - widths)):
-        shown = ", ".join(map(str, strange[:_MANY]))
-        made_for = f"; it was made for {header.made_for}" if header.made_for else ""
-        raise CardError(
-            f"not a LoRA for '{card.endpoint}', which has no layers as wide as those "
-            f"it changes ({shown}){made_for}",
-            card.path,
-        )
-
-
-def _inspect_beside(card: ControlCard | EmbeddingCard) -> None:
-    place = card.place
-    files = sorted(place.glob("[!.]*")) if place.is_dir() else [place]
-    weights = [file for file in files if file.suffix == WEIGHTS]
-    if not weights:
-        pickles = [file.name for file in files if file.name.endswith(PICKLES)]
-        why = f"{pickles[0]}: pickled weights are refused" if pickles else "it has no weights"
-        raise CardError(f"{why}; wanted {WEIGHTS}", card.path)
-    for file in weights:
-        read_header(file)
-
-
-def header_of(card: AdapterCard) -> Header | None:
-    """What the head of an adapter's file says; None where there is none to read.
-
-    What its authors say on Civitai goes before what was counted when it was trained.
-    """
-    try:
-        file = _adapter_file(card)
-        header = read_header(file) if file else None
-    except (CardError, OSError):
-        return None
-    version = known_version(card.source) if is_civitai(card.source) else None
-    if header is None or version is None:
-        return header
-    return msgspec.structs.replace(
-        header,
-        made_for=shown(version.base_model or "") or header.made_for,
-        trigger_words=tidy(version.trained_words or ()) or header.trigger_words,
-    )
 
 
 def _classes(card: EndpointCard) -> Iterator[tuple[str, str]]:
@@ -212,7 +141,6 @@ def _index(card: EndpointCard) -> Path:
     if not is_hub_id(source):
         raise CardError(f"{where}: there is no such folder{beside}", card.path)
     raise NotHereError(f"{where}: neither a folder here nor in the hub's cache{beside}", card.path)
-
 
 
 def _absent(card: EndpointCard, reason: str) -> CardError:
@@ -267,7 +195,7 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
             raise _lacking(card, file.name, needs)
         read_gguf(file)
     elif file is not None:
-        _check_file(card, file)
+        check_file(card, file)
     elif is_civitai(source):
         raise NotHereError(f"{where}: is not on this disk", card.path)
     elif given.weight_name and is_hub_id(source) and not exists(card.folder / source):
@@ -336,7 +264,7 @@ def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: 
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
             raise _absent(card, f"{folder.name}: the shard {missing[0]} is missing{more}")
     for name in varied or weights:
-        _check_file(card, folder / name, f"{folder.name}/")
+        check_file(card, folder / name, f"{folder.name}/")
     if weights:
         return
     if pickles := [name for name in names if name.endswith(PICKLES)]:
@@ -356,7 +284,7 @@ def _check_variant(card: EndpointCard, folders: list[Path]) -> None:
         raise _absent(card, f"key 'variant' = {card.variant!r}: there is no file of this variant")
 
 
-def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -> Header:
+def check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -> Header:
     """A file's head; what is wrong with it is told with its card and its own name."""
     if file.name.endswith(PICKLES):
         raise CardError(
@@ -367,48 +295,3 @@ def _check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -
         return read_header(file)
     except CardError as fault:
         raise CardError(f"{named}{fault.reason}", card.path) from None
-
-
-def _adapter_file(card: AdapterCard) -> Path | None:
-    """The file of an adapter; None where it was made in code, or has gone with its file."""
-    name, where = card.weight_name or LORA_FILE, f"key 'source' = {card.source!r}"
-    if is_civitai(card.source):
-        if file := civitai_file(card.source, card.weight_name):
-            return file
-        raise NotHereError(f"{where}: is not on this disk", card.path)
-    if lexists(card.place):
-        return card.place / name if card.place.is_dir() else card.place
-    if card.path is None or card.path == card.place:
-        return None
-    if card.source.endswith(WEIGHTS):
-        raise CardError(f"{where}: wanted a file beside the card", card.path)
-    if name.endswith(PICKLES):
-        raise CardError(
-            f"{card.source}/{name}: {REFUSED}", card.path
-        )
-    if card.source.startswith((".", "~")) or card.source.count("/") != 1:
-        raise CardError(f"{where}: wanted a file beside the card, or a hub id", card.path)
-    if cached := cached_file(card.source, name, card.revision):
-        return cached
-    raise NotHereError(f"{where}: {name} is not on this disk", card.path)
-
-
-def _denoiser_widths(card: EndpointCard) -> frozenset[int]:
-    """The widths that an endpoint's layers take, but for its text encoders'; none if unknown."""
-    if card.path is None:
-        return frozenset()
-    widths: set[int] = set()
-    try:
-        for place in places_of(card):
-            config = place.folder / "config.json" if place.folder else None
-            if place.library == "transformers" or config is None or not config.is_file():
-                continue
-            if b"quantization_config" in config.read_bytes():
-                return frozenset()  # packed, so that shapes say nothing
-            for file in [place.file] if place.file else config.parent.glob("*"):
-                if file.suffix == ENDING:
-                    return frozenset()
-                widths |= read_header(file).widths if file.suffix in SINGLE else set()
-    except (CardError, OSError):
-        return frozenset()
-    return frozenset(widths)

@@ -3,15 +3,11 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from gateway.catalog.adapters import header_of, inspect_adapter
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.hub import check_hub
-from gateway.catalog.inspection import (
-    NotHereError,
-    header_of,
-    inspect_adapter,
-    inspect_endpoint,
-)
+from gateway.catalog.inspection import NotHereError, inspect_endpoint
 from gateway.catalog.training import is_stranger
 from gateway.catalog.weights import pipeline_class
 

@@ -91,8 +91,8 @@ def _draft(settings: Settings, source: str, place: Path, config: str | None) -> 
     if index_in(place) is None:
         what = f"a folder with no {INDEX}" if place.is_dir() else "no file, no folder"
         raise CardError(f"'{source}' is {what}, and no hub id")
-    named = _named(settings, Told(str(place.resolve()), ""))
-    return Draft(named.value, infer(place, place.resolve().name))
+    own = _named(settings, Told(str(place.resolve()), "")).value
+    return Draft(own, infer(place, place.resolve().name))
 
 
 def catalog_table(catalog: Catalog, faults: Mapping[str, CardError]) -> Table:

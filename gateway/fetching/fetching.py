@@ -11,11 +11,12 @@ import msgspec
 import structlog
 from huggingface_hub import constants
 
+from gateway.catalog.adapters import inspect_adapter
 from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
 from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.hub import FAULTS, refusal, unreachable
-from gateway.catalog.inspection import NotHereError, inspect_adapter, inspect_endpoint
+from gateway.catalog.inspection import NotHereError, inspect_endpoint
 from gateway.catalog.kinds import LORA_FILE
 from gateway.catalog.parts import parts_elsewhere
 from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog import libraries
+from gateway.catalog.adapters import header_of
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.inspection import header_of, inspect_endpoint
+from gateway.catalog.inspection import inspect_endpoint
 from gateway.catalog.survey import faults_of, state_of, strangers_of
 from tests.catalog.making import INDEX, UNET, lora, model, weights, write
 

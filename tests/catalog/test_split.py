@@ -10,15 +10,15 @@ from gateway.catalog.folders import load_catalog
 from gateway.catalog.inspection import inspect_endpoint
 from gateway.catalog.parts import places_of
 from gateway.cli.models import models
-from tests.catalog.making import write
+from tests.catalog.making import Shapes, write
 from tests.catalog.test_layouts import PUBLISHED, hollow
 from tests.fetching.standin import Hub
 
 REPOSITORY, SHAPES = PUBLISHED["Z-Image"]
-QWEN = {"model.embed_tokens.weight": (1000, 64), "model.layers.0.mlp.up_proj.weight": (8, 64)}
-CLIP = {"text_model.embeddings.token_embedding.weight": (1000, 32)}
-DEEP = {"decoder.conv_in.weight": (8, 16, 3, 3)}
-SHALLOW = {"decoder.conv_in.weight": (8, 4, 3, 3)}
+QWEN: Shapes = {"model.embed_tokens.weight": (1000, 64), "model.norm.weight": (64,)}
+CLIP: Shapes = {"text_model.embeddings.token_embedding.weight": (1000, 32)}
+DEEP: Shapes = {"decoder.conv_in.weight": (8, 16, 3, 3)}
+SHALLOW: Shapes = {"decoder.conv_in.weight": (8, 4, 3, 3)}
 INDEX = {
     "_class_name": "ZImagePipeline",
     "transformer": ["diffusers", "ZImageTransformer2DModel"],
@@ -47,13 +47,14 @@ def configs(tmp_path: Path) -> Path:
 def comfy(tmp_path: Path) -> Path:
     """A folder as ComfyUI has it, with files of other models too."""
     inner = tmp_path / "ComfyUI" / "models"
-    for place, shapes in {
+    files: dict[str, Shapes] = {
         "diffusion_models/Z Image/z_image_turbo_bf16.safetensors": SHAPES,
         "text_encoders/qwen_3_4b.safetensors": QWEN,
         "clip/clip_l.safetensors": CLIP,
         "vae/ae.safetensors": DEEP,
         "vae/sdxl_vae.safetensors": SHALLOW,
-    }.items():
+    }
+    for place, shapes in files.items():
         hollow(write(inner / place, ""), shapes)
     write(inner / "text_encoders/put_text_encoders_here", "")
     return inner.parent

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from gateway.catalog.adapters import header_of
 from gateway.catalog.cards import CARD, AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
 from gateway.catalog.civitai import civitai_file
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.inspection import header_of
 from gateway.catalog.survey import check_model, faults_of, state_of, strangers_of
 from gateway.cli.main import commands
 from gateway.fetching.fetching import fetch, fetch_missing, is_here, lora_file, plan_of

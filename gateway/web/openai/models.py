@@ -8,9 +8,9 @@ from litestar import Request, delete, get
 from litestar.params import FromPath
 
 from gateway.accounts.limits import Caller
+from gateway.catalog.adapters import header_of
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.catalog.inspection import header_of
 from gateway.catalog.survey import State
 from gateway.errors import Forbidden, OtherWeights
 from gateway.outside.unread import IDLE
