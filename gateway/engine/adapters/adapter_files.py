@@ -1,11 +1,11 @@
 """Reading an adapter's file, in whatever key format there is, without touching a live model.
 
-diffusers and PEFT load LoRAs into a hollow twin of the pipeline, whose weights take no memory;
-what they built there is taken out as plain matrices. Layers whose change is of another kind
-are found by their names, and keep the parts that the file has.
+diffusers tells which layers a LoRA changes (`listening.py`), PEFT reads what it wrote itself
+(`tuned.py`). Layers whose change is of another kind are found by their names, and keep the parts
+that the file has.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -37,9 +36,9 @@ from gateway.catalog.kinds import (
 from gateway.catalog.weights import PICKLES
 from gateway.engine.adapters.adapters import AdapterWeights, LayerKey, LayerWeights
 from gateway.engine.adapters.changes import Change
-from gateway.engine.adapters.hollow import hollow_pipeline
+from gateway.engine.adapters.listening import Heard, heard
 from gateway.engine.adapters.placing import Place, Places
-from gateway.engine.adapters.tuned import NAME, change_of, read_tuned
+from gateway.engine.adapters.tuned import read_tuned
 from gateway.engine.weights.files import safe_open
 from gateway.engine.weights.unusable import reason_of
 from gateway.errors import ModelNotFound
@@ -48,7 +47,7 @@ from gateway.errors import ModelNotFound
 def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
     """An adapter's weights for a pipeline, on its device and in its components' dtypes.
 
-    Call it where modules may be built; see `loading.CONSTRUCTION`.
+    Call it where modules may be built, if it `builds_modules`; see `loading.CONSTRUCTION`.
 
     Raises:
         ModelNotFound: its file is gone.
@@ -82,6 +81,7 @@ class _Found:
         self._card = card
         self._path = path
         self._pipeline = pipeline
+        self._components = pipeline.components  # a signature is made each time it is asked for
         self._device = device
         self._dtypes: dict[str, torch.dtype] = {}
         self._low_rank: dict[LayerKey, LayerWeights] = {}
@@ -98,8 +98,8 @@ class _Found:
         Raises:
             CardError: it is not for such a pipeline.
         """
-        for place, change, layer in read_tuned(self._path, self._pipeline):
-            self._add(place, change, layer)
+        for place, change in read_tuned(self._path, self._pipeline):
+            self._add(place, change)
         if not self._low_rank and not self._changes:
             raise CardError(f"changes no layer of '{self._card.endpoint}'", self._path)
 
@@ -112,18 +112,16 @@ class _Found:
         pipeline = self._pipeline
         if not hasattr(pipeline, "load_lora_weights"):
             raise CardError(f"{type(pipeline).__name__} takes no LoRA", self._card.path)
-        twin = hollow_pipeline(pipeline)
         try:
-            twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
+            said = heard(pipeline, path)
         except (ValueError, RuntimeError, LookupError, TypeError) as error:
             raise CardError(
                 f"not a LoRA for '{self._card.endpoint}': {error}", self._path
             ) from error
-        layers = _lora_layers(twin)
-        if not layers:
+        if not said:
             raise CardError(f"holds no LoRA weights for '{self._card.endpoint}'", self._path)
-        for (component, layer_path), layer in layers:
-            self._add(Place(component, layer_path), change_of(layer), layer.get_base_layer())
+        for one in said:
+            self._take_heard(one)
 
     def take_instead(self, layers: Mapping[str, Mapping[str, str]], refused: CardError) -> None:
         """Find a LoRA's layers by their names alone, where diffusers has said why not."""
@@ -150,26 +148,42 @@ class _Found:
                     self._path,
                 )
             for place in found[layer]:
-                self._add(place, Change(each, place.rows), places.layer(place))
+                self._add(place, Change(each, place.rows))
 
-    def _add(self, place: Place, change: Change, layer: nn.Module) -> None:
+    def _take_heard(self, said: Heard) -> None:
+        paths = {path for path, _ in self._components[said.component].named_modules()}
+        known = [layer for layer in said.layers() if layer[0] in paths]
+        if not known:
+            raise CardError(
+                f"not a LoRA for '{self._card.endpoint}': its {said.component} has none of the "
+                "layers that it changes",
+                self._path,
+            )
+        for path, parts, scaling in known:
+            self._add(Place(said.component, path), Change(parts, scaling=scaling))
+
+    def _add(self, place: Place, change: Change) -> None:
         """Keep a change, as two matrices where it is that."""
-        if not all(part.isfinite().all() for part in change.parts.values()):
-            raise CardError("holds numbers that are not finite", self._path)
-        component = self._pipeline.components[place.component]
-        own = component.get_submodule(place.path)
+        layer = self._components[place.component].get_submodule(place.path)
         key = (place.component, place.path)
         factors = change.low_rank() if _is_plain(layer) else None
-        if factors is not None and not WHOLE & change.parts.keys():
-            dtype = self._dtype(place.component)
-            down, up = (factor.to(self._device, dtype) for factor in factors)
-            if isinstance(layer, nn.Conv2d):
-                down = down.reshape(len(down), *layer.weight.shape[1:])
-                up = up[:, :, None, None]
-            self._low_rank[key] = LayerWeights(down, up)
+        if factors is None or WHOLE & change.parts.keys():
+            self._check_finite(change.parts.values())
+            _check_fits(layer, change.to(self._device), self._path)
+            self._changes[key] = change
             return
-        _check_fits(own, change.to(self._device), self._path)
-        self._changes[key] = change
+        self._check_finite(factors)
+        try:
+            down, up = _shaped(layer, *factors)
+        except RuntimeError as error:
+            raise CardError(f"does not fit '{place.path}': {error}", self._path) from error
+        dtype = self._dtype(place.component)
+        self._low_rank[key] = LayerWeights(down.to(self._device, dtype), up.to(self._device, dtype))
+
+    def _check_finite(self, parts: Iterable[Tensor]) -> None:
+        # A sum is finite where all of its numbers are, and takes a fifth of the time.
+        if not all(part.sum(dtype=torch.float32).isfinite() for part in parts):
+            raise CardError("holds numbers that are not finite", self._path)
 
     def _dtype(self, component: str) -> torch.dtype:
         """A component's type of numbers; asked once, since to ask walks through all its modules.
@@ -177,8 +191,13 @@ class _Found:
         Two thirds of the time that a LoRA of SDXL took to read went into asking for each layer.
         """
         if component not in self._dtypes:
-            self._dtypes[component] = self._pipeline.components[component].dtype
+            self._dtypes[component] = self._components[component].dtype
         return self._dtypes[component]
+
+
+def builds_modules(card: AdapterCard) -> bool:
+    """Whether modules are built where an adapter is read that is here."""
+    return config_beside(adapter_file(card)) is not None
 
 
 def adapter_files(card: AdapterCard) -> list[Path]:
@@ -271,19 +290,22 @@ def _height(parts: Mapping[str, Tensor]) -> int:
     return max((len(part) for name, part in parts.items() if part.ndim and name != DOWN), default=0)
 
 
-def _lora_layers(twin: Any) -> list[tuple[tuple[str, str], Any]]:
-    return [
-        ((component, path), layer)
-        for component in twin._lora_loadable_modules
-        if isinstance(module := getattr(twin, component, None), nn.Module)
-        for path, layer in module.named_modules()
-        if isinstance(layer, LoraLayer) and NAME in layer.scaling
-    ]
-
-
 def _is_plain(layer: nn.Module) -> bool:
     """Whether a layer's rows can be given a change as two matrices."""
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+
+
+def _shaped(layer: Any, down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
+    """Two matrices in the shapes of a layer.
+
+    Raises:
+        RuntimeError: they are of a layer of other widths.
+    """
+    rank = len(down)
+    if isinstance(layer, nn.Conv2d):
+        taken = (layer.in_channels, *layer.kernel_size)
+        return down.reshape(rank, *taken), up.reshape(layer.out_channels, rank, 1, 1)
+    return down.reshape(rank, layer.in_features), up.reshape(layer.out_features, rank)
 
 
 def _check_fits(layer: nn.Module, change: Change, path: Path) -> None:

@@ -1,5 +1,6 @@
 """What lies in memory beside an endpoint's pipeline, by name: LoRAs, ControlNets, embeddings."""
 
+import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from gateway.engine.adapters.embeddings import Embedding, Embeddings, read_embed
 from gateway.engine.adapters.slots import SlottedAdapters
 from gateway.engine.pipelines.parking import Entry
 from gateway.errors import ModelNotFound
+
+READING = threading.Lock()
+"""Held while what builds no modules is read: many at once would have the engine's thread wait
+for the interpreter behind all of them, and be no sooner there."""
 
 Found = AdapterWeights | Embedding | nn.Module
 """A LoRA's or another adapter's weights, a textual inversion, or a ControlNet."""
@@ -34,6 +39,17 @@ def read_beside(card: AdapterCard, pipeline: Any, device: torch.device) -> Found
             return read_embedding(card, pipeline, device)
         case _:
             return adapter_files.read_adapter(card, pipeline, device)
+
+
+def builds_modules(card: AdapterCard) -> bool:
+    """Whether reading what a card names builds modules."""
+    match card:
+        case ControlCard():
+            return True
+        case EmbeddingCard():
+            return False
+        case _:
+            return adapter_files.builds_modules(card)
 
 
 def files_beside(card: AdapterCard) -> list[Path]:

@@ -42,11 +42,10 @@ _STRANGE = ("megatron_config", "layer_replication", "target_parameters")
 
 
 class Tuned(NamedTuple):
-    """What an adapter does to a layer, and the layer's twin without weights."""
+    """What an adapter does to a layer."""
 
     place: Place
     change: Change
-    layer: nn.Module
 
 
 class Merged(Change):
@@ -215,9 +214,9 @@ def _changes(
         if isinstance(layer, BaseTunerLayer) and not isinstance(layer, LNTuningLayer):
             inside |= {id(part) for part in layer.modules()}
             base = layer.get_base_layer()
-            yield Tuned(place, change_of(layer, _set(base, seeming)), base)
+            yield Tuned(place, change_of(layer, _set(base, seeming)))
         elif id(layer) not in inside and (given := _set(layer, seeming)):
-            yield Tuned(place, Change(given), layer)
+            yield Tuned(place, Change(given))
 
 
 def _set(layer: nn.Module, seeming: Collection[int]) -> dict[str, Tensor]:

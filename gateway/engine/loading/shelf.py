@@ -23,7 +23,14 @@ from gateway.catalog.inspection import NotHereError
 from gateway.catalog.parts import bytes_on_disk, files_of
 from gateway.catalog.survey import fault_of
 from gateway.engine.adapters.adapters import Adapters
-from gateway.engine.adapters.beside import Found, files_beside, read_beside, size_bytes
+from gateway.engine.adapters.beside import (
+    READING,
+    Found,
+    builds_modules,
+    files_beside,
+    read_beside,
+    size_bytes,
+)
 from gateway.engine.loading.loader import Command, Loader
 from gateway.engine.loading.loading import CONSTRUCTION, LoadedPipeline, load
 from gateway.engine.pipelines.parking import Entry
@@ -296,7 +303,7 @@ class Shelf:
             fetch_missing(Model(loaded.card, card))
 
             def build() -> Found:
-                with CONSTRUCTION:
+                with CONSTRUCTION if builds_modules(card) else READING:
                     return read_beside(card, loaded.base, loaded.device)
 
             weights, origin = read_unchanged(lambda: files_beside(card), build, self._digests)
