@@ -48,7 +48,7 @@ class Reception:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] not in (ScopeType.HTTP, ScopeType.WEBSOCKET):
             await self.app(scope, receive, send)
             return
         mounted_at = scope.get("root_path", "").rstrip("/")
@@ -59,7 +59,10 @@ class Reception:
         asked["query_string"] = _tidy(scope["query_string"])
         asked.setdefault("state", {})[MOUNTED_AT] = mounted_at
         try:
-            await self._pass(asked, receive, send)
+            if asked["type"] == ScopeType.HTTP:
+                await self._pass(asked, receive, send)
+            else:
+                await self.app(asked, receive, send)
         finally:
             scope["path_template"] = asked.get("path_template", "")
 

@@ -6,7 +6,6 @@ a pace. What waits longest for a whole request makes room when there are too man
 """
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Callable
@@ -22,13 +21,15 @@ from gateway.telemetry import metrics
 from gateway.web.door.envelope import envelope
 from gateway.web.server.pace import Pace
 from gateway.web.server.parser import EMPTY_LINES, Parser
+from gateway.web.server.peers import PEERS
+from gateway.web.server.sockets import Socket
 
 MAX_HEAD_BYTES = 64 * 1024
-# What strangers send is answered and counted; a warning for each of it would fill disks.
-PEERS = logging.getLogger("uvicorn.error.peers")
-PEERS.setLevel(logging.ERROR)
 TURN_BYTES = 4096
 """Of a head, or of a body in chunks, parsed at once: there may be a thousand chunks in them."""
+
+SOCKETS = "/ws"
+"""Where paths of WebSockets end, whatever the gateway stands under."""
 
 LOBBY = 8
 """One of so many places is kept for connections that have not asked for anything yet."""
@@ -46,7 +47,7 @@ class Hall:
         self.settings = settings
         self.max_connections = max_connections
         self.clock = clock
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Socket] = set()
         self._waiting: dict[Connection, None] = {}
         metrics.CONNECTIONS.set_function(lambda: len(self.connections))
 
@@ -60,6 +61,10 @@ class Hall:
         """A new connection's protocol, for uvicorn to call."""
         return Connection(self, **options)
 
+    def socket(self, **options: Any) -> Socket:
+        """What a connection becomes that goes over to WebSocket, for uvicorn to call."""
+        return Socket(self, **options)
+
     def enter(self, connection: "Connection") -> None:
         """Let a connection in; the one not heard of for longest makes room."""
         self.connections.add(connection)
@@ -67,10 +72,11 @@ class Hall:
         if len(self.connections) > self.max_connections:
             next(iter(self._waiting)).cut("displaced")
 
-    def leave(self, connection: "Connection") -> None:
+    def leave(self, connection: "Connection | Socket") -> None:
         """Forget a connection."""
         self.connections.discard(connection)
-        self._waiting.pop(connection, None)
+        if isinstance(connection, Connection):
+            self._waiting.pop(connection, None)
 
     def heard(self, connection: "Connection", *, is_whole: bool) -> None:
         """Something came of a connection, whose request is whole or still to come."""
@@ -184,6 +190,15 @@ class Connection(H11Protocol):
         """Answer bytes that are no HTTP; called by the parser, in the handling of its error."""
         hint = getattr(sys.exception(), "error_status_hint", 400)
         self.refuse(InvalidRequest(msg, code="malformed_request"), "malformed", hint)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Go on as a socket, in this one's place."""
+        self._hall.leave(self)
+        super().handle_websocket_upgrade(event)
+
+    def _should_upgrade_to_ws(self) -> bool:
+        """Only where something listens: elsewhere it is a request like any other."""
+        return str(self.scope["path"]).endswith(SOCKETS)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing is wrong: whoever offers another protocol is answered in this one."""

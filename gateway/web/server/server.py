@@ -21,6 +21,7 @@ import uvicorn
 from gateway.settings import Settings
 from gateway.web.server.connections import Hall
 from gateway.web.server.descriptors import connections_within, raise_limit
+from gateway.web.server.sockets import MAX_MESSAGE_BYTES
 from gateway.web.server.threshold import Threshold
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             cast(Any, self.threshold),
             http=cast(Any, self.hall.connection),
-            ws="none",
+            ws=cast(Any, self.hall.socket),
+            ws_max_size=MAX_MESSAGE_BYTES,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             server_header=False,

@@ -8,6 +8,7 @@ import msgspec
 from gateway.errors import GatewayError, ServerFull, ShuttingDown
 from gateway.telemetry.vitals import LOADING, OK, Health
 from gateway.web.door.envelope import envelope, retry_headers
+from gateway.web.door.handshake import answer
 from gateway.web.server.connections import Hall
 
 if TYPE_CHECKING:
@@ -56,15 +57,15 @@ class Threshold:
         path = str(scope.get("path"))
         if self.hall.is_full and not path.startswith(WATCHED):
             error = ServerFull("Too many requests are being answered. Try again later.")
-            await _turn_away(send, error)
+            await _turn_away(scope, send, error)
             return
         if self.app is None:
             if path in BEFORE_OPENING and not self.is_leaving:
-                await _send(send, *BEFORE_OPENING[path])
+                await _send(scope, send, *BEFORE_OPENING[path])
                 return
             await self._settled.wait()
         if self.app is None:
-            await _turn_away(send, ShuttingDown("The server is shutting down."))
+            await _turn_away(scope, send, ShuttingDown("The server is shutting down."))
             return
 
         async def parting(message: "Message") -> None:
@@ -85,16 +86,13 @@ def _with_path(scope: "Scope") -> "Scope":
     return asked
 
 
-async def _turn_away(send: "Send", error: GatewayError) -> None:
+async def _turn_away(scope: "Scope", send: "Send", error: GatewayError) -> None:
     headers = {"connection": "close", **retry_headers(error)}
-    await _send(send, error.status, envelope(error), headers)
+    await _send(scope, send, error.status, envelope(error), headers)
 
 
 async def _send(
-    send: "Send", status: int, body: Any, headers: dict[str, str] | None = None
+    scope: "Scope", send: "Send", status: int, body: Any, headers: dict[str, str] | None = None
 ) -> None:
     named = {"content-type": "application/json", **(headers or {})}
-    encoded = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    data = msgspec.json.encode(body)
-    await send({"type": "http.response.body", "body": data, "more_body": False})
+    await answer(scope, send, status, named, msgspec.json.encode(body))
