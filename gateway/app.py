@@ -32,6 +32,7 @@ from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import comfydeploy_router
+from gateway.web.comfyui.router import comfyui_router
 from gateway.web.door import faults, pictures
 from gateway.web.door.asking import asker_of
 from gateway.web.door.auth import Doorkeeper
@@ -119,6 +120,7 @@ def create_app(
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
+            comfyui_router(asker_of(door, settings), door),
             *health.routes(vitals, door),
             *pages.PAGES,
             reference.document,

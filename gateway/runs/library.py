@@ -120,6 +120,14 @@ class Library:
         found = await self.in_thread(self._rows, query.order_by(files.c.created_at.desc()), File)
         return found[0] if found else None
 
+    async def pictures(self, owner: str, limit: int) -> list[str]:
+        """The names of the pictures that an owner uploaded last."""
+        is_picture = files.c.content_type.startswith("image/")
+        query = sa.select(files).where(files.c.owner == owner, is_picture)
+        query = query.order_by(files.c.created_at.desc()).limit(limit)
+        found = await self.in_thread(self._rows, query, File)
+        return list(dict.fromkeys(file.name for file in found))
+
     async def add_file(self, file: File) -> None:
         """Write an upload down; the same id again replaces it."""
         await self.in_thread(self._put_file, file)

@@ -1,13 +1,18 @@
 """What happens to runs in this process, told to whoever watches as it happens."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.runs.records import Run, Status
+from gateway.runs.store import NewRun
+
+T = TypeVar("T")
+MAX_LAG = 32
+"""Notices that a watcher may not have heard yet and still be shown pictures."""
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -32,6 +37,7 @@ class Live:
         self.progress: dict[str, Progress] = {}
         self._past: dict[str, list[Notice]] = {}
         self._watchers: dict[str, list[asyncio.Queue[Notice]]] = {}
+        self._awaited: dict[str, list[asyncio.Queue[str]]] = {}
 
     def begin(self, run_id: str) -> None:
         """A run is being drawn here from now on."""
@@ -43,18 +49,26 @@ class Live:
         self.progress.pop(run_id, None)
 
     @contextmanager
+    def coming(self, owner: str) -> Iterator["asyncio.Queue[str]"]:
+        """A queue of the ids of an owner's runs as they are accepted here from now on."""
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        with _listed(self._awaited, owner, queue):
+            yield queue
+
+    def accepted(self, new: Iterable[NewRun]) -> None:
+        """Runs were accepted."""
+        for run in new:
+            for queue in self._awaited.get(run.owner, ()):
+                queue.put_nowait(run.id)
+
+    @contextmanager
     def watch(self, run_id: str) -> Iterator["asyncio.Queue[Notice]"]:
         """A queue of what has happened to a run since it was begun, and of what will."""
         queue: asyncio.Queue[Notice] = asyncio.Queue()
         for notice in self._past.get(run_id, ()):
             queue.put_nowait(notice)
-        self._watchers.setdefault(run_id, []).append(queue)
-        try:
+        with _listed(self._watchers, run_id, queue):
             yield queue
-        finally:
-            self._watchers[run_id].remove(queue)
-            if not self._watchers[run_id]:
-                del self._watchers[run_id]
 
     def fresh(self, run: Run) -> Run:
         """A run as read from the database, with what has not been written down yet."""
@@ -72,3 +86,21 @@ class Live:
             self._past[run_id].append(notice)
         for queue in self._watchers.get(run_id, ()):
             queue.put_nowait(notice)
+
+    def show(self, run_id: str, preview: bytes) -> None:
+        """Show a picture as it is drawn to those who watch now and keep up."""
+        for queue in self._watchers.get(run_id, ()):
+            if queue.qsize() < MAX_LAG:
+                queue.put_nowait(Notice("preview", preview))
+
+
+@contextmanager
+def _listed(lists: dict[str, list[T]], name: str, entry: T) -> Iterator[None]:
+    """An entry of a list by name, which is there only while it has any."""
+    lists.setdefault(name, []).append(entry)
+    try:
+        yield
+    finally:
+        lists[name].remove(entry)
+        if not lists[name]:
+            del lists[name]

@@ -13,10 +13,10 @@ from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError, Overloaded, ShuttingDown
 from gateway.images.darkroom import Darkroom
-from gateway.images.encode import resample
+from gateway.images.encode import encode, resample
 from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
-from gateway.job import Failed, Finished, Job, StepDone
+from gateway.job import Failed, Finished, Job, Preview, StepDone
 from gateway.outages import patiently
 from gateway.remarks import Remark, codes, once
 from gateway.runs.album import Album, Shot, drafts_needed
@@ -35,6 +35,9 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
+MAX_PREVIEWS = 10
+"""Of a sample, where its run shows any."""
+
 Describe = Callable[[Job, Finished], dict[str, str]]
 """The text that a picture's PNG carries."""
 
@@ -175,7 +178,7 @@ class Performer:
                 notes += await self._draw(run, plan, index, album, meter)
                 album.keep_only(drafts_needed(plan, index))
             for output in plan.outputs:
-                if not output.temporary:
+                if run.order.keeps_temporary or not output.temporary:
                     async with aclosing(album.frames(output.picture)) as frames:
                         made.append(await self.keeper.keep(run.id, output, frames, counters))
                     self.live.tell(run.id, "executed", made[-1])
@@ -204,6 +207,7 @@ class Performer:
                 owner=run.owner,
                 remarks=(*plan.notes, *job.remarks),
                 priority="batch" if run.batch_id else "interactive",
+                num_previews=min(job.num_inference_steps - 1, MAX_PREVIEWS) * run.order.previews,
             )
             for number, job in enumerate(await jobs_of(draft, card, album))
         ]
@@ -246,6 +250,9 @@ class Performer:
                 match event:
                     case StepDone():
                         await meter.step(event, first)
+                    case Preview():
+                        shown = await do(encode, event.pixels, "jpeg")
+                        self.live.show(meter.run.id, shown)
                     case Finished(sample, pixels):
                         if job.matting:
                             pixels = await do(cut_out, pixels)

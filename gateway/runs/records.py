@@ -50,6 +50,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     num_samples: int = 1
     """The most pictures that one of its jobs draws."""
     remarks: tuple[Remark, ...] = ()
+    client_id: str | None = None
+    """By which the client that asked goes, among those of its key."""
+    previews: bool = False
+    """Whether watchers are shown pictures while they are drawn."""
+    keeps_temporary: bool = False
+    """Whether what is only previewed is an output as well."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

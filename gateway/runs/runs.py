@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal
@@ -14,6 +14,7 @@ import structlog
 
 from gateway.accounts.keys import KeyStore
 from gateway.catalog.catalog import Catalog
+from gateway.errors import Conflict
 from gateway.images.store import PictureStore
 from gateway.outages import is_outage, patiently
 from gateway.outside.guard import Guard
@@ -26,6 +27,7 @@ from gateway.runs.durable import Durable
 from gateway.runs.events import Events, event_ids
 from gateway.runs.files import FileStore
 from gateway.runs.ground import Ground
+from gateway.runs.history import History
 from gateway.runs.hooks.hooks import Hooks
 from gateway.runs.hooks.records import EVENT_PREFIX, BatchEvent
 from gateway.runs.hooks.store import HookStore
@@ -78,6 +80,7 @@ class Runs:
         self.durable = Durable(self.engine, settings.max_batch)
         self.mender = Mender(self.durable, self.ground.claims, self.slots)
         self.store = RunStore(self.engine, self.durable.enqueue_deliveries)
+        self.history = History(self.engine)
         self.library = Library(self.engine, self.threads)
         self.files = FileStore(settings, equipment.objects)
         outbound = Outbound(Guard(settings.url_allow))
@@ -187,14 +190,31 @@ class Runs:
         await self.ground.ask(self.mender.begin_anew)
         await self.mender.resume(await self.ground.ask(self.mender.abandoned))
 
-    async def accept(self, orders: Sequence[Order], owner: str) -> list[NewRun]:
-        """Write runs down, all of them or none, and see to it that they are drawn."""
+    async def accept(
+        self, orders: Sequence[Order], owner: str, run_id: str | None = None
+    ) -> list[NewRun]:
+        """Write runs down, all of them or none, and see to it that they are drawn.
+
+        A client may name a single one itself, by an id that nobody had before.
+
+        Raises:
+            Conflict: somebody had.
+            RateLimited: their owner would have too many that have not ended.
+        """
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
         begins = await self._begins(orders[0], owner, batch_id)
-        new = [NewRun(str(uuid.uuid4()), owner, order, batch_id, begins) for order in orders]
-        await self.ground.ask(
-            self.store.accept, new, self.durable.enqueue_runs, self.settings.max_open_runs
-        )
+        ids = [run_id or str(uuid.uuid4()), *(str(uuid.uuid4()) for _ in orders[1:])]
+        new = [
+            NewRun(id, owner, order, batch_id, begins)
+            for id, order in zip(ids, orders, strict=True)
+        ]
+        try:
+            await self.ground.ask(
+                self.store.accept, new, self.durable.enqueue_runs, self.settings.max_open_runs
+            )
+        except sa.exc.IntegrityError as error:
+            raise Conflict(f"There is a run {run_id} already.") from error
+        self.performer.live.accepted(new)
         if begins == "now":
             await self.durable.start_run(new[0].id)
         elif begins == "turn":
@@ -261,7 +281,7 @@ class Runs:
         self.performer.live.tell(run_id, "status", "cancelled")
         return True
 
-    async def watch(self, run_id: str, owner: str) -> AsyncIterator[Notice | None]:
+    async def watch(self, run_id: str, owner: str) -> AsyncGenerator[Notice | None]:
         """What happens to a run until it has ended; None now and then while nothing does."""
         with self.performer.live.watch(run_id) as queue:
             run = await self._found(run_id, owner)
@@ -331,15 +351,19 @@ class Runs:
     async def sweep(self, before: float) -> int:
         """Forget some runs that ended before a time, with their pictures; how many."""
         old = await self.ground.ask(self.store.ended_before, before, SWEEP_RUNS)
+        await self.forget(old)
+        return len(old)
+
+    async def forget(self, old: Sequence[str]) -> None:
+        """Forget runs that have ended, with their pictures."""
         if not old:
-            return 0
+            return
         for run_id in old:
             await self.files.delete(f"runs/{run_id}/")
         events = await self.ground.ask(event_ids, self.engine, old)
         await self.durable.forget([*old, *events])
         await self.ground.ask(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
-        return len(old)
 
 
 async def _again(seconds: float, act: Callable[[], Awaitable[None]]) -> None:

@@ -96,7 +96,7 @@ class RunStore:
             query = query.where(runs.c.owner == owner)
         with self.engine.connect() as connection:
             row = connection.execute(query).mappings().first()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def batch(self, batch_id: str, owner: str) -> list[Run]:
         """The runs of a batch, in order."""
@@ -184,7 +184,7 @@ class RunStore:
     def _list(self, *conditions: sa.ColumnElement[bool]) -> list[Run]:
         query = sa.select(runs).where(*conditions).order_by(runs.c.number)
         with self.engine.connect() as connection:
-            return [_run(row) for row in connection.execute(query).mappings()]
+            return [run_of(row) for row in connection.execute(query).mappings()]
 
     def _tell_change(
         self, connection: sa.Connection, run_id: str, row: Any, change: Change
@@ -270,7 +270,8 @@ def _first_event(run: NewRun) -> WebhookEvent:
     )
 
 
-def _run(row: Any) -> Run:
+def run_of(row: Any) -> Run:
+    """The run that a row tells of."""
     known = {name: row[name] for name in Run.__struct_fields__}
     known["order"] = msgspec.json.decode(row["order"], type=Order)
     notes = msgspec.json.decode(row["notes"], type=tuple[Remark | str, ...])

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import IO
 
 import msgspec
@@ -38,6 +38,36 @@ class Uploads:
         await self.library.add_file(file)
         await room.settle()
         return file
+
+    async def keep_beside(
+        self,
+        room: Room,
+        names: Sequence[str],
+        content_type: str,
+        source: IO[bytes],
+        *,
+        replaces: bool,
+    ) -> File:
+        """Keep a file under the first of these names that is free, or that it has already.
+
+        One that `replaces` takes the first name from whatever has it, which is forgotten.
+
+        Raises:
+            InvalidRequest: none of the names is free.
+        """
+        for name in names:
+            there = await self.library.file(name, room.owner)
+            wanted = await self.library.in_thread(
+                described, room.owner, name, content_type, _rewound(source)
+            )
+            if there is not None and there.id != wanted.id and not replaces:
+                continue
+            file = await self.keep(room, name, content_type, _rewound(source))
+            if there is not None and there.id != file.id:
+                await self._forget(there.key)
+                await self.library.remove_file(there.id)
+            return file
+        raise InvalidRequest("There are too many files of this name.", param="image")
 
     async def promise(self, owner: str, content_type: str, extension: str, size_bytes: int) -> File:
         """A file that may be written once and soon; of that size exactly, if it is not 0."""
@@ -86,6 +116,11 @@ class Uploads:
     async def _forget(self, key: str) -> None:
         await self.files.delete_one(key)
         await self.quota.release(key)
+
+
+def _rewound(source: IO[bytes]) -> IO[bytes]:
+    source.seek(0)
+    return source
 
 
 class _Size:

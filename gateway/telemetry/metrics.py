@@ -14,6 +14,7 @@ WARNINGS = Counter(
 )
 ENCODE_SECONDS = Histogram("gateway_encode_seconds", "Pixels to file", ["format"], buckets=SECONDS)
 CONNECTIONS = Gauge("gateway_connections", "Connections open")
+SOCKETS = Gauge("gateway_websockets", "WebSockets open")
 CONNECTIONS_CUT = Counter(
     "gateway_connections_cut_total", "Connections ended for their peers' slowness", ["reason"]
 )

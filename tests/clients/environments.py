@@ -33,6 +33,7 @@ PYTHON = {
         "pydantic-ai-slim[openai]==2.68.0",
         "langchain-openai==1.7.4",
     ),
+    "comfyui": ("comfy-api-simplified==1.6.0", "pillow==12.0.0"),
     "hubs": ("huggingface_hub==2.4.0", "pillow==12.0.0", "together==3.1.1"),
     "aiperf": ("aiperf==0.13.0",),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
@@ -44,6 +45,7 @@ NODE = {
     "ai": "7.0.173",
     "@ai-sdk/openai": "4.0.118",
     "@ai-sdk/openai-compatible": "3.0.92",
+    "@saintno/comfyui-sdk": "0.3.1",
     "comfydeploy-old": "npm:comfydeploy@0.0.19",
     "comfydeploy-new": "npm:comfydeploy@2.0.0-beta.69",
 }

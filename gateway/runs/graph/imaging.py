@@ -216,10 +216,16 @@ def save(node: Node, scope: Scope) -> tuple[Output]:
 
 
 def preview(node: Node, scope: Scope) -> tuple[Output]:
-    """PreviewImage: rendered, and not reported."""
-    return (
-        Output(node_id=node.id, class_type=node.class_type, picture=node["images"], temporary=True),
+    """PreviewImage: rendered, and reported to those alone who ask for it."""
+    scope.tally.kept(node["images"])
+    output = Output(
+        node_id=node.id,
+        class_type=node.class_type,
+        picture=node["images"],
+        prefix="ComfyUI_temp",
+        temporary=True,
     )
+    return (output,)
 
 
 def deploy_output(node: Node, scope: Scope) -> tuple[Output]:

@@ -105,7 +105,7 @@ def _model(node: Node, scope: Scope, name: str) -> Model:
     file, digest = unpinned(node[name])
     found = endpoints_named(scope.catalog, file)
     if not found:
-        raise NodeFault(not_in_list(name, file, checkpoint_names(scope.catalog)))
+        raise NodeFault(not_in_list(name, file, checkpoint_names(scope.catalog.endpoints.values())))
     return Model(candidates=found, pins={card.id: digest for card in found} if digest else {})
 
 

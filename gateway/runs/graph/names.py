@@ -30,9 +30,9 @@ def endpoints_named(catalog: Catalog, name: str) -> tuple[EndpointCard, ...]:
     return found or tuple(card for card in cards if _plain(card.id) in (_stem(file), _plain(name)))
 
 
-def checkpoint_names(catalog: Catalog) -> list[str]:
-    """The file names that mean an endpoint."""
-    return [name for card in catalog.endpoints.values() for name in (card.aliases or (card.id,))]
+def checkpoint_names(cards: Iterable[EndpointCard]) -> list[str]:
+    """The file names that mean one of these endpoints."""
+    return [name for card in cards for name in (card.aliases or (card.id,))]
 
 
 def adapter_named(catalog: Catalog, card: EndpointCard, name: str) -> AdapterCard | None:

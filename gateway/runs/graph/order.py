@@ -1,5 +1,6 @@
 """The shape of a graph: what it must look like at all, and in which order its nodes run."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -49,12 +50,24 @@ def output_nodes(graph: dict[str, Any]) -> list[str]:
     Raises:
         GraphRefused: there are none.
     """
-    found = [id for id, node in graph.items() if TABLE[node["class_type"]].is_output]
+    found = outputs_in(graph)
     if not found:
         raise GraphRefused(Fault("prompt_no_outputs", "The workflow has no outputs.", ""), {})
     if len(found) > MAX_OUTPUTS:
         raise _invalid(f"The workflow has more than {MAX_OUTPUTS} outputs.", str(len(found)))
     return found
+
+
+def outputs_in(graph: Mapping[str, Any]) -> list[str]:
+    """The same of any graph, which may have none."""
+    return [id for id, node in graph.items() if _is_output(node)]
+
+
+def narrowed(graph: Any, outputs: Collection[str]) -> Any:
+    """A graph without the output nodes that are not among these."""
+    if not isinstance(graph, dict):
+        return graph
+    return {id: node for id, node in graph.items() if id in outputs or not _is_output(node)}
 
 
 def run_order(graph: dict[str, Any], outputs: list[str]) -> list[str]:
@@ -103,6 +116,11 @@ def dependents(graph: dict[str, Any], outputs: list[str]) -> dict[str, list[str]
         for id in run_order(graph, [output]):
             found.setdefault(id, []).append(output)
     return found
+
+
+def _is_output(node: Any) -> bool:
+    kind = node.get("class_type") if isinstance(node, dict) else None
+    return isinstance(kind, str) and kind in TABLE and TABLE[kind].is_output
 
 
 def _invalid(message: str, details: str) -> GraphRefused:

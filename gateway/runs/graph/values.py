@@ -274,7 +274,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 class Output(msgspec.Struct, frozen=True, kw_only=True):
     """An output node: which pictures it takes and how it writes them.
 
-    A `temporary` one (PreviewImage) is rendered and not reported.
+    A `temporary` one (PreviewImage) is reported only where its order says so.
     """
 
     node_id: str

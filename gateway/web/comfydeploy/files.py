@@ -7,7 +7,6 @@ from typing import Any
 from litestar import Request, Response, get, post, put
 from litestar.datastructures import UploadFile
 from litestar.params import FromPath, FromQuery
-from litestar.response import Stream
 
 from gateway.errors import Forbidden, InvalidRequest, MissingParameter, NotFound, TooLarge
 from gateway.outside.spelling import whole
@@ -18,9 +17,9 @@ from gateway.web.door.asking import Asking, House
 from gateway.web.door.bodies import announced_bytes
 from gateway.web.door.forms import read_form
 from gateway.web.door.schema import of_runs
+from gateway.web.door.stored import streamed
 
 AnyRequest = Request[Any, Any, Any]
-SERVED_INLINE = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 
 @post(
@@ -37,7 +36,7 @@ async def upload(request: AnyRequest, runs: House, asker: Asking) -> dict[str, A
         if not isinstance(part, UploadFile):
             raise InvalidRequest("The form has no part named 'file' with a file.", param="file")
         name = part.filename or "file"
-        kind = _content_type(name, part.content_type)
+        kind = content_type(name, part.content_type)
         file = await runs.uploads.keep(room, name, kind, part.file)
     return {
         "message": "File uploaded successfully",
@@ -105,34 +104,13 @@ async def get_file(
     stored = await runs.files.open(key)
     if stored is None:
         raise NotFound("This file is gone.")
-    kind = _sniffed(stored.beginning)
-    headers = {
-        "Content-Length": str(stored.size_bytes),
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if kind not in SERVED_INLINE:
-        headers["Content-Disposition"] = "attachment"
-    return Stream(stored.pieces(), media_type=kind, headers=headers)
+    return streamed(stored, "private, max-age=31536000, immutable")
 
 
-def _content_type(name: str, declared: str | None) -> str:
+def content_type(name: str, declared: str | None) -> str:
     """By the name: SDKs declare every file an octet stream."""
     guessed, _ = mimetypes.guess_type(name)
     return guessed or declared or "application/octet-stream"
-
-
-def _sniffed(data: bytes) -> str:
-    """By the bytes: what was uploaded is not to be served as anything it claims to be."""
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if data.startswith(b"GIF8"):
-        return "image/gif"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return "application/octet-stream"
 
 
 ROUTES = [upload, upload_url]

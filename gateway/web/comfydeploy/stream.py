@@ -1,15 +1,16 @@
 """Server-sent events of a run, by the only names that the SDKs allow."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from litestar.response import Stream
 
-from gateway.outages import patiently
 from gateway.runs.live import Notice
 from gateway.runs.records import Run, RunOutput
 from gateway.runs.runs import Runs
+from gateway.runs.story import story
 from gateway.runs.telling import iso, output_object
 
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -26,17 +27,10 @@ async def _frames(runs: Runs, run: Run) -> AsyncIterator[bytes]:
     for name, data in _opening(run):
         yield _event(name, data)
     yield _frame("event_update", {"prompt_id": run.id, "number": run.number, "node_errors": {}})
-    told_end = False
-    async for notice in runs.watch(run.id, run.owner):
-        if notice is None:
-            yield PING
-            continue
-        told_end = notice.event == "status"
-        for frame in await _end(runs, run) if told_end else _told(runs, run, notice):
-            yield frame
-    if not told_end:
-        for frame in await _missed(runs, run):
-            yield frame
+    async with aclosing(story(runs, run.id, run.owner)) as notices:
+        async for notice in notices:
+            for frame in _told(runs, run, notice) if notice else [PING]:
+                yield frame
 
 
 def _opening(run: Run) -> list[tuple[str, Any]]:
@@ -66,6 +60,8 @@ def _told(runs: Runs, run: Run, notice: Notice) -> list[bytes]:
                 _event("execution_start", prompt),
                 _event("execution_cached", {"nodes": []} | prompt),
             ]
+        case "ended":
+            return _end(notice.data)
         case _:
             return []
 
@@ -84,27 +80,16 @@ def _live(runs: Runs, run: Run) -> list[bytes]:
     return [_event("live_status", data)]
 
 
-async def _missed(runs: Runs, run: Run) -> list[bytes]:
-    """The end of a run that another process drew, or that had ended before."""
-    frames = []
-    for output in await patiently(lambda: runs.outputs(run.id), "database"):
-        frames += _executed(runs, run, output)
-    return [*frames, *await _end(runs, run)]
-
-
-async def _end(runs: Runs, run: Run) -> list[bytes]:
+def _end(ended: Run) -> list[bytes]:
     """How a run ended; one that failed says why, as ComfyUI does."""
-    ended = await patiently(lambda: runs.get(run.id, run.owner), "database")
-    if ended is None:
-        return []
     frames = []
     if ended.status in ("failed", "timeout"):
         why = ended.error or ended.status
         frames = [
             _log(why, ended.updated_at),
-            _event("execution_error", {"prompt_id": run.id, "exception_message": why}),
+            _event("execution_error", {"prompt_id": ended.id, "exception_message": why}),
         ]
-    end = {"prompt_id": run.id, "status": ended.status, "warnings": ended.notes}
+    end = {"prompt_id": ended.id, "status": ended.status, "warnings": ended.notes}
     return [*frames, _event("status", end)]
 
 

@@ -65,6 +65,16 @@ async def read_json_or_none(request: Asked) -> dict[str, Any] | None:
     return await _object(request, reading, digest)
 
 
+async def read_json_of_any_type(request: Asked) -> dict[str, Any]:
+    """The same whatever its content type says, and empty where there is none.
+
+    For dialects whose clients send JSON as text. A page of another origin can have that sent
+    without asking first, and is refused by where it comes from.
+    """
+    reading, digest = await _read(request)
+    return {} if reading.is_blank else await _object(request, reading, digest)
+
+
 def announced_bytes(request: Asked) -> int | None:
     """How long the client says its body is."""
     text = request.headers.get("content-length", "")

@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.outages import is_outage
 from gateway.web.comfydeploy import faults as comfydeploy_faults
+from gateway.web.comfyui import faults as comfyui_faults
 from gateway.web.door.envelope import envelope, retry_headers
 from gateway.web.huggingface import faults as huggingface_faults
 
@@ -88,6 +89,8 @@ def _allowed(error: HTTPException) -> dict[str, str]:
 
 def _body(request: Request[Any, Any, Any], error: GatewayError) -> Any:
     path = request.scope["path"]
+    if comfyui_faults.is_spoken_at(path):
+        return comfyui_faults.fault_body(error)
     if comfydeploy_faults.is_spoken_at(path):
         return comfydeploy_faults.fault_body(error)
     if huggingface_faults.is_spoken_at(path, request.method):
