@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from litestar.routes import HTTPRoute
+from litestar.routes import HTTPRoute, WebSocketRoute
 from litestar.testing import TestClient
 
 from gateway.accounts.keys import KeyStore
@@ -27,6 +27,8 @@ PATHS = {
 
 A method before it means that one alone.
 """
+
+SOCKETS = dict.fromkeys(path for path in PATHS if path.endswith("/ws"))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def test_every_route_answers_strangers_as_the_table_says(client: TestClient[Lite
     asked = [(route, method) for route in routes for method in route.methods - {"OPTIONS"}]
     entries = {f"{method} {route.path}": row_of(route.path, method) for route, method in asked}
     assert [name for name, entry in entries.items() if entry is None] == []
-    assert set(entries.values()) == set(PATHS), "rows that no route has"
+    assert set(entries.values()) == PATHS.keys() - SOCKETS.keys(), "rows that no route has"
     wrong = {}
     for route, method in asked:
         entry = entries[f"{method} {route.path}"]
@@ -69,6 +71,33 @@ def test_every_route_answers_strangers_as_the_table_says(client: TestClient[Lite
         if (status == 401) != PATHS[entry].startswith("401"):
             wrong[f"{method} {route.path}"] = status
     assert wrong == {}
+
+
+async def test_websockets_are_opened_to_no_stranger(client: TestClient[Litestar]) -> None:
+    paths = [route.path for route in client.app.routes if isinstance(route, WebSocketRoute)]
+    assert sorted(paths) == sorted(path for path in SOCKETS if PATHS[path].startswith("401"))
+    for path in paths:
+        assert await handshake(client.app, path) == 401
+
+
+async def handshake(app: Litestar, path: str) -> int:
+    """The status that a request for a WebSocket is answered with; 101 where it is opened."""
+    told: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    scope: Any = {
+        "type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "root_path": "", "scheme": "ws", "headers": [(b"host", b"127.0.0.1")], "subprotocols": [],
+        "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 1), "state": {},
+        "extensions": {"websocket.http.response": {}},
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return int(told[0].get("status", 101))
 
 
 def test_a_key_sees_its_own_and_an_operators_all(client: TestClient[Litestar], data: Path) -> None:

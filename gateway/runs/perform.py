@@ -178,7 +178,7 @@ class Performer:
                 notes += await self._draw(run, plan, index, album, meter)
                 album.keep_only(drafts_needed(plan, index))
             for output in plan.outputs:
-                if run.order.keeps_temporary or not output.temporary:
+                if not output.temporary:
                     async with aclosing(album.frames(output.picture)) as frames:
                         made.append(await self.keeper.keep(run.id, output, frames, counters))
                     self.live.tell(run.id, "executed", made[-1])

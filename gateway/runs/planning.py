@@ -56,7 +56,8 @@ def plan_of(
     if order.graph is not None:
         plan = compile_graph(order.graph, catalog, Bounds.of(settings), size_of)
         notes = (*order.remarks, *_unknown_inputs(order.graph, order.inputs), *plan.notes)
-        return msgspec.structs.replace(plan, notes=notes)
+        outputs = tuple(_kept(output, order) for output in plan.outputs)
+        return msgspec.structs.replace(plan, notes=notes, outputs=outputs)
     assert order.model_id is not None
     model = catalog.resolve(order.model_id)
     request = read_request(order.inputs)
@@ -81,6 +82,12 @@ def plan_of(
         controls=_controls(order.inputs, model, catalog, size_of),
     )
     return Plan((draft,), (output,), job.remarks)
+
+
+def _kept(output: Output, order: Order) -> Output:
+    return msgspec.structs.replace(
+        output, temporary=output.temporary and not order.keeps_temporary
+    )
 
 
 def _unknown_inputs(graph: dict[str, Any], inputs: dict[str, Any]) -> list[Remark]:

@@ -312,6 +312,7 @@ def requests(named: Things) -> list[Sent]:
         json_request("/container/v1/images/generations", CONTAINER),
         form_request("/api/file/upload", {}, {"file": PNG}),
     ]
+    found += comfyui_requests(graph(model), ids)
     for drawing in (graph(model), filled_graph(model), picture_graph(model, ids["upload_id"])):
         found += [
             json_request(
@@ -323,6 +324,32 @@ def requests(named: Things) -> list[Sent]:
             json_request("/api/run/stream", {"workflow_api": drawing}),
         ]
     return found
+
+
+def comfyui_requests(drawing: dict[str, Any], ids: dict[str, str]) -> list[Sent]:
+    """Those of ComfyUI's own API."""
+    reference = msgspec.json.encode({"filename": ids["upload_id"], "type": "input"}).decode()
+    prompt = {
+        "prompt": drawing,
+        "client_id": "c",
+        "extra_data": {"preview_method": "auto"},
+        "front": True,
+        "number": 1,
+        "partial_execution_targets": ["9"],
+    }
+    found = [
+        json_request("/prompt", prompt),
+        json_request("/api/prompt", prompt),
+        json_request("/queue", {"delete": [ids["run_id"]], "clear": False}),
+        json_request("/history", {"delete": ["none"], "clear": False}),
+        json_request("/interrupt", {"prompt_id": ids["run_id"]}),
+        json_request("/free", {"unload_models": True}),
+        form_request("/upload/image", {"subfolder": "a", "overwrite": "true"}, {"image": PNG}),
+        form_request("/upload/mask", {"original_ref": reference}, {"image": PNG}),
+        Sent("GET", b"/history?max_items=3"),
+    ]
+    view = f"/view?filename={ids['upload_id']}&subfolder=&type=input".encode()
+    return [*found, *(Sent("GET", view + more) for more in (b"&preview=webp;90", b"&channel=rgb"))]
 
 
 def of_route(method: str, template: str, named: Things) -> Sent:

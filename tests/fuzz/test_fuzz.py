@@ -6,7 +6,16 @@ from pathlib import Path
 from litestar.routes import HTTPRoute
 
 from tests.fuzz.hunt import hunt, nth, wrong
-from tests.fuzz.seeds import PNG, Things, form_request, is_reached, is_right, json_request, things
+from tests.fuzz.seeds import (
+    PNG,
+    Things,
+    form_request,
+    graph,
+    is_reached,
+    is_right,
+    json_request,
+    things,
+)
 from tests.fuzz.values import SEGMENTS, TEXTS
 from tests.fuzz.wire import Sent, inside
 from tests.fuzz.world import gateway, valid_requests
@@ -68,6 +77,7 @@ def _named_by(named: Things) -> list[Sent]:
     paths += [f"/v1/{kind}/" for kind in ("files", "batches", "models", "webhook_endpoints")]
     paths += ["/v1/webhook_endpoints?after="]
     paths += ["/kept/", "/files/", "/v1/files?after=", "/v1/files?purpose=", "/v1/batches?after="]
+    paths += ["/history/", "/object_info/", "/view?filename=", "/view?filename=a&subfolder="]
     paths += ["/api/run?run_id=", "/api/v1/workflows?search=", "/api/upload-url?type="]
     found = [Sent("GET", path.encode() + segment) for path in paths for segment in SEGMENTS[::3]]
     texts = ["a\0b", *(text for text in TEXTS if len(text) < 1000)][::2]
@@ -78,6 +88,9 @@ def _named_by(named: Things) -> list[Sent]:
             json_request("/api/run/queue", {"model_id": named.model, "gpu_event_id": text}),
             json_request("/api/workflow", {"workflow_name": text}),
             json_request("/v1/images/edits", {"prompt": "a", "images": [{"file_id": text}]}),
+            json_request("/prompt", {"prompt": graph(named.model), "client_id": text}),
+            json_request("/history", {"delete": [text]}),
+            form_request("/upload/image", {"subfolder": text}, {"image": PNG}),
             form_request("/v1/files", {"purpose": text}, {"file": PNG}),
             json_request("/api/run/sync", {"model_id": named.model, "inputs": {"prompt": text}}),
         ]

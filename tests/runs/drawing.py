@@ -12,7 +12,7 @@ from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes, Steps
 from gateway.catalog.catalog import Catalog
 from gateway.engine.protocol import EngineStatus
 from gateway.errors import Overloaded
-from gateway.job import Event, Failed, Finished, Job, Pixels, StepDone
+from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, StepDone
 
 UNUSABLE = "The model `tiny` cannot be used: unet: its weights are missing"
 
@@ -50,6 +50,8 @@ class TestEngine:
                 await asyncio.sleep(seconds)
                 for sample in range(len(job.seeds)):
                     yield StepDone(sample, step, job.num_inference_steps)
+                    if step <= job.num_previews:
+                        yield Preview(sample, step - 1, Pixels(8, 8, 3, bytes(192)))
             for sample, seed in enumerate(job.seeds):
                 if "unusable" in job.prompt:
                     yield Failed(sample, "model_unusable", UNUSABLE, "model")

@@ -116,6 +116,11 @@ class Connection(H11Protocol):
         """Whether a request has come to its end, and its answer has not."""
         return self.conn.their_state not in (h11.IDLE, h11.SEND_BODY)
 
+    @property
+    def write_paused(self) -> bool:
+        """Whether the peer leaves so much lying that nothing more is written."""
+        return self.flow.write_paused
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._hall.enter(self)
@@ -147,7 +152,7 @@ class Connection(H11Protocol):
 
     def keep_time(self, now: float) -> None:
         """End the connection if its peer has taken too long."""
-        if self.flow.write_paused or self.transport.is_closing():
+        if self.write_paused or self.transport.is_closing():
             self._time_taking(now)
             return
         self._takes = None

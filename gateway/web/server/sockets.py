@@ -27,6 +27,11 @@ class Socket(WebSocketsSansIOProtocol):
         self._hall = hall
         self._takes: Pace | None = None
 
+    @property
+    def write_paused(self) -> bool:
+        """Whether the peer leaves so much lying that nothing more is written."""
+        return not self.writable.is_set()
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._hall.connections.add(self)
@@ -37,7 +42,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     def keep_time(self, now: float) -> None:
         """End the connection if its peer has taken too long; what is left to send counts down."""
-        if self.writable.is_set() or self.transport.is_closing():
+        if not self.write_paused or self.transport.is_closing():
             self._takes = None
             return
         left = -self.transport.get_write_buffer_size()

@@ -4,7 +4,6 @@ import base64
 import json
 import sys
 import tempfile
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 

@@ -106,8 +106,8 @@ def test_what_a_reader_leaves_lying_does_not_fill_the_kernel(place: Listening) -
     kept = httpx.post(f"{place.url}/v1/files", files=form, data={"purpose": "user_data"}).json()
     asked = f"GET /v1/files/{kept['id']}/content HTTP/1.1\r\n".encode() + HOST + b"\r\n"
     with place.link(asked, receive_bytes=4096):
-        wait_until(lambda: any(one.flow.write_paused for one in place.server.hall.connections))
-        (reader,) = [one for one in place.server.hall.connections if one.flow.write_paused]
+        wait_until(lambda: any(one.write_paused for one in place.server.hall.connections))
+        (reader,) = [one for one in place.server.hall.connections if one.write_paused]
         left = fcntl.ioctl(reader.transport.get_extra_info("socket"), termios.TIOCOUTQ, bytes(4))
         assert int.from_bytes(left, sys.byteorder) < 2**19
 
@@ -201,7 +201,7 @@ def test_an_answer_that_nobody_takes_is_let_go(place: Listening) -> None:
             link.send(posted(asked))
         wait_until(lambda: place.num_connections == 1)
         (connection,) = place.server.hall.connections
-        wait_until(lambda: connection.flow.write_paused)
+        wait_until(lambda: connection.write_paused)
         place.pass_seconds(0)
         assert place.num_connections == 1
         place.pass_seconds(40)
