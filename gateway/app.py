@@ -30,6 +30,8 @@ from gateway.studio import Studio
 from gateway.telemetry.log import configure_logs
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
+from gateway.web.automatic1111 import drawing, listing, options
+from gateway.web.automatic1111.choices import Choices
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import comfydeploy_router
 from gateway.web.comfyui.router import comfyui_router
@@ -74,6 +76,7 @@ def create_app(
     door = Doorkeeper(settings, keys)
     outbound = Outbound(Guard(settings.url_allow))
     desk = Desk(studio, store, door, settings, outbound)
+    choices = Choices(desk, objects)
     recent = RecentRequests()
     vitals = Vitals()
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
@@ -112,6 +115,9 @@ def create_app(
             *edits.routes(desk),
             *chat.routes(desk),
             *responses.routes(desk, answers),
+            *drawing.routes(desk, choices, f"image-gateway {version('image-gateway')}"),
+            *options.routes(desk, choices),
+            *listing.routes(desk, choices),
             *openai_files.routes(desk),
             *batches.routes(desk),
             *webhooks.routes(desk),

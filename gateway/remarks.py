@@ -19,6 +19,7 @@ Code = Literal[
     "no_effect",
     "unknown_field",
     "steps_lowered",
+    "guidance_changed",
     "size_changed",
     "scheduler_replaced",
     "background_opaque",

@@ -95,12 +95,6 @@ class Studio:
                     case StepDone():
                         yield event
 
-    async def draw_all(self, job: Job, rendering: Rendering) -> list[Picture]:
-        """Every picture of a job, in the order of its samples."""
-        async with aclosing(self.draw(job, rendering)) as drawn:
-            pictures = [item async for item in drawn if isinstance(item, Picture)]
-        return sorted(pictures, key=lambda picture: picture.sample)
-
     def close(self) -> None:
         """Let the threads go."""
         self.darkroom.close()

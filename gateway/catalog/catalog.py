@@ -20,6 +20,7 @@ from gateway.catalog.cards import (
 from gateway.catalog.samplers import (
     CLASSES,
     SAMPLERS,
+    SPACINGS,
     Choice,
     choose,
     classes_of,
@@ -110,13 +111,17 @@ class Catalog(msgspec.Struct, frozen=True):
     def scheduler(self, endpoint: str, name: str | None) -> Choice:
         """A sampler by the field's name, or a scheduler class, in any case; None is its own.
 
+        Behind a sampler's name and a slash may be a spacing, `dpmpp_2m/karras`.
+
         Raises:
             InvalidValue: the model cannot be sampled so; the message names what it takes.
         """
         if not name:
             return Choice(None)
         runs, sampler = partial(self.runs_scheduler, endpoint), name.strip().lower()
-        choice = choose(sampler, None, runs) if sampler in SAMPLERS else None
+        sampler, _, spacing = sampler.partition("/")
+        is_known = sampler in SAMPLERS and (not spacing or spacing in SPACINGS)
+        choice = choose(sampler, spacing or None, runs) if is_known else None
         if choice is not None:
             return choice
         cls = next((cls for cls in CLASSES if cls.lower() == sampler), name.strip())

@@ -24,6 +24,9 @@ CONTENT_TYPES: dict[Format, str] = {
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEAD_BYTES = len(_SIGNATURE) + 25
+"""Of a PNG: its signature and the chunk that says its size."""
+
 _NONE, _SUB, _UP = range(3)
 _TEXTURE_RATIO = 6
 """Below it there is little to find but how often each byte comes, which isal is fastest at."""
@@ -71,6 +74,12 @@ def read_text(png: bytes) -> dict[str, str]:
             return {str(key): str(value) for key, value in picture.text.items()}  # type: ignore[attr-defined]
     except OSError as error:
         raise ValueError(f"not a PNG: {error}") from None
+
+
+def with_text(png: bytes, text: Mapping[str, str]) -> bytes:
+    """A PNG that was written here, with more text chunks."""
+    chunks = [chunk for key, value in text.items() for chunk in _text_chunk(key, value)]
+    return b"".join((png[:_HEAD_BYTES], *chunks, memoryview(png)[_HEAD_BYTES:]))
 
 
 def largest_difference(one: bytes, other: bytes) -> int | None:

@@ -35,6 +35,7 @@ PYTHON = {
     ),
     "comfyui": ("comfy-api-simplified==1.6.0", "pillow==12.0.0"),
     "hubs": ("huggingface_hub==2.4.0", "pillow==12.0.0", "together==3.1.1"),
+    "webui": ("webuiapi==0.9.17", "pillow==12.0.0"),
     "aiperf": ("aiperf==0.13.0",),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }

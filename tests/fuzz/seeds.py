@@ -17,6 +17,32 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 HOOK = "http://127.0.0.1:9/hook"
 """Nobody listens there; requests that are mutated must not reach further than this machine."""
 
+CHECKPOINT = "sd_model_checkpoint"
+WEBUI = {
+    "prompt": "a <lora:style:0.5> cat",
+    "negative_prompt": "",
+    "seed": -1,
+    "steps": 20,
+    "cfg_scale": 7,
+    "width": 64,
+    "height": 64,
+    "batch_size": 1,
+    "n_iter": 2,
+    "sampler_name": "Euler",
+    "scheduler": "Karras",
+    "enable_hr": True,
+    "hr_scale": 1.5,
+    "restore_faces": False,
+    "alwayson_scripts": {"ADetailer": {"args": [{"ad_model": "None"}]}},
+}
+REDRAWN = {
+    "init_images": [DATA_URL],
+    "mask": DATA_URL,
+    "mask_blur": 4,
+    "denoising_strength": 0.5,
+    "inpainting_mask_invert": 1,
+    "resize_mode": 1,
+}
 ENDPOINT = {"name": "mine", "url": HOOK, "event_types": ["batch.completed", "batch.failed"]}
 GENERATION = {
     "prompt": "a cat",
@@ -241,6 +267,10 @@ def requests(named: Things) -> list[Sent]:
                 "output_expires_after": {"anchor": "created_at", "seconds": 3600},
             },
         ),
+        json_request("/sdapi/v1/txt2img", WEBUI | {"override_settings": {CHECKPOINT: model}}),
+        json_request("/sdapi/v1/img2img", WEBUI | REDRAWN),
+        json_request("/sdapi/v1/options", {CHECKPOINT: model}),
+        json_request("/sdapi/v1/png-info", {"image": DATA_URL}),
         json_request("/v1/webhook_endpoints", ENDPOINT),
         json_request(f"/v1/webhook_endpoints/{ids['endpoint_id']}", ENDPOINT),
         json_request(

@@ -30,6 +30,7 @@ from gateway.web.door.ledger import note
 from gateway.web.door.patience import HeartbeatResponse, wait_for
 from gateway.web.door.preparing import HEADER as WAITING_HEADER
 from gateway.web.door.preparing import preparing
+from gateway.web.door.underway import UnderWay
 
 Respond = Callable[[list[Picture]], Awaitable[Content]]
 TIMEOUT_HEADER = "X-Request-Timeout"
@@ -55,6 +56,7 @@ class Desk:
         self.settings = settings
         self.outbound = outbound
         """Fetches pictures that requests name by URL."""
+        self.under_way = UnderWay()
         self._flights: Flights[list[Picture]] = Flights()
 
     @property
@@ -128,7 +130,7 @@ class Desk:
             work = await held.enter_async_context(
                 self._flights.aboard(
                     claiming.claim,
-                    lambda: self._draw(caller, claiming, rendering),
+                    lambda: self._draw(request, caller, claiming, rendering),
                     is_retry=_is_retry(request) or remembered(request).names_its_seed,
                     linger_seconds=LINGER_SECONDS if _tries_again(request) else 0.0,
                 )
@@ -196,9 +198,15 @@ class Desk:
             facts["prompt"] = job.prompt
         note(request.scope, **facts)
 
-    async def _draw(self, caller: Caller, job: Job, rendering: Rendering) -> list[Picture]:
-        with self.door.limits.permit(caller, len(job.seeds), job.claim):
-            return await self.studio.draw_all(job, rendering)
+    async def _draw(
+        self, request: Asked, caller: Caller, job: Job, rendering: Rendering
+    ) -> list[Picture]:
+        with (
+            self.door.limits.permit(caller, len(job.seeds), job.claim),
+            self.under_way.begun(job, request.scope["path"]) as drawing,
+        ):
+            async with aclosing(self.studio.draw(job, rendering)) as drawn:
+                return await drawing.watch(drawn)
 
 
 def _timeout_seconds(request: Asked) -> float | None:

@@ -23,6 +23,7 @@ from gateway.errors import (
     UnsupportedEncoding,
 )
 from gateway.outages import is_outage
+from gateway.web.automatic1111 import faults as automatic1111_faults
 from gateway.web.comfydeploy import faults as comfydeploy_faults
 from gateway.web.comfyui import faults as comfyui_faults
 from gateway.web.door.envelope import envelope, retry_headers
@@ -91,6 +92,8 @@ def _body(request: Request[Any, Any, Any], error: GatewayError) -> Any:
     path = request.scope["path"]
     if comfyui_faults.is_spoken_at(path):
         return comfyui_faults.fault_body(error)
+    if automatic1111_faults.is_spoken_at(path):
+        return automatic1111_faults.fault_body(error)
     if comfydeploy_faults.is_spoken_at(path):
         return comfydeploy_faults.fault_body(error)
     if huggingface_faults.is_spoken_at(path, request.method):
