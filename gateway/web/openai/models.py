@@ -9,7 +9,7 @@ from litestar.params import FromPath
 
 from gateway.accounts.limits import Caller
 from gateway.catalog.adapters import header_of
-from gateway.catalog.cards import EndpointCard
+from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.survey import State
 from gateway.errors import Forbidden, OtherWeights
@@ -28,7 +28,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
     those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
     end among them; `ignores` are fields without effect. `kinds` of an adapter are `LoRA`,
-    `DoRA`, `LoKr` and such; `made_for` and `trigger_words` are what its file or card says;
+    `DoRA`, `LoKr` and such, and `scale` what it may be; `made_for` and `trigger_words` are what its file or card says;
     `controlnets` and `embeddings` are those of the endpoint, by name.
     """
 
@@ -44,6 +44,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ()
     made_for: str | None = None
     trigger_words: tuple[str, ...] = ()
+    scale: dict[str, float] | None = None
     controlnets: list[str] = []
     embeddings: list[str] = []
     alias_of: str | None = None
@@ -150,6 +151,7 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
         kinds=header.kinds if header else (),
         made_for=header.made_for if header else None,
         trigger_words=told or (header.trigger_words if header else ()),
+        scale=_scale(model.adapter) if model.adapter else None,
         description=shown.description,
         licence=shown.licence,
         digest=standing.digest,
@@ -164,3 +166,8 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
         controlnets=catalog.controls_of(endpoint.id),
         embeddings=catalog.words(endpoint.id),
     )
+
+
+def _scale(card: AdapterCard) -> dict[str, float]:
+    low, high = card.scale_range
+    return {"default": card.scale, "min": low, "max": high}

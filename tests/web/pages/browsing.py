@@ -95,9 +95,11 @@ def set_field(page: Page, name: str, value: str) -> None:
         field.fill(value)
 
 
-def choose_adapter(page: Page, route: str) -> None:
-    """Pick an adapter by its route, or `none`."""
-    page.locator("#adapters").get_by_text(route, exact=True).click()
+def choose_adapter(page: Page, route: str, scale: float | None = None) -> None:
+    """Add an adapter by its route, at a scale."""
+    page.locator("#adapters").get_by_label(route, exact=True).check()
+    if scale is not None:
+        page.get_by_label(f"Scale of {route}").fill(str(scale))
 
 
 def lock_seed(page: Page, seed: int) -> None:

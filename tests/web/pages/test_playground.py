@@ -1,10 +1,13 @@
 """The playground as a person meets it, in a real browser against a live gateway."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.web.pages.browsing import (
@@ -45,6 +48,42 @@ def test_an_adapter_changes_the_picture_and_again_repeats_it(page: Page) -> None
     wait_until(page, "done")
     assert np.abs(plain - drawn).mean() > 1
     assert np.array_equal(pixels(page), plain)
+
+
+def test_adapters_are_stacked_each_with_its_scale(page: Page) -> None:
+    lock_seed(page, 7)
+    choose_adapter(page, "3d", 0.5)
+    choose_adapter(page, "line")
+    generate(page, "a red apple")
+    expect(page.locator("#receipt")).to_contain_text("3d × 0.5, line × 1")
+    stacked = pixels(page)
+    page.get_by_label("3d", exact=True).uncheck()
+    generate(page, "a red apple")
+    expect(page.locator("#receipt")).to_contain_text("line × 1")
+    assert np.abs(stacked - pixels(page)).mean() > 0.5
+    page.get_by_role("button", name="a red apple, seed 7").last.click()
+    page.get_by_role("button", name="Use as input").click()
+    expect(page.get_by_label("3d", exact=True)).to_be_checked()
+    expect(page.get_by_label("Scale of 3d")).to_have_value("0.5")
+
+
+def test_a_picture_that_is_dropped_in_is_drawn_again_from_its_receipt(
+    page: Page, browser: Browser, gateway: str, tmp_path: Path
+) -> None:
+    choose_adapter(page, "3d", 0.5)
+    generate(page, "a red apple ü", Steps="3")
+    first = pixels(page)
+    with page.expect_download() as download:
+        page.get_by_text("Download", exact=True).click()
+    download.value.save_as(tmp_path / "apple.png")
+    with open_page(browser, f"{gateway}/") as other:
+        other.locator("#file").set_input_files(tmp_path / "apple.png")
+        expect(other.locator("#carried-text")).to_contain_text("a red apple ü")
+        other.get_by_role("button", name="Draw it again").click()
+        expect(other.locator("#tiles button")).to_have_count(1)
+        wait_until(other, "done")
+        assert np.array_equal(pixels(other), first)
+        expect(other.get_by_role("button", name="Locked")).to_be_visible()
 
 
 def test_every_picture_of_a_request_has_its_own_seed(page: Page) -> None:
@@ -124,3 +163,29 @@ def test_every_control_has_a_name(page: Page) -> None:
            .map((one) => one.outerHTML)"""
     )
     assert nameless == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_who_cannot_see_or_point_finds_everything(
+    browser: Browser, gateway: str, scheme: Any
+) -> None:
+    with open_page(browser, f"{gateway}/", color_scheme=scheme) as page:
+        choose_adapter(page, "3d")
+        generate(page, "a red apple")
+        page.get_by_role("button", name="Use as input").click()
+        assert faults(page) == []
+        page.get_by_role("button", name="Copy as…").click()
+        assert faults(page) == []
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("group", name="What to do").get_by_text("Paint a mask").click()
+        expect(page.locator("#mask-canvas")).to_be_focused()
+        assert faults(page) == []
+        page.goto(f"{gateway}/status")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Ready")
+        assert faults(page) == []
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds that stands in somebody's way."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]

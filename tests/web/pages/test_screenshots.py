@@ -38,7 +38,7 @@ def test_playground(browser: Browser, gateway: str, folder: Path) -> None:
         lock_seed(page, 7)
         choose_adapter(page, "3d")
         generate(page, "a cat with sunglasses", Steps="8", Pictures="3")
-        choose_adapter(page, "none")
+        page.get_by_label("3d", exact=True).uncheck()
         generate(page, "a rocket on a purple background", Steps="8", Pictures="3")
         page.locator("#tiles button[data-state=done]").nth(5).wait_for()
         take(page, folder / "playground.png")

@@ -1,25 +1,27 @@
 """What the page offers to copy makes the same picture when it is run."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.clients.environments import run_node
+from tests.clients.environments import python_of, run_node
 from tests.web.pages.browsing import decoded, generate, open_page, pixels, set_field
 
 PROMPT = 'it\'s a "red" apple, 100 % $HOME \\ ü 🍎'
 """Everything that a shell or a string literal could take for something else."""
 
 
-def source(page: Page, language: str) -> str:
+def source(page: Page, client: str) -> str:
     """The request of the picture looked at, as source."""
     page.get_by_role("button", name="Copy as…").click()
-    page.locator("#copy-dialog").get_by_text(language, exact=True).click()
+    page.locator("#copy-dialog").get_by_text(client, exact=True).click()
     code = page.locator("#snippet").text_content()
     page.get_by_role("button", name="Close").click()
     assert code
@@ -28,8 +30,9 @@ def source(page: Page, language: str) -> str:
 
 def run(command: list[str], folder: Path) -> None:
     """Run a program in a folder; its output is shown only if it fails."""
+    online = os.environ | {"HF_HUB_OFFLINE": "0"}  # else its client asks nobody
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=online, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
 
@@ -43,7 +46,7 @@ def test_curl(page: Page, tmp_path: Path) -> None:
 
 def test_python(page: Page, tmp_path: Path) -> None:
     generate(page, PROMPT, Steps="2")
-    (tmp_path / "snippet.py").write_text(source(page, "Python"))
+    (tmp_path / "snippet.py").write_text(source(page, "OpenAI, Python"))
     run([sys.executable, "snippet.py"], tmp_path)
     assert np.array_equal(decoded((tmp_path / "picture-0.png").read_bytes()), pixels(page))
 
@@ -51,8 +54,26 @@ def test_python(page: Page, tmp_path: Path) -> None:
 def test_node(page: Page, tmp_path: Path) -> None:
     generate(page, PROMPT, Steps="2")
     here = f"process.chdir({json.dumps(str(tmp_path))});\n"
-    (tmp_path / "snippet.mjs").write_text(here + source(page, "Node") + "console.log(null);\n")
+    code = here + source(page, "OpenAI, Node") + "console.log(null);\n"
+    (tmp_path / "snippet.mjs").write_text(code)
     run_node(tmp_path / "snippet.mjs")
+    assert np.array_equal(decoded((tmp_path / "picture-0.png").read_bytes()), pixels(page))
+
+
+@pytest.mark.parametrize(
+    ("client", "environment"),
+    [
+        ("Friendli", "friendli-0.16"),
+        ("ComfyDeploy", "comfydeploy-0.7.0"),
+        ("Hugging Face", "hubs"),
+    ],
+)
+def test_clients_of_other_dialects(
+    page: Page, tmp_path: Path, client: str, environment: str
+) -> None:
+    generate(page, PROMPT, Steps="2")
+    (tmp_path / "snippet.py").write_text(source(page, client))
+    run([str(python_of(environment)), "snippet.py"], tmp_path)
     assert np.array_equal(decoded((tmp_path / "picture-0.png").read_bytes()), pixels(page))
 
 

@@ -2,14 +2,17 @@
 
 import { announce, byId } from './dom.js';
 import { storedKey } from './key.js';
-import { snippet } from './snippets.js';
+import { snippet, takesFiles } from './snippets.js';
 
+const choices = [...document.querySelectorAll('input[name=client]')];
 let request = null;
 
 /** Show a request as source. */
 export function showSource(of) {
   request = of;
   const parts = Object.keys(request.files);
+  for (const choice of choices) choice.parentElement.hidden = parts.length > 0 && !takesFiles(choice.value);
+  if (chosen().parentElement.hidden) choices[0].checked = true;
   byId('copy-hint').textContent = parts.length
     ? `Save the input first, as ${parts.map((name) => `${name}.png`).join(' and ')}.` : '';
   renderSource();
@@ -17,14 +20,15 @@ export function showSource(of) {
 }
 
 function renderSource() {
-  const { value } = document.querySelector('input[name=language]:checked');
-  byId('snippet').textContent = snippet(value, request, Boolean(storedKey()));
+  byId('snippet').textContent = snippet(chosen().value, request, Boolean(storedKey()));
   byId('copy').textContent = 'Copy';
 }
 
-for (const choice of document.querySelectorAll('input[name=language]')) {
-  choice.addEventListener('change', renderSource);
+function chosen() {
+  return choices.find((choice) => choice.checked);
 }
+
+for (const choice of choices) choice.addEventListener('change', renderSource);
 
 byId('copy').addEventListener('click', async () => {
   await copy(byId('snippet'));

@@ -1,5 +1,6 @@
 // The settings of the next request: what an endpoint allows, what the person chose.
 
+import { Adapters } from './adapters.js';
 import { byId, element } from './dom.js';
 import { sizesOf } from './models.js';
 import { drawSeed } from './request.js';
@@ -10,11 +11,13 @@ const RANGED = ['endpoint', 'size', 'num_inference_steps', 'guidance_scale'];
 
 /** The form's fields as one thing to read (`settings()`) and to write (`apply()`). */
 export class SettingsForm {
+  adapters = new Adapters();
+
   constructor(endpoints) {
     this.endpoints = endpoints;
     this.form = byId('composer');
     this.fields = this.form.elements;
-    this.fields.endpoint.replaceChildren(...endpoints.map(({ id }) => element('option', id, { value: id })));
+    this.fields.endpoint.replaceChildren(...endpoints.map(endpointOption));
     this.fields.endpoint.addEventListener('change', () => this.fitEndpoint());
     this.fields.size.addEventListener('change', () => this.fitSize());
     this.fields.seed.value = drawSeed();
@@ -52,7 +55,7 @@ export class SettingsForm {
     if (!this.isLocked) this.fields.seed.value = drawSeed();
     const { fields } = this;
     const settings = {
-      model: fields.model.value,
+      ...this.drawnWith(),
       prompt: fields.prompt.value.trim(),
       n: Number(fields.n.value),
       size: fields.size.value === CUSTOM ? fields.custom.value.replace(/\s/g, '') : fields.size.value,
@@ -65,12 +68,22 @@ export class SettingsForm {
     return settings;
   }
 
+  /** Endpoint and adapters: the first by the model's id, beside it what that does not say. */
+  drawnWith() {
+    const { endpoint: { id }, adapters } = this;
+    const [first, ...more] = adapters.chosen;
+    if (!first) return { model: id };
+    const loras = first.scale === adapters.scaleOf(first.name) ? more : [first, ...more];
+    return { model: `${id}:${first.name}`, ...(loras.length ? { loras } : {}) };
+  }
+
   /** Show the settings of an earlier request, its seed locked. */
   apply(settings) {
     const { fields } = this;
     fields.endpoint.value = this.endpointOf(settings.model).id;
     this.fitEndpoint();
-    fields.model.value = settings.model;
+    const [, name] = settings.model.split(`${this.endpoint.id}:`);
+    this.adapters.choose([...(settings.loras ?? []), ...(name ? [{ name }] : [])]);
     for (const name of ['prompt', 'n', 'num_inference_steps', 'guidance_scale', 'seed', 'strength']) {
       if (settings[name] === undefined) continue;
       fields[name].value = settings[name];
@@ -94,17 +107,9 @@ export class SettingsForm {
     fields.size.replaceChildren(
       ...sizes.map((size) => element('option', size.replace('x', ' × '), { value: size })),
       element('option', 'Other…', { value: CUSTOM }));
-    this.offerAdapters();
+    this.adapters.offer(endpoint.models);
     this.fitSize();
     this.tellValues();
-  }
-
-  offerAdapters() {
-    const { models } = this.endpoint;
-    const group = byId('adapters');
-    group.hidden = models.length === 1;
-    group.querySelector('.segments').replaceChildren(...models.map(adapterChoice));
-    group.querySelector('input').checked = true;
   }
 
   fitSize() {
@@ -129,10 +134,6 @@ function range(input, { min, max, default: value }) {
   else delete input.dataset.auto;
 }
 
-function adapterChoice({ id, adapter, description }) {
-  const choice = element('label', '', { title: description });
-  choice.append(
-    element('input', '', { type: 'radio', name: 'model', value: id, form: 'composer' }),
-    element('span', adapter ?? 'none'));
-  return choice;
+function endpointOption({ id, isUsable }) {
+  return element('option', isUsable ? id : `${id} (cannot be used)`, { value: id });
 }

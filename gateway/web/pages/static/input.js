@@ -1,6 +1,7 @@
 // The picture an edit starts from, and its mask.
 
 import { Refusal } from './api.js';
+import { receiptIn } from './carried.js';
 import { byId } from './dom.js';
 import { drawMasked, maskOf, paintMask } from './mask.js';
 
@@ -9,12 +10,17 @@ const MAX_EDGE = 2048; // pixels; larger pictures are reduced before they are se
 /** The input picture of the next request, if there is one. */
 export class Input {
   bitmap = null;
+  receipt = null;
   strokes = [];
   isOffered = true;
 
-  /** `tell` shows a fault; a file chosen, dropped or pasted becomes the input. */
-  constructor(tell) {
-    const take = (file) => file && this.set(file).catch(tell);
+  /**
+   * `tell` shows a fault; a file chosen, dropped or pasted becomes the input, and `drawAgain`
+   * is called with the receipt it carries, if the person wants that picture once more.
+   */
+  constructor(tell, drawAgain) {
+    const take = (file) => file && this.take(file).catch(tell);
+    byId('draw-carried').addEventListener('click', () => drawAgain(this.receipt));
     byId('file').addEventListener('change', ({ target }) => take(target.files[0]));
     byId('drop-input').addEventListener('click', () => this.clear());
     byId('paint').addEventListener('click', () => this.paint());
@@ -26,6 +32,21 @@ export class Input {
     });
   }
 
+  /** Start from a file of the person's, which may have been drawn here. */
+  async take(file) {
+    this.showReceipt(await receiptIn(file));
+    if (this.isOffered || !this.receipt) await this.set(file);
+  }
+
+  showReceipt(receipt) {
+    this.receipt = receipt;
+    byId('carried').hidden = !receipt;
+    if (!receipt) return;
+    byId('carried-text').textContent = `It carries a receipt: “${receipt.prompt}”, ${receipt.model}, seed ${receipt.seed}.`;
+    byId('draw-carried').textContent = receipt.num_images ? 'Use its settings' : 'Draw it again';
+    byId('input').hidden = false;
+  }
+
   /** Start from a picture. Throws a Refusal for a file that nobody here can read. */
   async set(blob) {
     if (!this.isOffered) throw new Refusal('This endpoint draws from words alone; it takes no picture.');
@@ -35,6 +56,7 @@ export class Input {
   }
 
   clear() {
+    this.showReceipt(null);
     this.bitmap = null;
     this.strokes = [];
     byId('file').value = '';
@@ -56,8 +78,8 @@ export class Input {
   /** Hide the whole field where the endpoint cannot edit. */
   offer(isOffered) {
     this.isOffered = isOffered;
-    byId('input').hidden = !isOffered;
     if (!isOffered) this.clear();
+    byId('input').hidden = !isOffered;
   }
 
   render() {

@@ -22,10 +22,11 @@ export async function loadEndpoints() {
   return [...endpoints.values()];
 }
 
-function endpointOf({ endpoint, description, steps, guidance_scale: guidance, sizes, edits }) {
+function endpointOf({ endpoint, state, reason, description, steps, guidance_scale: guidance, sizes, edits }) {
   return {
     id: endpoint,
-    description,
+    isUsable: state !== 'unusable',
+    description: state === 'unusable' ? `It cannot be used: ${reason}` : description,
     steps: { ...STEPS, ...steps },
     guidance: { ...GUIDANCE, ...guidance },
     sizes: { ...SIZES, ...sizes },

@@ -1,6 +1,7 @@
 // The playground: where form, stream, viewer and gallery are joined.
 
 import { Refusal } from './api.js';
+import { fieldsOf } from './carried.js';
 import { showSource } from './copying.js';
 import { byId } from './dom.js';
 import { draw } from './drawing.js';
@@ -15,7 +16,7 @@ import { Viewer } from './viewer.js';
 const VARY_STRENGTH = 0.7;
 const composer = byId('composer');
 const running = new Set();
-const input = new Input(tellProblem);
+const input = new Input(tellProblem, drawAgain);
 const gallery = new Gallery(look);
 const acts = {
   again: (picture) => run(requestAgain(picture)),
@@ -80,6 +81,19 @@ async function startFrom(picture) {
   await input.set(picture.blob);
   byId('settings').open = true;
   byId('input').scrollIntoView({ block: 'nearest' });
+}
+
+/** The picture that a receipt tells of, once more; one that began with another needs that first. */
+function drawAgain(receipt) {
+  const fields = fieldsOf(receipt);
+  if (!form.endpointOf(fields.model)) {
+    tellProblem(new Refusal(`There is no endpoint “${fields.model}” here.`));
+    return;
+  }
+  form.apply(fields);
+  offerEdits();
+  input.clear();
+  if (!receipt.num_images) generate();
 }
 
 function look(picture) {

@@ -32,7 +32,12 @@ export function fetchOptions(request, signal) {
     return { method: 'POST', headers, body: JSON.stringify(fields), signal };
   }
   const body = new FormData();
-  for (const [name, value] of Object.entries(fields)) body.append(name, String(value));
+  for (const [name, value] of Object.entries(fields)) body.append(name, text(value));
   for (const [name, blob] of Object.entries(request.files)) body.append(name, blob, `${name}.png`);
   return { method: 'POST', body, signal };
+}
+
+/** A value as a part of a form; lists travel as JSON. */
+export function text(value) {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }

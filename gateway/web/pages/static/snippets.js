@@ -1,13 +1,23 @@
 // A request as source that makes the same pictures from elsewhere.
 
 import { BASE } from './api.js';
+import { comfydeploy, friendli, huggingface } from './clients.js';
+import { text } from './request.js';
 
 // What the official SDKs take by name; the rest travels beside it.
 const NAMED = ['model', 'prompt', 'n', 'size', 'response_format'];
 
-/** Source for `curl`, `python` or `node`. Keys come from the environment, never from the tab. */
-export function snippet(language, request, needsKey) {
-  return { curl, python, node }[language](request, needsKey);
+const OPENAI = { curl, python, node };
+const CLIENTS = { ...OPENAI, friendli, comfydeploy, huggingface };
+
+/** Source for a client, by its name. Keys come from the environment, never from the tab. */
+export function snippet(client, request, needsKey) {
+  return CLIENTS[client](request, needsKey);
+}
+
+/** Whether there is source of a client for a request that begins with a picture. */
+export function takesFiles(client) {
+  return client in OPENAI;
 }
 
 function curl(request, needsKey) {
@@ -18,7 +28,7 @@ function curl(request, needsKey) {
   else lines.push('-o pictures.json');
   if (Object.keys(files).length) {
     for (const name of Object.keys(files)) lines.push(`-F ${name}=@${name}.png`);
-    for (const [name, value] of Object.entries(fields)) lines.push(`--form-string ${quoted(`${name}=${value}`)}`);
+    for (const [name, value] of Object.entries(fields)) lines.push(`--form-string ${quoted(`${name}=${text(value)}`)}`);
   } else {
     lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(fields, null, 2))}`);
   }
