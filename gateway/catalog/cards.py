@@ -145,6 +145,10 @@ class Component(
     quantized: Quantization | None = None
 
 
+PREVIEWS = "previews"
+"""The part that no pipeline has: what decodes its unfinished pictures."""
+
+
 class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One endpoint.
 
@@ -160,6 +164,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
     picture is the same to the bit alone and together, and each forward costs what a full one does.
     Pictures of `tiles_from` pixels and more are decoded tile by tile, in less memory.
+    `previews` is an autoencoder, a tiny one, that decodes unfinished pictures in the place of the
+    pipeline's own; the picture itself is decoded by `components.vae`.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
     `prompts = "weighted"` reads prompts of any length, and `(word:1.3)` in them, where all text
     encoders are CLIP's.
@@ -176,6 +182,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     weight_name: str | None = None
     config: str | None = None
     components: dict[str, Component | str | bool] = msgspec.field(default_factory=dict)
+    previews: Component | str | None = None
     pipeline: str | None = None
     edit_pipeline: str | None = None
     dtype: Dtype = "auto"
@@ -203,7 +210,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def parts(self) -> dict[str, Component | None]:
         """The parts that come from elsewhere; None for those that are left out."""
-        return {name: _component(given) for name, given in self.components.items()}
+        named = self.components | ({PREVIEWS: self.previews} if self.previews else {})
+        return {name: _component(given) for name, given in named.items()}
 
     @property
     def location(self) -> str:

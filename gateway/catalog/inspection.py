@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.catalog.cards import (
+    PREVIEWS,
     AdapterCard,
     CardError,
     Component,
@@ -79,7 +80,7 @@ def inspect_endpoint(card: EndpointCard) -> None:
             raise CardError(f"{INDEX}: names no pipeline as _class_name", card.path)
         _check_class(card, f"{INDEX}: _class_name", str(kind))
     for name, part in card.parts.items():
-        if part is not None and name not in parts:
+        if part is not None and name not in parts and name != PREVIEWS:
             told = near(name, components_of(parts))
             raise CardError(f"key 'components': the pipeline has no part '{name}'{told}", card.path)
     _check_places(card)
@@ -164,7 +165,8 @@ def _decoded(card: EndpointCard, file: Path) -> Any:
 
 def _check_place(card: EndpointCard, place: Place) -> None:
     """See that a part is where the card says, or else where the pipeline's others are."""
-    given, where = place.given, f"key 'components.{place.name}'"
+    key = PREVIEWS if place.name == PREVIEWS else f"components.{place.name}"
+    given, where = place.given, f"key '{key}'"
     if given.cls and given.cls not in diffusers_names() and not transformers_has(given.cls):
         raise CardError(f"{where}: there is no class '{given.cls}'", card.path)
     if given.quantized and (needs := lacking(given.quantized.partition("-")[0])):

@@ -6,7 +6,7 @@ from os.path import exists, isdir, realpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.catalog.cards import CardError, Component, EndpointCard
+from gateway.catalog.cards import PREVIEWS, CardError, Component, EndpointCard
 from gateway.catalog.layouts import section_of, sections_of
 from gateway.catalog.libraries import library_of
 from gateway.catalog.stamps import stamps_of
@@ -28,6 +28,10 @@ CONFIGS = (
 
 OPTIONAL = ("safety_checker",)
 """Parts that single files have none of; as in diffusers they are not fetched unless named."""
+
+
+TINY = "AutoencoderTiny"
+"""What decodes previews where neither the card nor its configs say another class."""
 
 
 class Place(NamedTuple):
@@ -119,6 +123,8 @@ def _places(card: EndpointCard, index: Path, parts: dict[str, Any]) -> Iterator[
         for name, own in given.items()
         if own and own.cls and name in parts
     }
+    if card.previews:
+        added[PREVIEWS] = ("diffusers", (given[PREVIEWS] or Component()).cls or TINY)
     for name, (library, cls) in (components_of(parts) | added).items():
         own = given.get(name, None if is_single(card) and name in OPTIONAL else Component())
         if own is None:

@@ -33,13 +33,15 @@ class Material(NamedTuple):
     """What a sample is drawn with, to its end: whatever happens to the files meanwhile.
 
     `uses` names adapters as they are in memory; `digests` are of the weights, by model id;
-    `promise` is how much of the picture whoever shares its forwards may change.
+    `promise` is how much of the picture whoever shares its forwards may change; `preview_parts`
+    are in the place of the pipeline's own where a preview is decoded.
     """
 
     pipeline: Any
     uses: Uses = ()
     digests: Mapping[str, str | None] = {}
     promise: Promise = "near"
+    preview_parts: Mapping[str, Any] = {}
 
 
 class Sample:
@@ -195,7 +197,7 @@ class Sample:
         def after_step(predicted: Any) -> None:
             self._note_step(self.num_steps_done + 1)
             if self.num_steps_done in previews and predicted is not None:
-                self._preview(pipeline, predicted, previews.index(self.num_steps_done))
+                self._preview(material, predicted, previews.index(self.num_steps_done))
 
         scheduler = getattr(own, "scheduler", None)
         watching = watched(scheduler, after_step, predicts=bool(previews))
@@ -217,25 +219,37 @@ class Sample:
             self._num_steps_told = step
             self._tell(StepDone(self.number, step, total))
 
-    def _preview(self, pipeline: Any, predicted: Any, index: int) -> None:
-        """Decode what the model predicts, by the pipeline's own way from latents to picture."""
-        assert self._greenlet is not None
-        assert self._greenlet.memory is not None
-        twin = call.prepare(pipeline, self.job)
-        with self._greenlet.memory.recalled(), answering(twin.scheduler, predicted):
-            try:
-                result = twin(**call.arguments(twin, self.job, self.job.seeds[self.number]))
-            except GatewayError:
-                raise
-            except Exception as error:
-                log.warning("preview failed", job=self.job.id, exc_info=error)
-                return
+    def _preview(self, material: Material, predicted: Any, index: int) -> None:
+        """Decode what the model predicts, by the pipeline's own way from latents to picture.
+
+        Its own decoder does it where another that it was given cannot.
+        """
+        tries = [*filter(None, [material.preview_parts]), {}]
+        decoded = (self._foreseen(material.pipeline, parts, predicted) for parts in tries)
+        result = next((one for one in decoded if one is not None), None)
+        if result is None:
+            return
 
         def told(pixels: Pixels | None) -> None:
             if pixels is not None:
                 self.emit(Preview(self.number, index, pixels))
 
         deliver(first_image(result), told, self._follow)
+
+    def _foreseen(self, pipeline: Any, parts: Mapping[str, Any], predicted: Any) -> Any:
+        """What the pipeline's call returns of predicted latents; None where it fails on them."""
+        assert self._greenlet is not None
+        assert self._greenlet.memory is not None
+        twin = call.prepare(pipeline, self.job)
+        vars(twin).update(parts)
+        with self._greenlet.memory.recalled(), answering(twin.scheduler, predicted):
+            try:
+                return twin(**call.arguments(twin, self.job, self.job.seeds[self.number]))
+            except GatewayError:
+                raise
+            except Exception as error:
+                log.warning("preview failed", job=self.job.id, exc_info=error)
+                return None
 
     def _finish(self, scheduler: str, remarks: tuple[Remark, ...], material: Material) -> None:
         digests, promise = dict(material.digests), material.promise

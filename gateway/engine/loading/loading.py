@@ -16,7 +16,7 @@ from diffusers.pipelines.auto_pipeline import (
     SUPPORTED_TASKS_MAPPINGS,
 )
 
-from gateway.catalog.cards import CardError, EndpointCard, FusedLora
+from gateway.catalog.cards import PREVIEWS, CardError, EndpointCard, FusedLora
 from gateway.catalog.weights import INDEX, MODULAR, index_file
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import Beside
@@ -55,16 +55,25 @@ SIBLINGS = {
 class LoadedPipeline:
     """A pipeline in memory, its entry points parked, and its siblings for edits.
 
-    `origin` is what it was read from.
+    `origin` is what it was read from; `previews` decodes unfinished pictures, where a card has
+    named such an autoencoder.
     """
 
-    def __init__(self, card: EndpointCard, pipeline: Any, device: torch.device) -> None:
+    def __init__(
+        self,
+        card: EndpointCard,
+        pipeline: Any,
+        device: torch.device,
+        previews: torch.nn.Module | None = None,
+    ) -> None:
         self.card = card
         self.base = pipeline
         self.device = device
         self.origin = Origin()
-        self.entries: list[Entry] = entries_of(pipeline.components)
-        self.size_bytes = size_bytes(pipeline.components)
+        self.previews = previews
+        self._components = pipeline.components | ({PREVIEWS: previews} if previews else {})
+        self.entries: list[Entry] = entries_of(self._components)
+        self.size_bytes = size_bytes(self._components)
         for entry in self.entries:
             entry.is_invariant = card.batch_invariant
             entry.tiles_from = card.tiles_from
@@ -75,7 +84,7 @@ class LoadedPipeline:
         self._siblings: dict[str, Any] = {}
         self._still = [
             StillTo(name, module)
-            for name, module in pipeline.components.items()
+            for name, module in self._components.items()
             if isinstance(module, torch.nn.Module)
         ]
         for entry in (*self.entries, *self._still):
@@ -83,10 +92,18 @@ class LoadedPipeline:
         self._tokenizers = tokenizers_of(pipeline.components)
         for tokenizer in self._tokenizers:
             set_aside(tokenizer)
-        share(modules_of(pipeline.components))
-        settle(modules_of(pipeline.components))
+        share(modules_of(self._components))
+        settle(modules_of(self._components))
         self.runs_alone = False
         """Whether one sample at a time uses it: its pipeline's call changes a module."""
+
+    @property
+    def preview_parts(self) -> dict[str, Any]:
+        """What stands in the place of the pipeline's own parts where a preview is decoded."""
+        if self.previews is None:
+            return {}
+        decoders = (one.component for one in self.entries if one.method == "decode")
+        return {next(decoders): self.previews}
 
     @property
     def adapters(self) -> Adapters:
@@ -128,7 +145,7 @@ class LoadedPipeline:
             entry.unpark()
         for tokenizer in self._tokenizers:
             take_back(tokenizer)
-        unsettle(modules_of(self.base.components))
+        unsettle(modules_of(self._components))
 
     def _sibling(self, kind: str) -> Any:
         if kind == "edit":
@@ -159,20 +176,21 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     """
     _check_device(card, device)
     with CONSTRUCTION:
-        pipeline = _pretrained(card, device)
+        pipeline, previews = _pretrained(card, device)
         for lora in card.fused:
             _fuse(card, lora, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     if card.scheduler is not None:
         pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
     _check_whole(card, pipeline)
-    for module in modules_of(pipeline.components):
+    for module in modules_of(pipeline.components | {PREVIEWS: previews}):
         module.eval().requires_grad_(False)
     _widen_autoencoder(pipeline)
     _place(card, pipeline, device)
+    _place_previews(card, pipeline, previews, device)
     _check_arguments(card, pipeline)
     check_weighting(card, pipeline, known_arguments(pipeline))
-    return LoadedPipeline(card, pipeline, device)
+    return LoadedPipeline(card, pipeline, device, previews)
 
 
 def _check_device(card: EndpointCard, device: torch.device) -> None:
@@ -243,12 +261,14 @@ def _pipeline_class(card: EndpointCard) -> Any:
     return diffusers_class(card.pipeline) if card.pipeline else DiffusionPipeline
 
 
-def _pretrained(card: EndpointCard, device: torch.device) -> Any:
+def _pretrained(card: EndpointCard, device: torch.device) -> tuple[Any, Any]:
+    """A card's pipeline, and what decodes its previews where that is another autoencoder."""
     index = index_file(card)
     if index is None:
         raise CardError(f"key 'source' = {card.source!r}: there is no {INDEX}", card.path)
     _refuse_pickles(card, index.parent)
     parts = load_parts(card, functools.partial(dtype_called, device=device))
+    previews = parts.pop(PREVIEWS, None)
     given = {
         "variant": card.variant,
         "dtype": dtype_of(card, device),
@@ -257,8 +277,9 @@ def _pretrained(card: EndpointCard, device: torch.device) -> Any:
     }
     try:
         if index.name == MODULAR:
-            return load_modular(card, str(index.parent), parts, **given)
-        return _pipeline_class(card).from_pretrained(str(index.parent), **given, **parts)
+            return load_modular(card, str(index.parent), parts, **given), previews
+        kind = _pipeline_class(card)
+        return kind.from_pretrained(str(index.parent), **given, **parts), previews
     except (OSError, ValueError) as error:
         raise CardError(f"cannot load '{card.source}': {error}", card.path) from error
 
@@ -335,3 +356,27 @@ def _place(card: EndpointCard, pipeline: Any, device: torch.device) -> None:
         pipeline.enable_group_offload(
             onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
         )
+
+
+def _place_previews(card: EndpointCard, pipeline: Any, previews: Any, device: torch.device) -> None:
+    """Have what decodes previews on a device; it is small, and stays there.
+
+    Raises:
+        CardError: it decodes nothing like the pipeline's latents.
+    """
+    if previews is None:
+        return
+    own = next((part for part in modules_of(pipeline.components) if hasattr(part, "decode")), None)
+    ours, theirs = (_latent_channels(part) for part in (previews, own))
+    if not hasattr(previews, "decode") or theirs is None:
+        raise CardError("key 'previews': wanted an autoencoder for one that has one", card.path)
+    if ours not in (None, theirs):
+        raise CardError(
+            f"key 'previews': it decodes latents of {ours} channels, not of {theirs}", card.path
+        )
+    previews.to(device)
+
+
+def _latent_channels(autoencoder: Any) -> int | None:
+    config = getattr(autoencoder, "config", {})
+    return config.get("latent_channels", config.get("z_dim"))

@@ -193,7 +193,8 @@ class Shelf:
         names = [one.name for one in held]
         uses = tuple(map(AdapterUse, names, scales))
         promise: Promise = "bitwise" if loaded.card.batch_invariant else "near"
-        return Material(loaded.pipeline_for(job, names), uses, digests, promise)
+        pipeline = loaded.pipeline_for(job, names)
+        return Material(pipeline, uses, digests, promise, loaded.preview_parts)
 
     def fetch(self, job: Job, told: Told) -> None:
         """Have what a job needs in memory, and tell when it is there or why it cannot be."""
