@@ -5,12 +5,11 @@ from pathlib import Path
 
 from litestar.routes import HTTPRoute
 
+from tests.fuzz.bodies import PNG, graph
 from tests.fuzz.hunt import hunt, nth, wrong
 from tests.fuzz.seeds import (
-    PNG,
     Things,
     form_request,
-    graph,
     is_reached,
     is_right,
     json_request,

@@ -28,8 +28,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
     those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
     end among them; `ignores` are fields without effect. `kinds` of an adapter are `LoRA`,
-    `DoRA`, `LoKr` and such, and `scale` what it may be; `made_for` and `trigger_words` are what its file or card says;
-    `controlnets` and `embeddings` are those of the endpoint, by name.
+    `DoRA`, `LoKr` and such, and `scale` what it may be; `made_for` and `trigger_words` are what
+    its file or card says; `controlnets` and `embeddings` are those of the endpoint, by name.
     """
 
     id: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fuzz.seeds import filled_graph, graph
+from tests.fuzz.bodies import filled_graph, graph
 from tests.web.comfydeploy.app import Client, served
 
 
