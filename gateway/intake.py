@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
+from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes, Tier
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.samplers import Choice
 from gateway.errors import (
@@ -23,11 +23,15 @@ from gateway.errors import (
 )
 from gateway.job import AdapterUse, Job, Pixels, Priority
 from gateway.outside.parameters import MAX_SECONDS, MAX_SEED, GenerationRequest
+from gateway.outside.unread import ONE_QUALITY
 from gateway.remarks import Remark, no_effect, of_syntax
 from gateway.settings import Settings
 
 Size = tuple[int, int]
 """Width and height, in pixels."""
+
+OLDER_QUALITIES = {"standard": "medium", "hd": "high"}
+"""What qualities were called when there were two."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +85,8 @@ def to_job(
         prompt=catalog.spoken(card.id, request.prompt),
         negative_prompt=catalog.spoken(card.id, request.negative_prompt or "") or None,
     )
-    steps = _steps(request, card, terms.clamp_steps)
+    tier = _tier(request, card)
+    steps = _steps(request, card, tier, terms.clamp_steps)
     seconds = request.timeout_seconds or terms.timeout_seconds
     size = asked_size = request.size
     if size is None and inputs.images:
@@ -100,7 +105,7 @@ def to_job(
         prompt=request.prompt,
         negative_prompt=request.negative_prompt or None,
         num_inference_steps=steps,
-        guidance_scale=_guidance(request, card),
+        guidance_scale=_guidance(request, card, tier),
         width=width,
         height=height,
         output_size=output_size,
@@ -121,7 +126,7 @@ def to_job(
         arguments=arguments,
     )
     ignores = catalog.abilities(card.id).ignores
-    remarks = _remarks(request, job, asked_size, scheduler, ignores)
+    remarks = (*_of_quality(request, card), *_remarks(request, job, asked_size, scheduler, ignores))
     return msgspec.structs.replace(job, remarks=(*terms.remarks, *remarks))
 
 
@@ -267,10 +272,34 @@ def _check_prompts(request: GenerationRequest, settings: Settings) -> None:
             raise OutOfRange(param, "string", limit, length, above=True)
 
 
-def _steps(request: GenerationRequest, card: EndpointCard, clamp: bool) -> int:
+def _quality(request: GenerationRequest) -> str:
+    """The quality asked for by its name, nothing for auto."""
+    name = str(request.quality or "").strip().lower()
+    return "" if name == "auto" else OLDER_QUALITIES.get(name, name)
+
+
+def _tier(request: GenerationRequest, card: EndpointCard) -> Tier | None:
+    """What the quality asked for means, if anything."""
+    return next((tier for name, tier in card.quality.items() if name == _quality(request)), None)
+
+
+def _of_quality(request: GenerationRequest, card: EndpointCard) -> Iterator[Remark]:
+    """What is to be said of a quality that was not drawn as such."""
+    if not _quality(request):
+        return
+    if _tier(request, card) is None:
+        known = ", ".join(card.quality)
+        yield no_effect("quality", f"the endpoint has {known}" if known else ONE_QUALITY)
+    elif request.num_inference_steps is not None:
+        yield no_effect("quality", "num_inference_steps says how finely")
+
+
+def _steps(
+    request: GenerationRequest, card: EndpointCard, tier: Tier | None, clamp: bool
+) -> int:
     steps = request.num_inference_steps
     if steps is None:
-        return card.steps.default
+        return tier.steps if tier else card.steps.default
     if clamp and steps > card.steps.max:
         return card.steps.max
     if steps > card.steps.max:
@@ -280,10 +309,13 @@ def _steps(request: GenerationRequest, card: EndpointCard, clamp: bool) -> int:
     return steps
 
 
-def _guidance(request: GenerationRequest, card: EndpointCard) -> float | None:
+def _guidance(
+    request: GenerationRequest, card: EndpointCard, tier: Tier | None
+) -> float | None:
     value, guidance = request.guidance_scale, card.guidance
     if value is None:
-        return guidance.default
+        own = tier.guidance if tier and request.num_inference_steps is None else None
+        return guidance.default if own is None else own
     if not guidance.min <= value <= guidance.max:
         above = value > guidance.max
         bound = guidance.max if above else guidance.min

@@ -78,6 +78,16 @@ class Guidance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max: float = 30.0
 
 
+Quality = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How finely a quality is drawn, where a request does not say the same itself."""
+
+    steps: Positive
+    guidance: float | None = None
+
+
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Picture sizes in pixels.
 
@@ -167,6 +177,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     `previews` is an autoencoder, a tiny one, that decodes unfinished pictures in the place of the
     pipeline's own; the picture itself is decoded by `components.vae`.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
+    `quality` says what a request's means, `[quality.low]`; without it, it means nothing.
     `prompts = "weighted"` reads prompts of any length, and `(word:1.3)` in them, where all text
     encoders are CLIP's.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
@@ -194,6 +205,7 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tiles_from: Positive | None = None
     steps: Steps = Steps()
     guidance: Guidance = Guidance()
+    quality: dict[Quality, Tier] = msgspec.field(default_factory=dict)
     sizes: Sizes = Sizes()
     scheduler: Scheduler | None = None
     fused: tuple[FusedLora, ...] = ()
@@ -223,6 +235,12 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         """Extra keyword arguments of the pipeline's call at a number of steps."""
         unset = dict.fromkeys(self.unset)
         return unset | self.arguments | self.arguments_at.get(num_inference_steps, {})
+
+    def quality_at(self, num_inference_steps: int) -> Quality | None:
+        """The best quality that so many steps are enough for, or the least; None without any."""
+        tiers = sorted(self.quality.items(), key=lambda named: named[1].steps)
+        enough = [name for name, tier in tiers if tier.steps <= num_inference_steps]
+        return next(reversed(enough), tiers[0][0] if tiers else None)
 
     @property
     def folder(self) -> Path:
@@ -357,12 +375,11 @@ def _explained(text: bytes, error: msgspec.ValidationError, fields: Iterable[str
 def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
     if isinstance(card, EndpointCard):
         steps = card.steps
-        if not steps.min <= steps.default <= steps.max:
-            raise CardError(
-                f"key 'steps.default' = {steps.default}: "
-                f"wanted between steps.min {steps.min} and steps.max {steps.max}",
-                path,
-            )
+        tiers = {f"quality.{name}.steps": tier.steps for name, tier in card.quality.items()}
+        for key, number in {"steps.default": steps.default, **tiers}.items():
+            if not steps.min <= number <= steps.max:
+                wanted = f"wanted between steps.min {steps.min} and steps.max {steps.max}"
+                raise CardError(f"key '{key}' = {number}: {wanted}", path)
         for name, given in card.components.items():
             if given is True:
                 raise CardError(f"key 'components.{name}' = True: wanted a source, or false", path)

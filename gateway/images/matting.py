@@ -29,7 +29,7 @@ def cut_out(pixels: Pixels) -> Pixels:
     colours = np.frombuffer(pixels.data, np.uint8).reshape(shape)[:, :, :3].astype(np.float32) / 255
     background = np.median(_edge(colours), axis=0)
     distance = np.abs(colours - background).max(axis=2)
-    outside = _connected(distance < SAME)
+    outside = joined_to_edge(distance < SAME)
     outline = _grown(outside, OUTLINE_PIXELS) & ~outside
     partial = np.clip((distance - SAME) / (APART - SAME), 0, 1)
     alpha = np.where(outside, 0, np.where(outline, partial, 1))[:, :, None]
@@ -46,7 +46,7 @@ def _edge(colours: Colours) -> Colours:
     return np.concatenate([side.reshape(-1, 3) for side in sides])
 
 
-def _connected(alike: Mask) -> Mask:
+def joined_to_edge(alike: Mask) -> Mask:
     """Of the pixels that are alike those that a path of such pixels joins to the edge.
 
     Pixels of a row that touch are one run, and runs that touch get one label: a labyrinth

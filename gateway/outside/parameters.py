@@ -61,7 +61,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `size` is `[width, height]` in pixels; `seed` None or -1 is random; `strength` in
     (0, 1] belongs to edits; `timeout_seconds` is the client's own deadline. A transparent
-    `background` is given where the endpoint's card says how.
+    `background` is given where the endpoint's card says how, and `quality` means there what
+    the card says.
     """
 
     prompt: Words
@@ -78,6 +79,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str | None = None
     partial_images: Annotated[int, Meta(ge=0, le=3)] = 0
     background: Literal["transparent", "opaque", "auto"] | None = None
+    quality: Any = None
     timeout_seconds: Annotated[float, Meta(gt=0)] | None = None
 
 

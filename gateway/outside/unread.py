@@ -8,10 +8,9 @@ from gateway.outside.parameters import ALIASES, CONTROL_FIELDS, GenerationReques
 from gateway.outside.spelling import is_absent, is_word
 from gateway.remarks import Remark, no_effect, shown
 
-_ONE_QUALITY = "an endpoint draws in one quality, and num_inference_steps says how finely"
+ONE_QUALITY = "the endpoint draws in one quality, and num_inference_steps says how finely"
 IDLE = {
-    "quality": _ONE_QUALITY,
-    "complexity": _ONE_QUALITY,
+    "complexity": ONE_QUALITY,
     "style": "the prompt and the adapters say what a picture looks like",
     "moderation": "nothing is moderated here",
     "input_fidelity": "strength says how much of a picture is redrawn",

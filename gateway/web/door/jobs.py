@@ -1,11 +1,14 @@
 """From a request's fields and the pictures it came with to a job: with pictures, it is an edit."""
 
+import msgspec
+
 from gateway.catalog.catalog import Model
 from gateway.errors import UnsupportedValue
 from gateway.images.scale import at_own_size
 from gateway.intake import Terms, to_job
 from gateway.job import Job
 from gateway.outside.parameters import GenerationRequest
+from gateway.remarks import Remark
 from gateway.web.door.bodies import Asked
 from gateway.web.door.controls import controlled
 from gateway.web.door.desk import Desk
@@ -41,7 +44,13 @@ async def job_of(
         raise UnsupportedValue(
             f"The endpoint `{card.id}` edits one image at a time.", param="image"
         )
-    inputs = await while_here(request, inputs_of(upload, desk.darkroom, card.sizes.max))
+    instructed = card.edit_pipeline is not None and asked.strength is None
+    if upload.markup is not None and not instructed:
+        told = f"The marks of 'markup' say where to redraw: {card.id} follows no instructions."
+        remark = Remark("read_freely", "markup", told)
+        terms = msgspec.structs.replace(terms, remarks=(*terms.remarks, remark))
+    reading = inputs_of(upload, desk.darkroom, card.sizes.max, instructed=instructed)
+    inputs = await while_here(request, reading)
     job = to_job(asked, model, desk.catalog, desk.settings, terms, inputs)
     job = await controlled(job, upload.fields, model, desk, request)
     if card.edit_pipeline and job.strength is None and job.mask is None:

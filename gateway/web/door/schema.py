@@ -70,7 +70,7 @@ def documented(
         def __post_init__(self) -> None:
             asked = {"application/json": _media(schema_of(body))}
             if multipart:
-                asked["multipart/form-data"] = _media(form_schema(body, "image", "mask"))
+                asked["multipart/form-data"] = _media(form_schema(body, "image", "mask", "markup"))
             self.request_body = RequestBody(required=True, content=asked)
             more = {f"image/{name}": _media(BYTES) for name in PICTURES}
             more["text/event-stream"] = _media({"type": "string"})

@@ -21,6 +21,7 @@ from gateway.errors import (
 )
 from gateway.images.darkroom import Darkroom
 from gateway.images.decode import as_mask, decode, on_white, size_of, to_pixels
+from gateway.images.markup import marked, region
 from gateway.images.objects import Stored
 from gateway.images.scale import within
 from gateway.intake import Inputs
@@ -37,9 +38,11 @@ MAX_IMAGE_BYTES = 50 * 2**20
 MAX_ALL_BYTES = 64 * 2**20
 """Of the pictures that one request names, as many as it may have itself."""
 
+ROLES = ("image", "mask", "markup")
 _PICTURES = {
     **dict.fromkeys(("image", "images", "image_url", "reference_images"), "image"),
     "mask": "mask",
+    "markup": "markup",
 }
 _INDEX = re.compile(r"\[([0-9]{1,4})\]$")
 _LORA_KEY = re.compile(r"loras?\[(?P<index>[0-9]*)\]\[(?P<key>\w+)\]")
@@ -88,11 +91,12 @@ class Sources(msgspec.Struct):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """Fields as in JSON, and the encoded pictures beside them."""
+    """Fields as in JSON, and the encoded pictures beside them; `markup` is drawn over the first."""
 
     fields: dict[str, Any]
     images: list[bytes]
     mask: bytes | None = None
+    markup: bytes | None = None
 
 
 async def read_upload(request: Asked, sources: Sources) -> Upload:
@@ -132,9 +136,17 @@ async def named_pictures(
 
 
 async def inputs_of(
-    upload: Upload, darkroom: Darkroom, edge: int, param: str = "image"
+    upload: Upload,
+    darkroom: Darkroom,
+    edge: int,
+    param: str = "image",
+    *,
+    instructed: bool = False,
 ) -> Inputs:
     """The pictures and the mask of an upload, scaled down to edges of this many pixels.
+
+    Marks are drawn over the first picture where it is edited as `instructed`, and else say
+    what to redraw, as a mask does.
 
     Raises:
         InvalidRequest: one of them is no picture, or they are too large together.
@@ -147,12 +159,32 @@ async def inputs_of(
     given = list(zip(upload.images, names, strict=True))
     weighing = darkroom.weigh()
     sizes = []
-    for data, name in given if upload.mask is None else [*given, (upload.mask, "mask")]:
+    beside = {"mask": upload.mask, "markup": upload.markup}
+    for data, name in [*given, *((data, name) for name, data in beside.items() if data)]:
         sizes.append(await darkroom.do(size_of, data, name))
         weighing.add(len(data), sizes[-1], name)
-    images = [await darkroom.do(_shown, data, name, edge) for data, name in given]
+    if upload.markup is not None and sizes[-1] != sizes[0]:
+        raise InvalidRequest("'markup' must have the first image's size.", param="markup")
+    marks = upload.markup if instructed else None
+    first, *others = given
+    images = [await darkroom.do(_first, *first, edge, marks)]
+    images += [await darkroom.do(_shown, data, name, edge) for data, name in others]
     mask = None if upload.mask is None else await darkroom.do(_mask, upload.mask)
+    if upload.markup is not None and not instructed:
+        mask = await darkroom.do(_region, upload.markup)
     return Inputs(tuple(images), mask, sizes[0])
+
+
+def _first(data: bytes, name: str, edge: int, marks: bytes | None) -> Pixels:
+    """The first picture, under its marks."""
+    if marks is None:
+        return _shown(data, name, edge)
+    picture = marked(decode(data, name), decode(marks, "markup"))
+    return to_pixels(within(on_white(picture), edge))
+
+
+def _region(markup: bytes) -> Pixels:
+    return to_pixels(region(decode(markup, "markup")))
 
 
 def _shown(data: bytes, name: str, edge: int) -> Pixels:
@@ -171,10 +203,10 @@ async def _read_multipart(request: Asked, sources: Sources) -> Upload:
 
 async def _read_parts(form: Form, sources: Sources) -> Upload:
     fields: dict[str, Any] = {}
-    pictures: dict[str, list[tuple[int, bytes]]] = {"image": [], "mask": []}
+    pictures: dict[str, list[tuple[int, bytes]]] = {role: [] for role in ROLES}
     loras: list[tuple[str, str, str]] = []
     roles = [_role(name) for name, value in form.parts if not is_absent(value)]
-    check_count(max(roles.count("image"), roles.count("mask")))
+    check_count(max(map(roles.count, ROLES)))
     for name, value in form.parts:
         if is_absent(value):
             continue
@@ -191,11 +223,10 @@ async def _read_parts(form: Form, sources: Sources) -> Upload:
         fields["loras"] = _json_text(name, fields.pop(name))
     if loras:
         fields["loras"] = _regrouped(loras)
-    images, masks = (
-        [data for _, data in sorted(pictures[role], key=lambda part: part[0])]
-        for role in ("image", "mask")
+    images, masks, markups = (
+        [data for _, data in sorted(pictures[role], key=lambda part: part[0])] for role in ROLES
     )
-    return Upload(fields, images, next(iter(masks), None))
+    return _checked(Upload(fields, images, next(iter(masks), None), next(iter(markups), None)))
 
 
 def _role(name: str) -> str | None:
@@ -306,10 +337,22 @@ async def find_pictures(fields: dict[str, Any], sources: Sources) -> Upload:
         await named_picture(entry, f"images[{index}]", sources)
         for index, entry in enumerate(entries)
     ]
-    mask = fields.pop("mask", None) if images else None
-    if is_absent(mask):
-        return Upload(fields, images)
-    return Upload(fields, images, await named_picture(mask, "mask", sources))
+    found: dict[str, bytes] = {}
+    for role in ROLES[1:] if images else ():
+        if not is_absent(entry := fields.pop(role, None)):
+            found[role] = await named_picture(entry, role, sources)
+    return _checked(Upload(fields, images, **found))
+
+
+def _checked(upload: Upload) -> Upload:
+    """An upload that says in one way what to edit.
+
+    Raises:
+        InvalidRequest: it has both a mask and marks.
+    """
+    if upload.mask is not None and upload.markup is not None:
+        raise InvalidRequest("'markup' cannot be combined with 'mask'.", param="markup")
+    return upload
 
 
 async def named_picture(entry: Any, param: str, sources: Sources) -> bytes:

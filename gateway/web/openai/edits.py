@@ -37,11 +37,13 @@ class ImageEditBody(ImageGenerationBody, frozen=True, kw_only=True):
     """`POST /v1/images/edits`, as JSON or as multipart with the same names.
 
     `images` are `{image_url}` objects with a URL or data URL, or `{file_id}`; in multipart,
-    `image` or `image[]` are files. `mask` marks what to edit by transparency, or in white.
+    `image` or `image[]` are files. `mask` marks what to edit by transparency, or in white;
+    `markup` are marks to be drawn over the first picture, or else around what to redraw.
     """
 
     images: list[dict[str, str]] | None = None
     mask: dict[str, str] | None = None
+    markup: dict[str, str] | None = None
     strength: float | None = None
     input_fidelity: str | None = None
 

@@ -32,6 +32,7 @@ from gateway.web.openai.wire import (
     background_of,
     folded_body,
     of_deployment,
+    quality_of,
     resample_headers,
 )
 
@@ -73,7 +74,7 @@ async def answer_images(
     desk: Desk, request: Asked, caller: Caller, job: Job, wanted: Wanted
 ) -> Response[Any]:
     """The whole answer at once: JSON, or the picture's bytes."""
-    headers = resample_headers(job)
+    headers, quality = resample_headers(job), quality_of(desk, job)
 
     async def respond_json(pictures: list[Picture]) -> Content:
         usage = Usage.of(job, pictures)
@@ -86,6 +87,7 @@ async def answer_images(
             output_format=wanted.rendering.format,
             size=f"{pictures[0].width}x{pictures[0].height}",
             background=background_of(job),
+            quality=quality,
             safety_identifier=wanted.safety_identifier,
             warnings=warnings_of(pictures),
             usage=usage,

@@ -27,9 +27,10 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `unusable`, and `reason` says why. `parent` is an adapter's endpoint, as vLLM says it.
     `digest` is of the weights in memory, null while they are not: `id@digest` asks for exactly
     those. `max_tokens` are the most that each of its tokenizers reads, marks of beginning and
-    end among them; `ignores` are fields without effect. `kinds` of an adapter are `LoRA`,
-    `DoRA`, `LoKr` and such, and `scale` what it may be; `made_for` and `trigger_words` are what
-    its file or card says; `controlnets` and `embeddings` are those of the endpoint, by name.
+    end among them; `ignores` are fields without effect, `quality` the steps of each that a
+    request may ask for. `kinds` of an adapter are `LoRA`, `DoRA`, `LoKr` and such, and `scale`
+    what it may be; `made_for` and `trigger_words` are what its file or card says; `controlnets`
+    and `embeddings` are those of the endpoint, by name.
     """
 
     id: str
@@ -58,6 +59,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     schedulers: list[str]
     max_tokens: dict[str, int]
     ignores: list[str]
+    quality: dict[str, int] = {}
     edits: bool = True
 
 
@@ -161,7 +163,8 @@ def model_card(model: Model, catalog: Catalog, stands: Stands) -> ModelCard:
         sizes=msgspec.to_builtins(endpoint.sizes),
         schedulers=catalog.schedulers(endpoint.id),
         max_tokens=abilities.tokens,
-        ignores=[*abilities.ignores, *IDLE],
+        ignores=[*abilities.ignores, *IDLE, *(() if endpoint.quality else ("quality",))],
+        quality={name: tier.steps for name, tier in endpoint.quality.items()},
         edits=endpoint.edits,
         controlnets=catalog.controls_of(endpoint.id),
         embeddings=catalog.words(endpoint.id),

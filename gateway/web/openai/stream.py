@@ -20,7 +20,7 @@ from gateway.web.door.content import GAP, Content
 from gateway.web.door.desk import Desk
 from gateway.web.door.envelope import envelope
 from gateway.web.openai.usage import Usage
-from gateway.web.openai.wire import QUALITY, Wanted, background_of, resample_headers
+from gateway.web.openai.wire import Wanted, background_of, quality_of, resample_headers
 
 
 class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +50,12 @@ async def stream_images(
     if rendering.format == "raw":
         raise UnsupportedValue("'raw' cannot be streamed.", param="response_format")
     still = Rendering(rendering.format, rendering.quality, previews=rendering.format)
-    response = await streamed(
-        desk, request, caller, job, still, lambda items: _frames(items, job, wanted, prefix)
-    )
+    quality = quality_of(desk, job)
+
+    def frames(items: AsyncGenerator[Any]) -> AsyncGenerator[Content]:
+        return _frames(items, job, wanted, quality, prefix)
+
+    response = await streamed(desk, request, caller, job, still, frames)
     response.headers.update(resample_headers(job))
     return response
 
@@ -128,13 +131,13 @@ async def keep_alive(
 
 
 async def _frames(
-    items: AsyncGenerator[Any], job: Job, wanted: Wanted, prefix: str
+    items: AsyncGenerator[Any], job: Job, wanted: Wanted, quality: str, prefix: str
 ) -> AsyncGenerator[Content]:
     width, height = job.output_size or (job.width, job.height)
     facts: dict[str, Any] = {
         "created_at": int(time.time()),
         "size": f"{width}x{height}",
-        "quality": QUALITY,
+        "quality": quality,
         "background": background_of(job),
         "output_format": wanted.rendering.format,
         "safety_identifier": wanted.safety_identifier,

@@ -15,10 +15,11 @@ from gateway.remarks import Remark, no_effect
 from gateway.studio import Format, Rendering
 from gateway.web.door.accepting import preferred
 from gateway.web.door.bodies import Asked
+from gateway.web.door.desk import Desk
 from gateway.web.openai.usage import Usage
 
 QUALITY = "high"
-"""What every answer's quality is called, whatever was asked for: there is but one."""
+"""What an answer's quality is called where an endpoint has but one, whatever was asked for."""
 
 ENCODINGS: dict[str, Format] = {"png": "png", "jpeg": "jpeg", "jpg": "jpeg", "webp": "webp"}
 RESPONSE_FORMATS = ("url", "b64_json", "raw", "png", "jpeg", "jpg", "webp")
@@ -44,7 +45,7 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     model: Annotated[str | None, Meta(description="`endpoint` or `endpoint:adapter`")] = None
     n: Annotated[int, Meta(ge=1, le=10, description="pictures")] = 1
     size: Annotated[str | None, Meta(description="`auto` or `WIDTHxHEIGHT` in pixels")] = None
-    quality: Annotated[Any, Meta(description="without effect")] = None
+    quality: Annotated[Any, Meta(description="as /v1/models lists it of the endpoint")] = None
     background: Literal["transparent", "opaque", "auto"] | None = None
     output_format: Annotated[str | None, Meta(description="png, jpeg or webp")] = None
     output_compression: Annotated[
@@ -106,7 +107,7 @@ class ImagesResponse(msgspec.Struct, frozen=True, kw_only=True):
     data: list[ImageItem]
     background: str = "opaque"
     output_format: str = "png"
-    quality: str = QUALITY
+    quality: str
     size: str = "auto"
     rendered_size: str | UnsetType = UNSET
     usage: Usage
@@ -210,6 +211,11 @@ def _quoted(names: tuple[str, ...]) -> str:
 def resample_headers(job: Job) -> dict[str, str]:
     """Says so where the picture was rendered at another size than it is answered in."""
     return {"x-rendered-size": f"{job.width}x{job.height}"} if job.output_size else {}
+
+
+def quality_of(desk: Desk, job: Job) -> str:
+    """What quality a job is drawn in, whatever was asked for."""
+    return desk.catalog.endpoint(job.endpoint).quality_at(job.num_inference_steps) or QUALITY
 
 
 def background_of(job: Job) -> str:

@@ -27,7 +27,7 @@ from gateway.web.openai.responses.wire import (
     ResponseDeleted,
     ResponseObject,
 )
-from gateway.web.openai.wire import ImageGenerationBody, Wanted, folded_body
+from gateway.web.openai.wire import ImageGenerationBody, Wanted, folded_body, quality_of
 
 
 def routes(desk: Desk, kept: KeptAnswers) -> list[Any]:
@@ -55,7 +55,8 @@ def routes(desk: Desk, kept: KeptAnswers) -> list[Any]:
         terms = desk.terms(request, caller, remarks)
         job = await job_of(desk, request, asked, model, upload, terms)
         facts = asking.begun(model.id, body.safety_identifier)
-        calls = [ImageCall.begun(job, sample, wanted) for sample in range(len(job.seeds))]
+        quality, samples = quality_of(desk, job), range(len(job.seeds))
+        calls = [ImageCall.begun(job, sample, wanted, quality) for sample in samples]
         answer = Answer(desk, request, kept, facts, job, calls)
         if body.stream:
             return await Streamed(desk, request, answer).response(caller, job, wanted)

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.job import Job
 from gateway.remarks import Remark
 from gateway.web.openai.usage import ResponseUsage
-from gateway.web.openai.wire import QUALITY, Wanted, background_of
+from gateway.web.openai.wire import Wanted, background_of
 
 IMAGE_TOOL = "image_generation"
 IMAGE_CALL = "image_generation_call"
@@ -38,13 +38,13 @@ class ImageCall(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
     result: str | None = None
     output_format: str
     size: str
-    quality: str = QUALITY
+    quality: str
     background: str
     revised_prompt: str
     seed: int
 
     @classmethod
-    def begun(cls, job: Job, sample: int, wanted: Wanted) -> "ImageCall":
+    def begun(cls, job: Job, sample: int, wanted: Wanted, quality: str) -> "ImageCall":
         """The call of a sample before its picture is there."""
         width, height = job.output_size or (job.width, job.height)
         return cls(
@@ -53,6 +53,7 @@ class ImageCall(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag
             output_format=wanted.rendering.format,
             size=f"{width}x{height}",
             background=background_of(job),
+            quality=quality,
             revised_prompt=job.prompt,
             seed=job.seeds[sample],
         )
