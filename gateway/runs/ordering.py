@@ -20,6 +20,7 @@ from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.order import check_form
+from gateway.runs.graph.plain import plain
 from gateway.runs.graph.seeds import settle
 from gateway.runs.library import Library
 from gateway.runs.planning import plan_of
@@ -96,7 +97,7 @@ class Ordering:
         """
         if wanted.order.webhook is not None:
             self.guard.check_url(wanted.order.webhook)
-        await self.library.in_thread(_check_nesting, wanted)
+        wanted = await self.library.in_thread(_plain, wanted)
         target = await self._target(wanted, owner)
         carried = Carried(owner, self.darkroom)
         wanted, target = await self.darkroom.do(_lightened, wanted, target, carried)
@@ -106,8 +107,8 @@ class Ordering:
         await carried.keep(self.uploads)
         return orders
 
-    async def check_graph(self, graph: Any) -> None:
-        """Refuse a graph that could not be drawn.
+    async def check_graph(self, graph: Any) -> dict[str, Any]:
+        """The graph in API format, as it is stored; one that could not be drawn is refused.
 
         Raises:
             GraphRefused: with every fault found.
@@ -115,8 +116,11 @@ class Ordering:
         """
         bounds = Bounds.of(self.settings)
         carried = Carried("", self.darkroom)
+        graph = (await self.library.in_thread(_plain, Wanted(order=Order(), graph=graph))).graph
         await self.library.in_thread(compile_graph, graph, self.catalog, bounds, carried.size)
         await carried.check()
+        found: dict[str, Any] = graph
+        return found
 
     async def _target(self, wanted: Wanted, owner: str) -> Order:
         """The order with what it draws, before any input."""
@@ -258,11 +262,12 @@ def _overlays(wanted: Wanted, ceiling: int) -> list[Inputs]:
     return [dict(zip(params, values, strict=True)) for values in combinations]
 
 
-def _check_nesting(wanted: Wanted) -> None:
-    """Refuse what is nested deeper than anything here reads.
+def _plain(wanted: Wanted) -> Wanted:
+    """The request with its graph in API format; what nests too deep to be read is refused.
 
     Raises:
         InvalidRequest: naming the field.
+        GraphRefused: the graph is in the editor's format, and not to be made sense of.
     """
     given = {
         "workflow_api": wanted.graph,
@@ -272,6 +277,7 @@ def _check_nesting(wanted: Wanted) -> None:
     for param, value in given.items():
         if nesting(value) > MAX_NESTING:
             raise InvalidRequest(f"It is nested over {MAX_NESTING} levels deep.", param=param)
+    return msgspec.structs.replace(wanted, graph=plain(wanted.graph))
 
 
 def _size(order: Order) -> int:

@@ -8,6 +8,10 @@ from gateway.outside.spelling import chosen, decimal, truth, whole
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.refusal import NodeFault, input_fault, not_in_list, out_of_range
 
+MAX_SEED = 2**64 - 1
+JAVASCRIPT_STEP = 2**11
+"""How far apart the numbers are that JavaScript has above 2**63."""
+
 
 def is_link(value: Any) -> bool:
     """Whether a value is `[node id, slot]`; lists as literals are wrapped by ComfyUI."""
@@ -53,10 +57,18 @@ def _check_range(name: str, given: Input, value: Any) -> None:
 
 def _integer(value: Any) -> int:
     """Old SDKs send every number as a float, some as text."""
-    found = int(value) if isinstance(value, bool) else whole(value)
+    found = int(value) if isinstance(value, bool) else unrounded(whole(value))
     if found not in WHOLE_NUMBERS:
         raise ValueError(f"{value} is beyond 64 bits")
     return found
+
+
+def unrounded(number: int) -> int:
+    """The largest seed there is, where JavaScript rounded it up to one more than there is.
+
+    Other seeds above 2**53 it rounds to numbers that are seeds as well.
+    """
+    return MAX_SEED if MAX_SEED < number <= MAX_SEED + JAVASCRIPT_STEP else number
 
 
 def _number(value: Any) -> float:

@@ -14,7 +14,7 @@ from gateway.runs.graph.bounds import (
     nesting,
 )
 from gateway.runs.graph.literals import is_link
-from gateway.runs.graph.refusal import Fault, GraphRefused, node_errors, shown
+from gateway.runs.graph.refusal import Fault, GraphRefused, invalid, node_errors, shown
 from gateway.runs.graph.table import TABLE
 
 
@@ -25,18 +25,16 @@ def check_form(graph: Any) -> None:
         GraphRefused: every unknown node is listed.
     """
     if not isinstance(graph, dict) or not graph:
-        raise _invalid("The workflow is not an object of nodes.", "")
+        raise invalid("The workflow is not an object of nodes.", "")
     if "nodes" in graph and "links" in graph:
-        raise _invalid(
-            "The workflow is in the editor's format.", "Export it with 'Save (API Format)'."
-        )
+        raise invalid("The workflow is in the editor's format, and cannot be read.", "")
     if len(graph) > MAX_NODES:
-        raise _invalid(f"The workflow has more than {MAX_NODES} nodes.", str(len(graph)))
+        raise invalid(f"The workflow has more than {MAX_NODES} nodes.", str(len(graph)))
     if nesting(graph) > MAX_NESTING:
-        raise _invalid("The workflow is nested too deeply.", f"over {MAX_NESTING} levels")
+        raise invalid("The workflow is nested too deeply.", f"over {MAX_NESTING} levels")
     if len(msgspec.json.encode(graph)) > MAX_BYTES:
         why = "Upload its pictures and name them instead."
-        raise _invalid(f"The workflow has over {MAX_BYTES >> 20} MiB as JSON.", why)
+        raise invalid(f"The workflow has over {MAX_BYTES >> 20} MiB as JSON.", why)
     faults = {id: [fault] for id, node in graph.items() if (fault := _form_fault(id, node))}
     if faults:
         error = Fault("invalid_prompt", "The workflow has nodes that cannot run here.", "")
@@ -54,7 +52,7 @@ def output_nodes(graph: dict[str, Any]) -> list[str]:
     if not found:
         raise GraphRefused(Fault("prompt_no_outputs", "The workflow has no outputs.", ""), {})
     if len(found) > MAX_OUTPUTS:
-        raise _invalid(f"The workflow has more than {MAX_OUTPUTS} outputs.", str(len(found)))
+        raise invalid(f"The workflow has more than {MAX_OUTPUTS} outputs.", str(len(found)))
     return found
 
 
@@ -121,10 +119,6 @@ def dependents(graph: dict[str, Any], outputs: list[str]) -> dict[str, list[str]
 def _is_output(node: Any) -> bool:
     kind = node.get("class_type") if isinstance(node, dict) else None
     return isinstance(kind, str) and kind in TABLE and TABLE[kind].is_output
-
-
-def _invalid(message: str, details: str) -> GraphRefused:
-    return GraphRefused(Fault("invalid_prompt", message, details), {})
 
 
 def _form_fault(id: str, node: Any) -> Fault | None:

@@ -47,6 +47,11 @@ class GraphRefused(InvalidRequest):
         self.node_errors = node_errors
 
 
+def invalid(message: str, details: str) -> GraphRefused:
+    """A graph that is none, or too much of one."""
+    return GraphRefused(Fault("invalid_prompt", message, details), {})
+
+
 def node_errors(
     graph: dict[str, Any], faults: dict[str, list[Fault]], outputs_of: dict[str, list[str]]
 ) -> dict[str, dict[str, Any]]:

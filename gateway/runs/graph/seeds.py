@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.outside.documents import WHOLE_NUMBERS
 from gateway.outside.spelling import is_absent, whole
-from gateway.runs.graph.literals import is_link
+from gateway.runs.graph.literals import is_link, unrounded
 
 SEED_INPUTS = {
     "KSampler": "seed",
@@ -70,7 +70,7 @@ def _settled(node: dict[str, Any], value: Any, draw: Callable[[], int], offset: 
 
 def _integer(value: Any, otherwise: Any) -> Any:
     try:
-        found = whole(value)
+        found = unrounded(whole(value))
     except ValueError:
         return otherwise
     return found if found in WHOLE_NUMBERS else otherwise

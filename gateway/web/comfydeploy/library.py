@@ -160,7 +160,7 @@ async def create_workflow(request: AnyRequest, runs: House, asker: Asking) -> di
     graph = json_object(body.workflow_api, "workflow_api")
     graph = graph or json_object(body.workflow_json, "workflow_json")
     if graph is not None:
-        await runs.ordering.check_graph(graph)
+        graph = await runs.ordering.check_graph(graph)
     graph = graph or {}
     if body.workflow_id:
         workflow = await _workflow(runs, asker, body.workflow_id)
