@@ -31,7 +31,8 @@ class AdapterUse(msgspec.Struct, frozen=True):
 class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
     """A ControlNet applied to a job: its route on the endpoint, what it is shown, how strongly.
 
-    It acts from `start` to `end` of the steps, as parts of all.
+    It acts from `start` to `end` of the steps, as parts of all. `mode` says of what kind its
+    picture is, to a net that reads several.
     """
 
     route: str
@@ -39,6 +40,7 @@ class ControlUse(msgspec.Struct, frozen=True, kw_only=True):
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    mode: int | None = None
 
 
 class Pixels(msgspec.Struct, frozen=True):

@@ -134,6 +134,7 @@ class Sample:
         self.uses = material.uses
         self._greenlet = SampleGreenlet(lambda: self._draw(material))
         self._greenlet.is_alone = alone
+        self._greenlet.seed = self.job.seeds[self.number]
         self._greenlet.hearing = Hearing(self.job)
         if self.job.num_previews:
             self._greenlet.memory = Memory()

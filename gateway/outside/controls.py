@@ -12,12 +12,14 @@ from gateway.outside.spelling import decimal, is_absent
 
 MAX_CONTROLS = 8
 MAX_WEIGHT = 2.0
+MAX_MODE = 31
+"""More kinds of pictures than any net reads."""
 
 
 class ControlAsked(msgspec.Struct, frozen=True):
     """A picture as a request names it, and the ControlNet that is shown it; None: the only one.
 
-    `param` is where the net's name stands, or would.
+    `param` is where the net's name stands, or would; `mode` the kind of the picture, by number.
     """
 
     entry: Any
@@ -26,13 +28,14 @@ class ControlAsked(msgspec.Struct, frozen=True):
     scale: float
     start: float
     end: float
+    mode: int | None
 
 
 def read_controls(given: Mapping[str, Any]) -> tuple[ControlAsked, ...]:
     """What a request's fields say.
 
     An entry of `control_images` is a picture in any form, or an object with `image` and what
-    belongs to it: `controlnet`, `weight`, `start`, `end`.
+    belongs to it: `controlnet`, `weight`, `start`, `end`, `mode`.
 
     Raises:
         InvalidRequest: the lists do not line up, or a value is none or out of range.
@@ -69,7 +72,15 @@ def _asked(
         scale=_number(weight, told, 1.0, MAX_WEIGHT),
         start=_number(own.get("start"), f"{where}.start", 0.0, 1.0),
         end=_number(own.get("end"), f"{where}.end", 1.0, 1.0),
+        mode=_mode(own.get("mode"), f"{where}.mode"),
     )
+
+
+def _mode(value: Any, param: str) -> int | None:
+    number = _number(value, param, 0.0, MAX_MODE)
+    if number != int(number):
+        raise InvalidType(param, "an integer", "number")
+    return None if is_absent(value) else int(number)
 
 
 def _listed(given: Mapping[str, Any], field: str) -> Sequence[Any]:

@@ -6,6 +6,7 @@ different pictures share its forwards.
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,16 +72,19 @@ class Controls:
         return self._pipelines[key]
 
     def _built(self, pipeline: Any, nets: list[nn.Module]) -> Any:
-        found = control_class(type(pipeline))
+        found = control_class(type(pipeline), nets)
         if found is None:
             raise UnsupportedValue(
                 f"{type(pipeline).__name__} has no form for ControlNets.", param="control_images"
             )
         expected, _ = found._get_signature_keys(found)
         modules = {name: one for name, one in pipeline.components.items() if name in expected}
-        modules[COMPONENT] = nets[0] if len(nets) == 1 else nets
+        is_one = len(nets) == 1 or (_is_union(nets[0]) and len(set(nets)) == 1)
+        modules[COMPONENT] = nets[0] if is_one else _together(nets)
+        builder = SampleGreenlet(lambda: found.from_pipe(pipeline, **modules))
+        builder.is_alone = True  # some give a net what it shares with the denoiser, for good
         try:
-            built = SampleGreenlet(lambda: found.from_pipe(pipeline, **modules)).switch()
+            built = builder.switch()
         except (TypeError, ValueError, AttributeError) as error:
             raise UnsupportedValue(
                 f"{found.__name__} takes no such ControlNets: {error}", param="control_images"
@@ -89,13 +93,39 @@ class Controls:
         return built
 
 
-def control_class(kind: type) -> Any:
+def control_class(kind: type, nets: Sequence[nn.Module] = ()) -> Any:
     """The pipeline of a pipeline's family and task that takes ControlNets; None without one."""
-    name = kind.__name__
-    for spelt in (r"ControlNet\g<0>", r"ControlNet\1ingPipeline"):
+    name, what = kind.__name__, "ControlNetUnion" if any(map(_is_union, nets)) else "ControlNet"
+    for spelt in (rf"{what}\g<0>", rf"{what}\1ingPipeline"):
         if found := getattr(diffusers, _TASK.sub(spelt, name), None):
             return found
     return None
+
+
+def _together(nets: list[nn.Module]) -> Any:
+    """Several nets as their family has them: as one module, where pipelines do not make it."""
+    kind = type(nets[0])
+    name = kind.__name__.replace("ControlNetModel", "MultiControlNetModel")
+    many = getattr(sys.modules[kind.__module__], name, None)
+    if many is None:
+        return nets
+    shows_all_to_one = "len" in many.forward.__code__.co_names
+    module = many(nets[:1] if shows_all_to_one and len(set(nets)) == 1 else nets)
+    forward = module.forward
+
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return forward(*args, **kwargs)
+        except ValueError as error:
+            raise UnsupportedValue(str(error), param="control_images") from error
+
+    module.forward = told
+    return module
+
+
+def _is_union(net: nn.Module) -> bool:
+    """Whether it is of the class that is shown several pictures at once."""
+    return isinstance(net, diffusers.ControlNetUnionModel)
 
 
 def read_control(card: ControlCard, pipeline: Any, device: torch.device) -> nn.Module:

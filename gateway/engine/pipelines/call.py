@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+import itertools
 import math
 import types
 import weakref
@@ -19,7 +20,7 @@ from gateway.engine.pipelines.reading import beside, beside_turns
 from gateway.engine.pipelines.schedulers import made, scheduler_class
 from gateway.engine.pipelines.weighting import weighted
 from gateway.errors import UnsupportedValue
-from gateway.job import Job, Pixels
+from gateway.job import ControlUse, Job, Pixels
 from gateway.remarks import Remark, no_effect
 
 Parameters = Mapping[str, inspect.Parameter]
@@ -27,6 +28,9 @@ BLANK, WHITE = "gray", 255
 """What an inpainter is given to repaint all of, where nobody brings a picture or a mask."""
 
 RESAMPLING = Image.Resampling.LANCZOS
+MODES = ("num_control_type", "num_mode")
+"""How configurations of ControlNets say how many kinds of pictures they read."""
+
 WINDOW = "max_sequence_length"
 """The argument by which a pipeline bounds a tokenizer that has no end of its own."""
 
@@ -90,7 +94,7 @@ def arguments(pipeline: Any, job: Job, seed: int) -> dict[str, Any]:
     if job.images or "mask_image" in known:
         given |= _inputs(pipeline, known, job)
     if job.controls:
-        given |= _controls(known, job)
+        given |= _controls(pipeline, known, job)
     return given | _extra(known, job)
 
 
@@ -100,6 +104,8 @@ def unused(pipeline: Any, job: Job) -> list[Remark]:
     said = dict(job.arguments)
     if job.images:
         said["strength"] = job.strength
+    if any(one.mode is not None for one in job.controls):
+        said["control_mode"] = [one.mode for one in job.controls]
     return [
         no_effect(argument, f"the pipeline of this endpoint, {name}, takes none")
         for argument, value in said.items()
@@ -194,8 +200,15 @@ def _inputs(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
     return given
 
 
-def _controls(known: Parameters, job: Job) -> dict[str, Any]:
-    """What each ControlNet is shown, how strongly it acts, and when: lists where there are more."""
+def _controls(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
+    """What each ControlNet is shown, how strongly it acts, and when: lists where there are more.
+
+    Raises:
+        UnsupportedValue: one is not told what it is shown, and reads pictures of several kinds.
+    """
+    nets = getattr(pipeline.controlnet, "nets", None) or [pipeline.controlnet]
+    for one, net in zip(job.controls, itertools.cycle(nets), strict=False):
+        _check_mode(one, net)
     wanted: dict[str, list[Any]] = {
         "control_image" if "control_image" in known else "image": [
             beside(one.image.width * one.image.height, functools.partial(_rgb, one.image, None))
@@ -204,12 +217,23 @@ def _controls(known: Parameters, job: Job) -> dict[str, Any]:
         "controlnet_conditioning_scale": [one.scale for one in job.controls],
         "control_guidance_start": [one.start for one in job.controls],
         "control_guidance_end": [one.end for one in job.controls],
+        "control_mode": [one.mode for one in job.controls],
     }
     return {
         name: values if len(values) > 1 else values[0]
         for name, values in wanted.items()
         if name in known
     }
+
+
+def _check_mode(use: ControlUse, net: Any) -> None:
+    num_modes = next((net.config[key] for key in MODES if net.config.get(key)), 0)
+    if num_modes and (use.mode is None or use.mode >= num_modes):
+        raise UnsupportedValue(
+            f"The ControlNet '{use.route}' reads pictures of {num_modes} kinds; wanted the 'mode' "
+            f"of each, from 0 to {num_modes - 1}.",
+            param="control_images",
+        )
 
 
 def _rgb(pixels: Pixels, size: tuple[int, int] | None) -> Image.Image:

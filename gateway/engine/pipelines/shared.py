@@ -12,6 +12,8 @@ from typing import Any
 import greenlet
 from torch import nn
 
+from gateway.engine.pipelines.chance import Chancer
+
 MARK = "_is_shared"
 _NAMING = ("register_module", "register_buffer", "register_parameter")
 _HOOKING = ("register_forward_hook", "register_forward_pre_hook")
@@ -24,7 +26,7 @@ class MustBeAloneError(BaseException):
     """A sample would have changed a module that others use; no pipeline catches it."""
 
 
-class Sharer(greenlet.greenlet):
+class Sharer(Chancer):
     """A greenlet that uses shared modules; one that `is_alone` may change them."""
 
     is_alone = False

@@ -33,7 +33,10 @@ async def controlled(
     finding = named_pictures(entries, "control_images", sources, card.sizes.max)
     shown = await while_here(request, finding)
     controls = tuple(
-        ControlUse(route=route, image=image, scale=each.scale, start=each.start, end=each.end)
+        ControlUse(
+            route=route, image=image, scale=each.scale, start=each.start, end=each.end,
+            mode=each.mode,
+        )
         for route, each, image in zip(routes, asked, shown, strict=True)
     )
     return msgspec.structs.replace(job, controls=controls)
