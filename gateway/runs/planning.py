@@ -160,6 +160,7 @@ async def _job(
             scale=one.scale,
             start=one.start,
             end=one.end,
+            mode=one.net.mode,
         )
         for one in draft.controls
     ]
@@ -246,7 +247,7 @@ def _controls(
         if source is None:
             raise MissingParameter(f"inputs.control_images[{place}]")
         size = size_of(source, f"inputs.control_images[{place}]")
-        net = ControlNet(model.id, card.route)
+        net = ControlNet(model.id, card.route, asked.mode)
         picture = Picture(Loaded(source), size=size)
         found.append(Control(net, picture, asked.scale, asked.start, asked.end))
     return tuple(found)

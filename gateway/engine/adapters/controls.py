@@ -4,6 +4,7 @@ Each net is a module whose calls are parked like any other, so that samples that
 different pictures share its forwards.
 """
 
+import inspect
 import json
 import re
 import sys
@@ -26,6 +27,9 @@ from gateway.errors import UnsupportedValue
 COMPONENT = "controlnet"
 _SHOWN, _HALVING = "controlnet_cond_embedding", range(1, 16, 2)
 """The part that reads the picture, and which of its layers are followed by smaller ones."""
+
+_KINDS = "task_embedding"
+"""What a net has that reads pictures of several kinds: a row for each."""
 
 _TASK = re.compile(r"(Img2Img|Inpaint)?Pipeline$")
 
@@ -102,6 +106,18 @@ def control_class(kind: type, nets: Sequence[nn.Module] = ()) -> Any:
     return None
 
 
+def _union(weights: dict[str, Any], unet: Any, **more: Any) -> nn.Module:
+    """A net that is one file and reads pictures of several kinds."""
+    kind = diffusers.ControlNetUnionModel
+    config = {name: value for name, value in unet.config.items()
+              if name in inspect.signature(kind).parameters}  # fmt: skip
+    more["num_control_type"], more["num_trans_channel"] = weights[_KINDS].shape
+    more["num_proj_channel"] = weights["spatial_ch_projs.weight"].shape[0]
+    net: nn.Module = kind(**config | more)
+    net.load_state_dict(weights)
+    return net.to(unet.dtype)
+
+
 def _together(nets: list[nn.Module]) -> Any:
     """Several nets as their family has them: as one module, where pipelines do not make it."""
     kind = type(nets[0])
@@ -165,7 +181,7 @@ def _from_folder(card: ControlCard, denoiser: Any) -> nn.Module:
 
 def _from_file(card: ControlCard, unet: Any) -> nn.Module:
     """A net that is one file: as large as the UNet that it goes with."""
-    if not hasattr(diffusers.ControlNetModel, "from_unet") or not hasattr(unet, "down_blocks"):
+    if not hasattr(unet, "down_blocks"):
         raise CardError("a single file is read for UNets only; wanted a folder", card.path)
     weights, kind = load_file(card.place), diffusers.ControlNetModel
     channels = [
@@ -174,6 +190,8 @@ def _from_file(card: ControlCard, unet: Any) -> nn.Module:
         if name in weights
     ]
     more = {"conditioning_embedding_out_channels": tuple(channels)} if channels else {}
+    if _KINDS in weights:
+        return _union(weights, unet, **more)
     net: nn.Module = kind.from_unet(unet, load_weights_from_unet=False, **more)
     if not channels:  # the layout of the first program that had any
         weights = convert_controlnet_checkpoint(weights, net.config)

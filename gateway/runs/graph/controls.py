@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import EndpointCard
-from gateway.runs.graph.definition import Definition, Input, left_out, real
+from gateway.runs.graph.definition import Definition, Input, left_out, one_of, real
 from gateway.runs.graph.names import control_named
 from gateway.runs.graph.refusal import NodeFault, not_in_list
 from gateway.runs.graph.scope import Compile, Node, Scope
@@ -20,8 +20,17 @@ _APPLIED = {
     "strength": _STRENGTH, "start_percent": _SPAN[0], "end_percent": _SPAN[1], "vae": _VAE,
 }  # fmt: skip
 
+_MODES = (
+    "openpose", "depth", "hed/pidi/scribble/ted", "canny/lineart/anime_lineart/mlsd", "normal",
+    "segment", "tile", "repaint",
+)  # fmt: skip
+"""What a net of several kinds is told that it is shown, by number."""
+
 CONTROLS = {
     "ControlNetLoader": Definition({"control_net_name": Input("COMBO")}, ("CONTROL_NET",)),
+    "SetUnionControlNetType": Definition(
+        {"control_net": _NET, "type": one_of("auto", *_MODES)}, ("CONTROL_NET",)
+    ),
     "ControlNetApply": Definition(
         {"conditioning": _CONDITIONING, "control_net": _NET, "image": _IMAGE,
          "strength": _STRENGTH},
@@ -35,6 +44,14 @@ CONTROLS = {
 def load(node: Node, scope: Scope) -> tuple[ControlNet]:
     """ControlNetLoader: a net by its file's name, of whichever endpoint the sampler has."""
     return (ControlNet(node.id, node["control_net_name"]),)
+
+
+def told(node: Node, scope: Scope) -> tuple[ControlNet]:
+    """SetUnionControlNetType: what kind of picture the net is shown."""
+    kind: str = node["type"]
+    net: ControlNet = node["control_net"]
+    mode = _MODES.index(kind) if kind in _MODES else None
+    return (msgspec.structs.replace(net, mode=mode),)
 
 
 def apply(node: Node, scope: Scope) -> tuple[Conditioning]:
@@ -87,6 +104,7 @@ def _with(node: Node, name: str, control: Control | None) -> Conditioning:
 
 COMPILERS: dict[str, Compile] = {
     "ControlNetLoader": load,
+    "SetUnionControlNetType": told,
     "ControlNetApply": apply,
     "ControlNetApplyAdvanced": apply_advanced,
     "ControlNetApplySD3": apply_advanced,

@@ -40,10 +40,14 @@ class Clip(msgspec.Struct, frozen=True):
 
 
 class ControlNet(msgspec.Struct, frozen=True):
-    """A ControlNet by a file's name, or by its route, and the node that said so."""
+    """A ControlNet by a file's name, or by its route, and the node that said so.
+
+    `mode` is what kind of pictures it is shown, by number, where it reads several.
+    """
 
     node_id: str
     name: str
+    mode: int | None = None
 
 
 class Control(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ class DedicatedImageGenerationBody(msgspec.Struct, frozen=True):
     seed: int | None = None
     response_format: Literal["url", "raw", "png", "jpeg", "jpg"] | None = None
     control_images: Annotated[
-        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight, mode}]`")
     ] = None
     controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
         None
@@ -42,7 +42,7 @@ class ContainerImageGenerationBody(msgspec.Struct, frozen=True):
     seed: int | None = None
     response_format: Literal["raw", "jpeg", "png", "jpg"] | None = None
     control_images: Annotated[
-        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight, mode}]`")
     ] = None
     controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
         None

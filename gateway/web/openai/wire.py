@@ -67,7 +67,7 @@ class ImageGenerationBody(msgspec.Struct, frozen=True):
     negative_prompt: Words | None = None
     loras: Annotated[Any, Meta(description="adapters by route: `[{name, scale}]`")] = None
     control_images: Annotated[
-        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight}]`")
+        Any, Meta(description="pictures for ControlNets: `[{image, controlnet, weight, mode}]`")
     ] = None
     controlnet_weights: Annotated[Any, Meta(description="how strongly each acts, 1 by itself")] = (
         None

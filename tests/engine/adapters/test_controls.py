@@ -87,7 +87,7 @@ def union(family: str) -> Any:
         return settled(diffusers.ControlNetUnionModel(**facts_of(
             diffusers.ControlNetUnionModel, pipeline.unet,
             conditioning_embedding_out_channels=(16, 32), num_control_type=3,
-            num_trans_channel=32, num_proj_channel=32, num_trans_head=4,
+            num_trans_channel=32, num_proj_channel=32,
         )))
 
 
@@ -265,18 +265,22 @@ def test_a_redrawn_picture_an_end_and_a_lora_go_with_it(tmp_path: Path) -> None:
     assert difference(picture(samples[2]), picture(samples[0])) > 10 * TOLERANCE
 
 
-def test_a_net_that_is_one_file_is_read_by_the_unets_shape(tmp_path: Path) -> None:
-    own = net("sd", 1)
-    save_file(own.state_dict(), tmp_path / "canny.safetensors")
+@pytest.mark.parametrize(("family", "mode"), [("sd", None), ("sdxl", 1)])
+def test_a_net_that_is_one_file_is_read_by_the_unets_shape(
+    family: str, mode: int | None, tmp_path: Path
+) -> None:
+    own = net(family, 1) if mode is None else union(family)
     file = tmp_path / "canny.safetensors"
-    card = ControlCard(endpoint="sd", route="canny", source=file.name, path=file)
-    catalog = Catalog({"sd": EndpointCard(id="sd")}, {}, controls={("sd", "canny"): card})
-    bench = Workbench({"sd": built("sd")}, catalog=catalog)
-    wanted = job("sd", "a cat", 1, 1, controls=(use("canny", 1),))
+    save_file(own.state_dict(), file)
+    card = ControlCard(endpoint=family, route="canny", source=file.name, path=file)
+    catalog = Catalog({family: EndpointCard(id=family)}, {}, controls={(family, "canny"): card})
+    bench = Workbench({family: built(family)}, catalog=catalog)
+    wanted = job(family, "a cat", 1, 1, controls=(use("canny", 1, mode=mode),))
     sample = bench.add(wanted)[0]
     bench.run()
     bench.close()
-    image = stock("sd", FAMILIES["sd"], wanted, {"canny": own})
+    kind = FAMILIES[family] if mode is None else UNION[family]
+    image = stock(family, kind, wanted, {"canny": own})
     assert difference(picture(sample), image) <= TOLERANCE
 
 

@@ -46,6 +46,14 @@ def test_nets_are_applied_one_upon_the_other() -> None:
     assert [control.scale for control in drafts(graph)[0].controls] == [0.8, 0.5]
 
 
+def test_a_net_of_several_kinds_is_told_what_it_is_shown() -> None:
+    graph = with_control()
+    for kind, mode in (("depth", 1), ("canny/lineart/anime_lineart/mlsd", 3), ("auto", None)):
+        graph["24"] = node("SetUnionControlNetType", control_net=["20", 0], type=kind)
+        graph["22"]["inputs"]["control_net"] = ["24", 0]
+        assert drafts(graph)[0].controls[0].net.mode == mode
+
+
 def test_without_strength_nothing_is_applied() -> None:
     assert drafts(with_control(strength=0))[0].controls == ()
 

@@ -60,14 +60,16 @@ def test_control_images_and_their_weights_reach_the_job(
 
 def test_an_entry_may_name_its_net_and_when_it_acts(client: Client, engine: TestEngine) -> None:
     entries = [
-        {"image": encoded(1), "controlnet": "depth", "weight": 0.3, "start": 0.1, "end": 0.6},
+        {"image": encoded(1), "controlnet": "depth", "weight": 0.3, "start": 0.1, "end": 0.6,
+         "mode": 3},
         encoded(2),
     ]
     names = ["canny", "canny"]
     answer = post(client, PATHS[2], model="resampled", control_images=entries, controlnets=names)
     assert answer.status_code == 200, answer.text
-    told = [(one.route, one.scale, one.start, one.end) for one in engine.jobs[-1].controls]
-    assert told == [("depth", 0.3, 0.1, 0.6), ("canny", 1.0, 0.0, 1.0)]
+    controls = engine.jobs[-1].controls
+    told = [(one.route, one.scale, one.start, one.end, one.mode) for one in controls]
+    assert told == [("depth", 0.3, 0.1, 0.6, 3), ("canny", 1.0, 0.0, 1.0, None)]
 
 
 def test_they_are_listed_with_their_endpoint(client: Client) -> None:
@@ -95,6 +97,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str | None, str]] = {
     "other": ({"control_images": ["A"], "controlnets": ["blur"]}, "invalid_value",
               "controlnets[0]"),
     "no picture": ({"control_images": [{"image": "%%"}]}, "invalid_image", "control_images[0]"),
+    "no mode": ({"control_images": [{"image": "A", "mode": 1.5}]}, "invalid_type",
+                "control_images[0].mode"),
+    "far mode": ({"control_images": [{"image": "A", "mode": 99}]}, "decimal_above_max_value",
+                 "control_images[0].mode"),
     "many": ({"control_images": ["A"] * 9}, "array_above_max_length", "control_images"),
 }
 
