@@ -1,6 +1,6 @@
-"""The runs of graphs that an owner has: those that have not ended, and those that have."""
+"""The runs that an owner has: those that have not ended, and those that have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -25,18 +25,23 @@ class History:
         with self.engine.connect() as connection:
             return list(connection.execute(query.order_by(places.c.number)).scalars())
 
+    def latest(self, owner: str, limit: int) -> list[Run]:
+        """The runs of an owner, of any kind, newest first."""
+        query = sa.select(runs).where(runs.c.owner == owner).order_by(runs.c.number.desc())
+        return list(self._read(query, limit))
+
     def open(self, owner: str) -> list[Run]:
         """Those of graphs among them; when they are too many, the oldest."""
         query = sa.select(runs).join(places, places.c.run_id == runs.c.id)
         query = query.where(places.c.owner == owner).order_by(places.c.number)
-        return self._read(query, MAX_RUNS)
+        return self._graphs(query, MAX_RUNS)
 
     def ended(self, owner: str, limit: int) -> list[Run]:
         """The latest runs of graphs that have been begun and have ended, newest first."""
         query = sa.select(runs).where(
             runs.c.owner == owner, runs.c.ended_at.is_not(None), runs.c.started_at.is_not(None)
         )
-        return self._read(query.order_by(runs.c.number.desc()), min(limit, MAX_RUNS))
+        return self._graphs(query.order_by(runs.c.number.desc()), min(limit, MAX_RUNS))
 
     def ended_ids(self, owner: str, ids: Sequence[str] | None = None) -> list[str]:
         """Which of these runs are an owner's and have ended; of all of them, without any."""
@@ -45,16 +50,17 @@ class History:
         with self.engine.connect() as connection:
             return list(connection.execute(query.limit(MAX_RUNS)).scalars())
 
-    def _read(self, query: sa.Select[tuple[object]], limit: int) -> list[Run]:
-        """The runs of graphs that a query finds, as many as may be read at once."""
+    def _graphs(self, query: sa.Select[tuple[object]], limit: int) -> list[Run]:
+        """The runs of graphs that a query finds."""
         query = query.where(runs.c.order.contains('"graph":{'))
-        found: list[Run] = []
+        return [run for run in self._read(query, limit) if run.order.graph is not None]
+
+    def _read(self, query: sa.Select[tuple[object]], limit: int) -> Iterator[Run]:
+        """The runs that a query finds, as many as may be read at once."""
         num_bytes = 0
         with self.engine.connect() as connection:
-            for row in connection.execute(query.limit(limit)).mappings():
+            for number, row in enumerate(connection.execute(query.limit(limit)).mappings()):
                 num_bytes += len(row["order"])
-                if num_bytes > MAX_BYTES and found:
+                if num_bytes > MAX_BYTES and number:
                     break
-                if (run := run_of(row)).order.graph is not None:
-                    found.append(run)
-        return found
+                yield run_of(row)

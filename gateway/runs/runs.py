@@ -255,6 +255,11 @@ class Runs:
         found = await self.ground.ask(self.store.batch, batch_id, owner)
         return [self.performer.live.fresh(run) for run in found]
 
+    async def latest(self, owner: str, limit: int) -> list[Run]:
+        """The runs of an owner, newest first."""
+        found = await self.ground.ask(self.history.latest, owner, limit)
+        return [self.performer.live.fresh(run) for run in found]
+
     async def of_workflow(self, workflow_id: str, owner: str) -> list[Run]:
         """The runs of a workflow that ended well, newest first."""
         return await self.ground.ask(self.store.of_workflow, workflow_id, owner)

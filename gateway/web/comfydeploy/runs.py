@@ -31,6 +31,7 @@ from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 EVENTS = "text/event-stream"
+LISTED_RUNS, MOST_LISTED = 20, 100
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 RUN_OF_ANY_MODE = of_runs(RunBody, "application/json", EVENTS, *_TYPES.values())
 
@@ -94,6 +95,15 @@ async def get_run_by_query(
 ) -> dict[str, Any]:
     """A run as it stands, for the first generation."""
     return await told(runs, await existing(runs, run_id, asker), with_position=queue_position)
+
+
+@get("/runs", operation_class=of_runs())
+async def list_runs(
+    runs: House, asker: Asking, limit: FromQuery[int] = LISTED_RUNS
+) -> list[dict[str, Any]]:
+    """Your latest runs, newest first, up to a hundred; this gateway's own."""
+    found = await runs.latest(asker.owner, min(max(limit, 1), MOST_LISTED))
+    return await told_all(runs, found)
 
 
 @get("/run/{run_id:str}/stream", operation_class=of_runs(None, EVENTS))
@@ -283,6 +293,7 @@ ROUTES = [
     stream_run,
     get_run,
     get_run_by_query,
+    list_runs,
     watch_run,
     get_deliveries,
     cancel_run,

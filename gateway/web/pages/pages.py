@@ -1,4 +1,4 @@
-"""The pages: a playground at `/`, the operator's view at `/status`, their files under `/page/`."""
+"""The pages: a playground at `/`, `/runs`, the operator's view at `/status`; files in `/page/`."""
 
 import hashlib
 from pathlib import Path
@@ -66,6 +66,12 @@ async def playground(request: Request[Any, Any, Any]) -> Response[bytes]:
     return answer("index.html", request)
 
 
+@get("/runs", include_in_schema=False)
+async def runs(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Runs and batches of whoever looks."""
+    return answer("runs.html", request)
+
+
 @get("/status", include_in_schema=False)
 async def status(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The operator's first look."""
@@ -93,4 +99,4 @@ def answer(name: str, request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(found.content, headers=headers, media_type=found.media_type)
 
 
-PAGES = [playground, status, asset]
+PAGES = [playground, runs, status, asset]

@@ -16,7 +16,7 @@ def client() -> Iterator[TestClient[Litestar]]:
         yield client
 
 
-@pytest.mark.parametrize("path", ["/", "/status"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/status"])
 def test_a_page_allows_only_its_own_origin(client: TestClient[Litestar], path: str) -> None:
     response = client.get(path)
     policy = response.headers["content-security-policy"]
@@ -28,7 +28,7 @@ def test_a_page_allows_only_its_own_origin(client: TestClient[Litestar], path: s
     assert "http" not in policy
 
 
-@pytest.mark.parametrize("path", ["/", "/status"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/status"])
 def test_every_file_a_page_names_is_served(client: TestClient[Litestar], path: str) -> None:
     html = client.get(path).text
     files = re.findall(r'(?:href|src)="(page/[^"]+)"', html)
