@@ -70,6 +70,10 @@ SAMPLERS: dict[str, tuple[Choice, ...]] = {
     "uni_pc": _solver("UniPCMultistepScheduler"),
     "uni_pc_bh2": _solver("UniPCMultistepScheduler", solver_type="bh2"),
     "res_multistep": (),
+    "res_multistep_ancestral": (),
+    "er_sde": (),
+    "heunpp2": (),
+    "gradient_estimation": (),
 }
 """Every sampler with its classes, the best first."""
 
@@ -93,6 +97,10 @@ STAND_INS: dict[str, tuple[str, ...]] = {
     "uni_pc": ("dpmpp_2m", "heun"),
     "uni_pc_bh2": ("uni_pc", "dpmpp_2m", "heun"),
     "res_multistep": ("dpmpp_2m", "uni_pc", "heun"),
+    "res_multistep_ancestral": ("dpmpp_2m_sde", "dpmpp_2m", "uni_pc"),
+    "er_sde": ("dpmpp_2m_sde", "dpmpp_2m", "uni_pc"),
+    "heunpp2": ("heun", "dpmpp_2m", "uni_pc"),
+    "gradient_estimation": ("dpmpp_2m", "uni_pc", "heun"),
 }
 """Samplers of the same order and kind that stand in for one that a model does not take."""
 

@@ -6,8 +6,9 @@ from PIL import Image, ImageChops
 
 from gateway.errors import TooLarge
 from gateway.images.decode import MAX_EDGE, MAX_PIXELS, is_beyond
+from gateway.images.outline import outlined
 from gateway.images.scale import scaled
-from gateway.runs.graph.values import Change, Crop, Invert, Mask, Pad, Resize, size_after
+from gateway.runs.graph.values import Change, Crop, Edges, Invert, Mask, Pad, Resize, size_after
 
 Bytes = NDArray[np.uint8]
 _METHODS = {
@@ -40,6 +41,8 @@ def changed(picture: Image.Image, change: Change) -> Image.Image:
             return _cut(picture, change)
         case Pad():
             return _padded(picture, change)
+        case Edges():
+            return outlined(flat(picture), change.low, change.high)
 
 
 def check_pixels(size: tuple[int, int]) -> None:

@@ -6,28 +6,49 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.catalog import Catalog
-from gateway.runs.graph import conditioning, controls, externals, imaging, loading, sampling
+from gateway.runs.graph import (
+    conditioning,
+    controls,
+    externals,
+    imaging,
+    loading,
+    measuring,
+    patches,
+    sampling,
+    shaping,
+)
 from gateway.runs.graph.bounds import Bounds
 from gateway.runs.graph.definition import ANY, Input
 from gateway.runs.graph.literals import is_link, literal
-from gateway.runs.graph.order import check_form, dependents, output_nodes, run_order
+from gateway.runs.graph.order import (
+    check_classes,
+    check_form,
+    dependents,
+    output_nodes,
+    run_order,
+)
 from gateway.runs.graph.refusal import (
     Fault,
     GraphRefused,
     NodeFault,
     input_fault,
     node_errors,
+    unsupported,
 )
 from gateway.runs.graph.scope import Compile, Node, Scope, SizeOf, unseen
+from gateway.runs.graph.switches import switched
 from gateway.runs.graph.table import TABLE
-from gateway.runs.graph.values import Output, Plan
+from gateway.runs.graph.values import Edge, Output, Plan
 
 COMPILERS: dict[str, Compile] = (
     loading.COMPILERS
     | conditioning.COMPILERS
     | controls.COMPILERS
     | imaging.COMPILERS
+    | measuring.COMPILERS
+    | patches.COMPILERS
     | sampling.COMPILERS
+    | shaping.COMPILERS
     | externals.COMPILERS
 )
 
@@ -48,6 +69,8 @@ def compile_graph(
         GraphRefused: with every fault found, by node.
     """
     check_form(graph)
+    graph = switched(graph)
+    check_classes(graph)
     outputs = output_nodes(graph)
     order = run_order(graph, outputs)
     entropy = zlib.crc32(msgspec.json.encode(graph, order="sorted"))
@@ -137,7 +160,10 @@ class _Compiled:
         values = self.values[source]
         if values is None:
             return _BROKEN
-        if not wanted.is_literal:
+        if isinstance(values[slot], Edge) and not wanted.measured:
+            why = "the size of a picture that is not there yet can be a latent's alone"
+            raise NodeFault(unsupported(name, link, why))
+        if not wanted.is_literal or isinstance(values[slot], Edge):
             return values[slot]
         self.scope.tally.text(name, values[slot], wanted.max_characters)
         return literal(name, wanted, values[slot])

@@ -61,7 +61,7 @@ def refer(node: Node, scope: Scope) -> tuple[Conditioning]:
     latent = node.get("latent")
     if not isinstance(latent, Latent):
         return (conditioning,)
-    if latent.picture is None:
+    if latent.picture is None or latent.is_empty:
         raise node.refuse("latent", "an empty latent shows nothing")
     found = check_references("latent", (*conditioning.references, latent.picture))
     return (msgspec.structs.replace(conditioning, references=found),)

@@ -26,6 +26,8 @@ class Input(msgspec.Struct, frozen=True):
     options: tuple[str, ...] | None = None
     max_characters: float = math.inf
     optional: bool = False
+    measured: bool = False
+    """Whether it may be an edge of a picture whose size is not known yet."""
 
     @property
     def is_required(self) -> bool:
@@ -49,6 +51,11 @@ class Definition(msgspec.Struct, frozen=True):
 def whole(default: int, low: float = -math.inf, high: float = math.inf) -> Input:
     """A whole number."""
     return Input("INT", default, low, high)
+
+
+def edge(default: int, low: int = 16) -> Input:
+    """An edge of a picture to be, in pixels."""
+    return Input("INT", default, low, 16_384, measured=True)
 
 
 def real(default: float, low: float = -math.inf, high: float = math.inf) -> Input:

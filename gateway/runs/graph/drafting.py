@@ -147,7 +147,7 @@ def _references(node: Node, wanted: Sampling) -> tuple[Picture, ...]:
 def _strength(node: Node, wanted: Sampling) -> float | None:
     """How much of the picture is redrawn; None where there is no picture to keep."""
     latent, denoise = wanted.latent, wanted.sigmas.denoise
-    if latent.picture is None:
+    if latent.picture is None or latent.is_empty:
         if denoise < 1:
             why = "denoise below 1 needs a picture; this latent is empty"
             raise node.refuse("denoise", why)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.runs.graph.bounds import MAX_NESTING, MAX_NODES
-from gateway.runs.graph.definition import ANY
+from gateway.runs.graph.definition import ANY, LITERALS
 from gateway.runs.graph.groups import SUBGRAPH_INPUT, group_of, unfolded
 from gateway.runs.graph.refusal import invalid
 from gateway.runs.graph.widgets import widget_values
@@ -162,13 +162,20 @@ def _source(sheet: Sheet, link_id: Any) -> "tuple[str, int] | Value | None":
 def _outside(sheet: Sheet, slot: int) -> Any:
     """The link on the outer sheet that comes into a subgraph's slot, or its widget's value."""
     name = sheet.inputs[slot].get("name") if slot < len(sheet.inputs) else None
-    values = widget_values("", sheet.instance)
     for entry in _dicts(sheet.instance, "inputs"):
-        if entry.get("name") == name:
-            if entry.get("link") is None and name in values:
-                return Value(values[name])
-            return entry.get("link")
-    return None
+        if entry.get("name") == name and entry.get("link") is not None:
+            return entry["link"]
+    values = _promoted(sheet)
+    return Value(values[name]) if name in values else None
+
+
+def _promoted(sheet: Sheet) -> dict[Any, Any]:
+    """The values of a subgraph's own widgets: of its inputs that may be written down, in order."""
+    values = sheet.instance.get("widgets_values")
+    names = [one.get("name") for one in sheet.inputs if one.get("type") in LITERALS]
+    if not isinstance(values, list) or len(values) != len(names):
+        return {}  # as older editors save it: the nodes inside have them
+    return dict(zip(names, values, strict=True))
 
 
 def _made(sheet: Sheet, slot: int) -> Any:

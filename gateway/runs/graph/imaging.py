@@ -10,6 +10,7 @@ from gateway.runs.graph.values import (
     MAX_IMAGES,
     Change,
     Crop,
+    Edge,
     Gathered,
     Invert,
     Latent,
@@ -126,7 +127,17 @@ def scale_for_kontext(node: Node, scope: Scope) -> tuple[Picture]:
 def empty(node: Node, scope: Scope) -> tuple[Latent]:
     """EmptyLatentImage and its kin of other families."""
     width, height, count = node["width"], node["height"], node["batch_size"]
+    if isinstance(width, Edge) or isinstance(height, Edge):
+        return (_as_large_as(node, width, height),)
     return (Latent(node_id=node.id, width=width, height=height, num_images=count),)
+
+
+def _as_large_as(node: Node, width: int | Edge, height: int | Edge) -> Latent:
+    """Emptiness as large as a picture that is not there yet."""
+    if not (isinstance(width, Edge) and height == Edge(width.picture, "height")):
+        raise node.refuse("width", "width and height are those of one picture, or numbers")
+    count: int = node["batch_size"]
+    return Latent(node_id=node.id, picture=width.picture, num_images=count, is_empty=True)
 
 
 def encode(node: Node, scope: Scope) -> tuple[Latent]:
@@ -145,7 +156,7 @@ def encode_for_inpaint(node: Node, scope: Scope) -> tuple[Latent]:
 def noise_mask(node: Node, scope: Scope) -> tuple[Latent]:
     """SetLatentNoiseMask: only the masked part is redrawn."""
     latent: Latent = node["samples"]
-    if latent.picture is None:
+    if latent.picture is None or latent.is_empty:
         raise node.refuse("samples", "a mask needs a picture to lie on")
     return (msgspec.structs.replace(latent, mask=node["mask"]),)
 
@@ -198,7 +209,7 @@ def _scaled(node: Node, scope: Scope, change: Resize) -> Latent:
 def decode(node: Node, scope: Scope) -> tuple[Picture]:
     """VAEDecode, also in tiles: what was sampled; a picture encoded and decoded again is itself."""
     latent: Latent = node["samples"]
-    if latent.picture is None:
+    if latent.picture is None or latent.is_empty:
         raise node.refuse("samples", "an empty latent was never sampled")
     return (latent.picture,)
 

@@ -141,6 +141,7 @@ COMPILERS: dict[str, Compile] = {
     "CLIPLoader": clip,
     "DualCLIPLoader": clip,
     "TripleCLIPLoader": clip,
+    "QuadrupleCLIPLoader": clip,
     "VAELoader": vae,
     "LoraLoader": lora,
     "LoraLoaderModelOnly": lora_model_only,

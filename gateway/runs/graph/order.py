@@ -19,10 +19,10 @@ from gateway.runs.graph.table import TABLE
 
 
 def check_form(graph: Any) -> None:
-    """Refuse what is no API-format graph, or holds classes of nodes outside the table.
+    """Refuse what is no API-format graph.
 
     Raises:
-        GraphRefused: every unknown node is listed.
+        GraphRefused: every node that is none is listed.
     """
     if not isinstance(graph, dict) or not graph:
         raise invalid("The workflow is not an object of nodes.", "")
@@ -35,7 +35,22 @@ def check_form(graph: Any) -> None:
     if len(msgspec.json.encode(graph)) > MAX_BYTES:
         why = "Upload its pictures and name them instead."
         raise invalid(f"The workflow has over {MAX_BYTES >> 20} MiB as JSON.", why)
-    faults = {id: [fault] for id, node in graph.items() if (fault := _form_fault(id, node))}
+    if any(_form_fault(id, node) for id, node in graph.items()):
+        _refuse(graph, {id: _form_fault(id, node) or _class_fault(id, node)
+                        for id, node in graph.items()})  # fmt: skip
+
+
+def check_classes(graph: dict[str, Any]) -> None:
+    """Refuse classes of nodes outside the table.
+
+    Raises:
+        GraphRefused: every unknown node is listed.
+    """
+    _refuse(graph, {id: _class_fault(id, node) for id, node in graph.items()})
+
+
+def _refuse(graph: dict[str, Any], found: dict[str, Fault | None]) -> None:
+    faults = {id: [fault] for id, fault in found.items() if fault}
     if faults:
         error = Fault("invalid_prompt", "The workflow has nodes that cannot run here.", "")
         known = {id: node if isinstance(node, dict) else {} for id, node in graph.items()}
@@ -127,9 +142,13 @@ def _form_fault(id: str, node: Any) -> Fault | None:
         return Fault("invalid_prompt", "The node's id is too long", why)
     if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
         return Fault("invalid_prompt", "The node has no class_type", f"node {id}")
-    if node["class_type"] not in TABLE:
-        known = f"node {id}; classes that run here: {', '.join(sorted(TABLE))}"
-        return Fault("invalid_prompt", f"No node {shown(node['class_type'])} runs here", known)
     if not isinstance(node.get("inputs", {}), dict):
         return Fault("invalid_prompt", "The node's inputs are not an object", f"node {id}")
     return None
+
+
+def _class_fault(id: str, node: dict[str, Any]) -> Fault | None:
+    if node["class_type"] in TABLE:
+        return None
+    known = f"node {id}; classes that run here: {', '.join(sorted(TABLE))}"
+    return Fault("invalid_prompt", f"No node {shown(node['class_type'])} runs here", known)

@@ -8,7 +8,7 @@ from gateway.runs.graph.editor import flattened, is_of_editor
 WRAPPERS = ("prompt", "output", "workflow_api", "workflow")
 """Names that a graph goes by in what other programs write, the best first."""
 
-SILENT = frozenset({"Note", "MarkdownNote", "PreviewAny"})
+SILENT = frozenset({"Note", "MarkdownNote", "ImageCompare", "MaskPreview", "ImageHistogram"})
 """Nodes that say something to who looks at the graph, and nothing else."""
 
 MAX_WRAPPERS = 4

@@ -5,6 +5,7 @@ from gateway.runs.graph.controls import CONTROLS
 from gateway.runs.graph.definition import (
     Definition,
     Input,
+    edge,
     label,
     left_out,
     one_of,
@@ -12,7 +13,10 @@ from gateway.runs.graph.definition import (
     text,
     whole,
 )
+from gateway.runs.graph.measuring import MEASURES
 from gateway.runs.graph.offers import EXTERNALS
+from gateway.runs.graph.patches import PATCHES
+from gateway.runs.graph.shaping import SHAPES
 
 MODEL, CLIP, VAE = Input("MODEL"), Input("CLIP"), Input("VAE")
 CONDITIONING, LATENT, IMAGE, MASK = (
@@ -29,7 +33,7 @@ STEPS = whole(20, 1, 10_000)
 CFG = real(8.0, 0, 100)
 DENOISE = real(1.0, 0, 1)
 STRENGTH = real(1.0, -100, 100)
-EDGE = whole(512, 16, 16_384)
+EDGE = edge(512)
 SAMPLER = one_of(*SAMPLERS)
 SCHEDULER = one_of(*SPACINGS)
 UPSCALE = one_of("nearest-exact", "bilinear", "area", "bicubic", "lanczos")
@@ -40,6 +44,8 @@ DEVICE = left_out(one_of("default", "cpu"))
 CLIP_TYPES = (
     *("stable_diffusion", "sdxl", "sd3", "flux", "flux2", "chroma", "lumina2", "qwen_image"),
     *("pixart", "stable_cascade", "stable_audio", "hidream", "hunyuan_image", "hunyuan_video"),
+    *("omnigen2", "ovis", "longcat_image", "newbie", "kandinsky5", "kandinsky5_image", "krea2"),
+    *("ernie_image", "cosmos", "wan", "ace", "mochi", "ltxv", "hunyuan_video_15", "lens", "boogu"),
 )
 
 LOADERS = {
@@ -60,6 +66,9 @@ LOADERS = {
     ),
     "TripleCLIPLoader": Definition(
         {"clip_name1": NAME, "clip_name2": NAME, "clip_name3": NAME}, ("CLIP",)
+    ),
+    "QuadrupleCLIPLoader": Definition(
+        {f"clip_name{number}": NAME for number in range(1, 5)}, ("CLIP",)
     ),
     "VAELoader": Definition({"vae_name": NAME}, ("VAE",)),
     "LoraLoader": Definition(
@@ -90,8 +99,8 @@ LOADERS = {
             "model": MODEL,
             "max_shift": real(1.15, 0, 100),
             "base_shift": real(0.5, 0, 100),
-            "width": whole(1024, 16, 16_384),
-            "height": whole(1024, 16, 16_384),
+            "width": edge(1024),
+            "height": edge(1024),
         },
         ("MODEL",),
     ),
@@ -172,8 +181,8 @@ TILES = {
 """How an autoencoder cuts a picture up, which its pipeline decides here."""
 
 EMPTY = {
-    "width": whole(1024, 16, 16_384),
-    "height": whole(1024, 16, 16_384),
+    "width": edge(1024),
+    "height": edge(1024),
     "batch_size": whole(1, 1, 4096),
 }
 
@@ -281,8 +290,8 @@ SAMPLING = {
     "Flux2Scheduler": Definition(
         {
             "steps": STEPS,
-            "width": whole(1024, 16, 16_384),
-            "height": whole(1024, 16, 16_384),
+            "width": edge(1024),
+            "height": edge(1024),
         },
         ("SIGMAS",),
     ),
@@ -304,8 +313,8 @@ PICTURES = {
     "ImageCrop": Definition(
         {
             "image": IMAGE,
-            "width": EDGE,
-            "height": EDGE,
+            "width": whole(512, 16, 16_384),
+            "height": whole(512, 16, 16_384),
             "x": whole(0, 0, 16_384),
             "y": whole(0, 0, 16_384),
         },
@@ -371,6 +380,16 @@ PRIMITIVES = {
 }
 
 TABLE: dict[str, Definition] = (
-    LOADERS | CONDITIONINGS | CONTROLS | LATENTS | SAMPLING | PICTURES | PRIMITIVES | EXTERNALS
+    LOADERS
+    | CONDITIONINGS
+    | CONTROLS
+    | PATCHES
+    | LATENTS
+    | SAMPLING
+    | PICTURES
+    | SHAPES
+    | MEASURES
+    | PRIMITIVES
+    | EXTERNALS
 )
 """Every class of nodes that compiles."""

@@ -76,13 +76,15 @@ class Conditioning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
-    """Scale to a size, a factor or a number of pixels; an edge of 0 keeps the aspect."""
+    """Scale to a size, a factor, a number of pixels, or by one edge; 0 keeps the aspect."""
 
     method: str
     width: int = 0
     height: int = 0
     factor: float | None = None
     megapixels: float | None = None
+    longer: int = 0
+    shorter: int = 0
     multiple_of: int = 1
     crop: bool = False
 
@@ -92,6 +94,10 @@ class Resize(msgspec.Struct, frozen=True, tag="resize", kw_only=True):
             width, height = width * self.factor, height * self.factor
         elif self.megapixels is not None:
             factor = math.sqrt(self.megapixels * 1024 * 1024 / (width * height))
+            width, height = width * factor, height * factor
+        elif self.longer or self.shorter:
+            edge = max(width, height) if self.longer else min(width, height)
+            factor = (self.longer or self.shorter) / edge
             width, height = width * factor, height * factor
         elif self.width or self.height:
             aspect = width / height
@@ -136,7 +142,14 @@ class Pad(msgspec.Struct, frozen=True, tag="pad", kw_only=True):
         return int(width + self.left + self.right), int(height + self.top + self.bottom)
 
 
-Change = Resize | Invert | Crop | Pad
+class Edges(msgspec.Struct, frozen=True, tag="edges"):
+    """White lines where brightness changes by over `high`, and where they go on over `low`."""
+
+    low: float
+    high: float
+
+
+Change = Resize | Invert | Crop | Pad | Edges
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
@@ -186,7 +199,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 def size_after(change: Change, size: tuple[int, int]) -> tuple[int, int]:
     """The size of a picture after a change."""
-    return size if isinstance(change, Invert) else change.target(*size)
+    return size if isinstance(change, Invert | Edges) else change.target(*size)
 
 
 def _size_after(change: Change, size: tuple[int, int] | None) -> tuple[int, int] | None:
@@ -210,6 +223,7 @@ class Mask(msgspec.Struct, frozen=True):
 class Latent(msgspec.Struct, frozen=True, kw_only=True):
     """What a sampler starts from: emptiness of a size, or a picture, maybe masked.
 
+    Of one that `is_empty` the picture tells the size alone, which is known once it is there.
     `node_id` is the node that said so, for faults found later.
     """
 
@@ -219,6 +233,14 @@ class Latent(msgspec.Struct, frozen=True, kw_only=True):
     picture: Picture | None = None
     mask: Mask | None = None
     num_images: int = 1
+    is_empty: bool = False
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """The `width` or `height` of a picture that is not there yet."""
+
+    picture: Picture
+    name: str
 
 
 class Sigmas(msgspec.Struct, frozen=True):

@@ -1,11 +1,13 @@
 """The values of a node's widgets, which the editor keeps as a list, by the inputs' names."""
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.runs.graph.seeds import SEED_INPUTS
+from gateway.runs.graph.shaping import BY, RULES
 from gateway.runs.graph.table import TABLE
 
 CONTROLS = frozenset({"fixed", "increment", "decrement", "randomize"})
@@ -22,10 +24,11 @@ def widget_values(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
         return {name: _written(value) for name, value in given.items() if name != "videopreview"}
     found: dict[str, Any] = {}
     values = iter(given if isinstance(given, list) else ())
-    value = next(values, END)
-    for name in _names(kind, node):
-        if value is END:
-            break
+    names, value = deque(_names(kind, node)), next(values, END)
+    while names and value is not END:
+        name = names.popleft()
+        if name == BY and f"{BY}." not in "".join(names):
+            names.extendleft(reversed([f"{BY}.{more}" for more in RULES.get(str(value), ())]))
         found[name], value = _written(value), next(values, END)
         if name in SEEDS and _is_control(value):
             value = next(values, END)
@@ -45,7 +48,7 @@ def _names(kind: str, node: Mapping[str, Any]) -> list[str]:
         if isinstance(entry, dict) and isinstance(entry.get("widget"), dict)
     ]
     inputs_of = TABLE[kind].inputs if kind in TABLE else {}
-    declared = [name for name, one in inputs_of.items() if one.is_literal]
+    declared = [name for name, one in inputs_of.items() if one.is_literal and "." not in name]
     return listed if len(listed) >= len(declared) else declared
 
 

@@ -101,7 +101,8 @@ def prompting(**more: Any) -> dict[str, Any]:
     ]
     return {
         "id": "prompting", "nodes": inner.nodes, "links": links,
-        "inputs": [{"name": "clip"}, {"name": "text"}], "outputs": [{"linkIds": [3]}],
+        "inputs": [{"name": "clip", "type": "CLIP"}, {"name": "text", "type": "STRING"}],
+        "outputs": [{"linkIds": [3]}],
     } | more  # fmt: skip
 
 
@@ -117,6 +118,8 @@ def test_subgraphs_are_unfolded_and_filled() -> None:
     assert found["6:1"]["inputs"] == {"text": "without", "clip": ["4", 1]}
     assert meant(sheet.saved(definitions=definitions))[0].prompt == "without"
     instance["inputs"].pop()
+    assert meant(sheet.saved(definitions=definitions))[0].prompt == "without"
+    instance["widgets_values"] = []
     assert meant(sheet.saved(definitions=definitions))[0].prompt == "within"
 
 
