@@ -31,6 +31,9 @@ CONTROLS = {
     "SetUnionControlNetType": Definition(
         {"control_net": _NET, "type": one_of("auto", *_MODES)}, ("CONTROL_NET",)
     ),
+    "DiffControlNetLoader": Definition(
+        {"model": Input("MODEL"), "control_net_name": Input("COMBO")}, ("CONTROL_NET",)
+    ),
     "ControlNetApply": Definition(
         {"conditioning": _CONDITIONING, "control_net": _NET, "image": _IMAGE,
          "strength": _STRENGTH},
@@ -104,6 +107,7 @@ def _with(node: Node, name: str, control: Control | None) -> Conditioning:
 
 COMPILERS: dict[str, Compile] = {
     "ControlNetLoader": load,
+    "DiffControlNetLoader": load,
     "SetUnionControlNetType": told,
     "ControlNetApply": apply,
     "ControlNetApplyAdvanced": apply_advanced,

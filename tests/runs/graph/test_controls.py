@@ -54,6 +54,12 @@ def test_a_net_of_several_kinds_is_told_what_it_is_shown() -> None:
         assert drafts(graph)[0].controls[0].net.mode == mode
 
 
+def test_a_net_may_be_loaded_beside_its_model() -> None:
+    graph = with_control()
+    graph["20"] = node("DiffControlNetLoader", model=["4", 0], control_net_name=NAME)
+    assert drafts(graph) == drafts(with_control())
+
+
 def test_without_strength_nothing_is_applied() -> None:
     assert drafts(with_control(strength=0))[0].controls == ()
 
