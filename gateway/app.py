@@ -32,6 +32,8 @@ from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.automatic1111 import drawing, listing, options
 from gateway.web.automatic1111.choices import Choices
+from gateway.web.comfyapi import models as router_models
+from gateway.web.comfyapi.router import comfyapi_router
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import comfydeploy_router
 from gateway.web.comfyui.router import comfyui_router
@@ -127,6 +129,8 @@ def create_app(
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
             comfyui_router(asker_of(door, settings), door),
+            comfyapi_router(asker_of(door, settings)),
+            router_models.router(asker_of(door, settings)),
             *health.routes(vitals, door),
             *pages.PAGES,
             reference.document,

@@ -16,13 +16,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import obstore
 import structlog
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 from gateway.errors import GatewayError, NotStored, StoreUnavailable
 from gateway.settings import Settings, SettingsError, variable
@@ -123,19 +126,21 @@ class Objects:
         stored = await self.open(key)
         return await stored.whole() if stored else None
 
-    async def open(self, key: str) -> "Stored | None":
-        """The bytes of a key to be read piece by piece, or None.
+    async def open(self, key: str, span: tuple[int, int] | None = None) -> "Stored | None":
+        """The bytes of a key to be read piece by piece, or None; of a span, as slices are told.
 
         Raises:
             StoreUnavailable: nobody knows.
         """
         with _unavailable():
             try:
-                found = await obstore.get_async(self._store, key)
+                wanted: GetOptions | None = None if span is None else {"range": span}
+                found = await obstore.get_async(self._store, key, options=wanted)
             except FileNotFoundError:
                 return None
             rest = aiter(found.stream(min_chunk_size=PIECE_BYTES))
-            return Stored(found.meta["size"], bytes(await anext(rest, b"")), rest)
+            start, end = found.range
+            return Stored(end - start, bytes(await anext(rest, b"")), rest)
 
     async def keys(self, prefix: str, before: datetime | None = None) -> list[str]:
         """The keys under a prefix, those last written before a time if it is given."""

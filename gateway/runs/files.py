@@ -37,9 +37,9 @@ class FileStore:
         """The bytes of a key, or None."""
         return await self._objects.get(key)
 
-    async def open(self, key: str) -> Stored | None:
-        """The bytes of a key to be read piece by piece, or None."""
-        return await self._objects.open(key)
+    async def open(self, key: str, span: tuple[int, int] | None = None) -> Stored | None:
+        """The bytes of a key, or a span of them, to be read piece by piece, or None."""
+        return await self._objects.open(key, span)
 
     async def delete(self, folder: str) -> None:
         """Delete every key under a folder."""

@@ -58,6 +58,7 @@ class Keeper:
             width=frame.picture.width,
             height=frame.picture.height,
             seconds=time.monotonic() - started,
+            size_bytes=len(data),
         )
 
     def close(self) -> None:

@@ -10,10 +10,13 @@ from uuid import uuid4
 import msgspec
 import sqlalchemy as sa
 
-from gateway.runs.schema import deployments, files, versions, workflows
+from gateway.runs.schema import deployments, file_hashes, files, versions, workflows
 
 T = TypeVar("T")
 SWEPT_AT_ONCE = 200
+_FILES = sa.select(files, file_hashes.c.hash).outerjoin(
+    file_hashes, file_hashes.c.file_id == files.c.id
+)
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -59,6 +62,8 @@ class File(msgspec.Struct, frozen=True):
     content_type: str
     size_bytes: int
     created_at: float
+    hash: str | None = None
+    """`blake3:` and its hex, where all bytes came at once."""
 
     @property
     def key(self) -> str:
@@ -115,9 +120,20 @@ class Library:
 
     async def file(self, name: str, owner: str) -> File | None:
         """The latest uploaded file of an id or a name."""
-        named = sa.or_(files.c.id == name, files.c.name == name)
-        query = sa.select(files).where(files.c.owner == owner, named)
-        found = await self.in_thread(self._rows, query.order_by(files.c.created_at.desc()), File)
+        return await self._file(owner, sa.or_(files.c.id == name, files.c.name == name))
+
+    async def file_of_id(self, file_id: str, owner: str) -> File | None:
+        """The uploaded file of an id."""
+        return await self._file(owner, files.c.id == file_id)
+
+    async def file_of_hash(self, hash: str, owner: str) -> File | None:
+        """The latest uploaded file of such bytes."""
+        return await self._file(owner, file_hashes.c.hash == hash)
+
+    async def _file(self, owner: str, condition: sa.ColumnElement[bool]) -> File | None:
+        query = _FILES.where(files.c.owner == owner, condition)
+        latest = query.order_by(files.c.created_at.desc()).limit(1)
+        found = await self.in_thread(self._rows, latest, File)
         return found[0] if found else None
 
     async def pictures(self, owner: str, limit: int) -> list[str]:
@@ -134,33 +150,30 @@ class Library:
 
     async def files_before(self, when: float) -> list[File]:
         """Files uploaded before a time, some at once."""
-        query = sa.select(files).where(files.c.created_at < when).limit(SWEPT_AT_ONCE)
+        query = _FILES.where(files.c.created_at < when).limit(SWEPT_AT_ONCE)
         return await self.in_thread(self._rows, query, File)
 
     async def remove_file(self, file_id: str) -> None:
         """Forget an upload."""
-        await self.in_thread(self._execute, sa.delete(files).where(files.c.id == file_id))
+        await self.in_thread(self._remove_file, file_id)
 
     async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run what blocks outside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, work, *arguments)
 
-    def _execute(self, query: Any) -> None:
+    def _remove_file(self, file_id: str) -> None:
         with self.engine.begin() as connection:
-            connection.execute(query)
+            connection.execute(sa.delete(files).where(files.c.id == file_id))
+            connection.execute(sa.delete(file_hashes).where(file_hashes.c.file_id == file_id))
 
     def _put_file(self, file: File) -> None:
-        """Two requests may write the same file at the same moment."""
         values = msgspec.structs.asdict(file)
-        again = sa.update(files).where(files.c.id == file.id).values(values)
+        hash = values.pop("hash")
         with self.engine.begin() as connection:
-            if connection.execute(again).rowcount:
-                return
-            try:
-                with connection.begin_nested():
-                    connection.execute(sa.insert(files).values(values))
-            except sa.exc.IntegrityError:
-                connection.execute(again)
+            _put(connection, files.c.id, values)
+            if hash is not None:
+                values = {"file_id": file.id, "owner": file.owner, "hash": hash}
+                _put(connection, file_hashes.c.file_id, values)
 
     def _rows(self, query: Any, kind: Callable[..., T]) -> list[T]:
         with self.engine.connect() as connection:
@@ -229,6 +242,18 @@ class Library:
             values |= {"id": found["id"], "created_at": found["created_at"]}
             connection.execute(sa.update(deployments).where(same).values(values))
         return Deployment(**values)
+
+
+def _put(connection: sa.Connection, key: sa.Column[Any], values: dict[str, Any]) -> None:
+    """Write a row; two requests may write the same one at the same moment."""
+    again = sa.update(key.table).where(key == values[key.name]).values(values)
+    if connection.execute(again).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(sa.insert(key.table).values(values))
+    except sa.exc.IntegrityError:
+        connection.execute(again)
 
 
 def _version(row: Any) -> Version:

@@ -70,6 +70,10 @@ class Live:
         with _listed(self._watchers, run_id, queue):
             yield queue
 
+    def past(self, run_id: str) -> list[Notice]:
+        """What has happened to a run since it was begun; nothing where it is not drawn here."""
+        return self._past.get(run_id, [])
+
     def fresh(self, run: Run) -> Run:
         """A run as read from the database, with what has not been written down yet."""
         now = self.progress.get(run.id)

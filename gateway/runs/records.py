@@ -56,6 +56,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether watchers are shown pictures while they are drawn."""
     keeps_temporary: bool = False
     """Whether what is only previewed is an output as well."""
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """What its client found it by again."""
+    digest: str = ""
+    """Of the request, where its client gave it a name by which it may come again."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     width: int | None = None
     height: int | None = None
     seconds: float = 0.0
+    size_bytes: int = 0
 
 
 class RunOutput(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,6 +153,16 @@ files = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
 )
 
+file_hashes = sa.Table(
+    "gateway_file_hashes",
+    metadata,
+    sa.Column("file_id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("hash", sa.String(80), nullable=False),
+    sa.Index("gateway_file_hashes_by_hash", "owner", "hash"),
+)
+"""By which a client that has a file's bytes learns that they are here."""
+
 kept = sa.Table(
     "gateway_kept",
     metadata,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import IO
 
 import msgspec
+from blake3 import blake3
 
 from gateway.errors import InvalidRequest, TooLarge
 from gateway.runs.files import PIECE_BYTES, FileStore
@@ -20,6 +21,7 @@ PROMISE_SECONDS = 900
 PREFIXES = {"image": "img", "video": "vid", "audio": "audio"}
 ID_CHARACTERS = 16
 MAX_TYPE_CHARACTERS = 127
+HASH = "blake3:"
 
 
 class Uploads:
@@ -32,12 +34,20 @@ class Uploads:
 
     async def keep(self, room: Room, name: str, content_type: str, source: IO[bytes]) -> File:
         """Keep a file in the room that is held for it. Without a name it goes by its id."""
-        file = await self.library.in_thread(described, room.owner, name, content_type, source)
+        file = await self.describe(room.owner, name, content_type, source)
+        await self.keep_described(room, file, source)
+        return file
+
+    async def describe(self, owner: str, name: str, content_type: str, source: IO[bytes]) -> File:
+        """The record that a file would have."""
+        return await self.library.in_thread(described, owner, name, content_type, source)
+
+    async def keep_described(self, room: Room, file: File, source: IO[bytes]) -> None:
+        """Keep a file that has been described."""
         await room.take(file.key, file.size_bytes)
         await self.files.put_file(file.key, source)
         await self.library.add_file(file)
         await room.settle()
-        return file
 
     async def keep_beside(
         self,
@@ -105,13 +115,17 @@ class Uploads:
         """Forget files uploaded before a time, and what was never finished; how many."""
         old = await self.library.files_before(before)
         for file in old:
-            await self._forget(file.key)
-            await self.library.remove_file(file.id)
+            await self.forget(file)
         abandoned = await self.quota.abandoned()
         for key in abandoned:
             await self._forget(key)
             await self.library.remove_file(key.rpartition("/")[2])
         return len(old) + len(abandoned)
+
+    async def forget(self, file: File) -> None:
+        """Forget a file."""
+        await self._forget(file.key)
+        await self.library.remove_file(file.id)
 
     async def _forget(self, key: str) -> None:
         await self.files.delete_one(key)
@@ -154,12 +168,14 @@ class _Size:
 
 def described(owner: str, name: str, content_type: str, source: IO[bytes]) -> File:
     """The record of a file, whose id its bytes decide."""
-    digest = hashlib.sha256(f"{owner}\n{name}\n".encode())
+    digest, hash = hashlib.sha256(f"{owner}\n{name}\n".encode()), blake3()
     size_bytes = 0
     while piece := source.read(PIECE_BYTES):
         digest.update(piece)
+        hash.update(piece)
         size_bytes += len(piece)
-    return new_file(owner, name, content_type, size_bytes, digest.hexdigest())
+    file = new_file(owner, name, content_type, size_bytes, digest.hexdigest())
+    return msgspec.structs.replace(file, hash=f"{HASH}{hash.hexdigest()}")
 
 
 def new_file(owner: str, name: str, content_type: str, size_bytes: int, mark: str) -> File:

@@ -28,6 +28,7 @@ PYTHON = {
         f"comfydeploy-{version}": (f"comfydeploy=={version}",)
         for version in ("0.7.0", "0.6.3", "0.4.1", "0.3.4")
     },
+    "comfy": ("comfy-sdk==0.5.0",),
     "agents": (
         "openai-agents==0.24.0",
         "pydantic-ai-slim[openai]==2.68.0",
@@ -46,6 +47,7 @@ NODE = {
     "ai": "7.0.173",
     "@ai-sdk/openai": "4.0.118",
     "@ai-sdk/openai-compatible": "3.0.92",
+    "@comfyorg/sdk": "0.1.9",
     "@saintno/comfyui-sdk": "0.3.1",
     "comfydeploy-old": "npm:comfydeploy@0.0.19",
     "comfydeploy-new": "npm:comfydeploy@2.0.0-beta.69",

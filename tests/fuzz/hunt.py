@@ -71,11 +71,11 @@ def wrong(sent: Sent, answer: Answered) -> str:
 
 
 def _says_why(answer: Answered) -> bool:
-    """Whether a refusal is JSON of either dialect's form, or a page."""
+    """Whether a refusal is JSON of some dialect's form, or a page."""
     if answer.header(b"content-type").startswith(b"text/html"):
         return True
     try:
         body = msgspec.json.decode(answer.body)
     except msgspec.DecodeError:
         return False
-    return isinstance(body, dict) and bool(body.get("error"))
+    return isinstance(body, dict) and bool(body.get("error") or body.get("detail"))

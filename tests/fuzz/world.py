@@ -10,6 +10,7 @@ from litestar.routes import HTTPRoute
 
 from gateway.app import create_app
 from gateway.settings import Settings
+from tests.fuzz import comfyapi
 from tests.fuzz.seeds import Things, is_reached, of_route, requests
 from tests.fuzz.wire import Sent
 from tests.runs.drawing import TestEngine, small_catalog
@@ -36,7 +37,7 @@ async def gateway(
 
 def valid_requests(app: Litestar, named: Things) -> list[Sent]:
     """Valid requests of every dialect, and one for every other route of the application."""
-    found = requests(named)
+    found = [*requests(named), *comfyapi.requests(named)]
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             methods = sorted(set(route.methods) - {"OPTIONS"})

@@ -2,6 +2,7 @@
 
 import mimetypes
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from litestar import Request, Response, get, post, put
@@ -17,7 +18,7 @@ from gateway.web.door.asking import Asking, House
 from gateway.web.door.bodies import announced_bytes
 from gateway.web.door.forms import read_form
 from gateway.web.door.schema import of_runs
-from gateway.web.door.stored import streamed
+from gateway.web.door.spans import file_answer
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -104,7 +105,8 @@ async def get_file(
     stored = await runs.files.open(key)
     if stored is None:
         raise NotFound("This file is gone.")
-    return streamed(stored, "private, max-age=31536000, immutable")
+    reopen = partial(runs.files.open, key)
+    return await file_answer(request, stored, reopen, "private, max-age=31536000, immutable")
 
 
 def content_type(name: str, declared: str | None) -> str:

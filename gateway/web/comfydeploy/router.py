@@ -26,7 +26,7 @@ NOT_OFFERED = {
     "auth-response": "There is no browser login; keys are made with `gateway keys create`.",
     "update-run": "Runs are drawn here, so nobody else reports on them.",
     "file-upload": "Runs are drawn here, so nobody else uploads for them.",
-    "v2": "Not offered; use /api/run/{run_id} and /api/run/{run_id}/stream.",
+    "v2/run": "Not offered; use /api/run/{run_id} and /api/run/{run_id}/stream.",
 }
 
 
@@ -37,8 +37,8 @@ NOT_OFFERED = {
 )
 async def not_offered(request: AnyRequest, asker: Asking) -> None:
     """Say why a route of the hosted service is not here."""
-    name = request.scope["path"].partition("/api/")[2].partition("/")[0]
-    raise NotOffered(NOT_OFFERED[name])
+    asked = request.scope["path"].partition("/api/")[2] + "/"
+    raise NotOffered(next(why for name, why in NOT_OFFERED.items() if asked.startswith(f"{name}/")))
 
 
 @route(["/", "/{rest:path}"], http_method=ANY_METHOD, include_in_schema=False)

@@ -32,6 +32,12 @@ NO_PREVIEWS = ("none", "default")
 _TURNS = "prompts begin in the order they came, and keys take turns"
 
 
+def asks_for_previews(extra_data: dict[str, Any]) -> bool:
+    """Whether what comes beside a graph asks for pictures as they are drawn."""
+    method = extra_data.get("preview_method")
+    return isinstance(method, str) and method not in NO_PREVIEWS
+
+
 class PromptBody(msgspec.Struct, frozen=True, kw_only=True):
     """`POST /prompt`."""
 
@@ -46,8 +52,7 @@ class PromptBody(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def previews(self) -> bool:
         """Whether pictures are to be shown as they are drawn."""
-        method = (self.extra_data or {}).get("preview_method")
-        return isinstance(method, str) and method not in NO_PREVIEWS
+        return asks_for_previews(self.extra_data or {})
 
     def wanted(self, base_url: str) -> Wanted:
         """The request without its dialect.

@@ -24,19 +24,35 @@ from gateway.errors import (
 )
 from gateway.outages import is_outage
 from gateway.web.automatic1111 import faults as automatic1111_faults
+from gateway.web.comfyapi import faults as comfyapi_faults
+from gateway.web.comfyapi import router_faults
 from gateway.web.comfydeploy import faults as comfydeploy_faults
 from gateway.web.comfyui import faults as comfyui_faults
 from gateway.web.door.envelope import envelope, retry_headers
+from gateway.web.door.spans import OutOfBytes
 from gateway.web.huggingface import faults as huggingface_faults
 
 log = structlog.get_logger()
+DIALECTS = (
+    comfyapi_faults,
+    router_faults,
+    comfyui_faults,
+    automatic1111_faults,
+    comfydeploy_faults,
+)
+"""By the paths that each is spoken at, the narrower before the wider."""
 
 
-def _taken(error: GatewayError) -> dict[str, str]:
-    """How a body may be packed, where it was packed otherwise."""
-    if not isinstance(error, UnsupportedEncoding):
-        return {}
-    return {"Accept-Encoding": ", ".join(error.taken)}
+
+def _told(error: GatewayError) -> dict[str, str]:
+    """How a body may be packed that was packed otherwise, or how long a file is."""
+    match error:
+        case UnsupportedEncoding():
+            return {"Accept-Encoding": ", ".join(error.taken)}
+        case OutOfBytes():
+            return {"Content-Range": f"bytes */{error.size_bytes}"}
+        case _:
+            return {}
 
 
 def answer_gateway_error(request: Request[Any, Any, Any], error: GatewayError) -> Response[Any]:
@@ -90,12 +106,9 @@ def _allowed(error: HTTPException) -> dict[str, str]:
 
 def _body(request: Request[Any, Any, Any], error: GatewayError) -> Any:
     path = request.scope["path"]
-    if comfyui_faults.is_spoken_at(path):
-        return comfyui_faults.fault_body(error)
-    if automatic1111_faults.is_spoken_at(path):
-        return automatic1111_faults.fault_body(error)
-    if comfydeploy_faults.is_spoken_at(path):
-        return comfydeploy_faults.fault_body(error)
+    for dialect in DIALECTS:
+        if dialect.is_spoken_at(path):
+            return dialect.fault_body(error)
     if huggingface_faults.is_spoken_at(path, request.method):
         return huggingface_faults.fault_body(error)
     return envelope(error)
@@ -105,9 +118,15 @@ def _answer(
     request: Request[Any, Any, Any], error: GatewayError, headers: dict[str, str] | None = None
 ) -> Response[Any]:
     """In the dialect of the path, which may be one where no route stands."""
+    path = request.scope["path"]
+    status, of_dialect = error.status, {}
+    if comfyapi_faults.is_spoken_at(path):
+        status = comfyapi_faults.STATUSES.get(error.code or "", status)
+    elif router_faults.is_spoken_at(path):
+        of_dialect = router_faults.fault_headers(error, request.scope)
     return Response(
         _body(request, error),
-        status_code=error.status,
-        headers=retry_headers(error) | _taken(error) | (headers or {}),
+        status_code=status,
+        headers=retry_headers(error) | _told(error) | of_dialect | (headers or {}),
         media_type=MediaType.JSON,
     )

@@ -142,31 +142,92 @@ class RunFault(msgspec.Struct, frozen=True):
     error: Any
 
 
+class ComfyFault(msgspec.Struct, frozen=True):
+    """A refusal of the Comfy API v2."""
+
+    code: str
+    message: str
+    details: dict[str, Any] | None
+
+
+class ComfyRefusal(msgspec.Struct, frozen=True):
+    """What it is wrapped in."""
+
+    error: ComfyFault
+
+
+class RouterRefusal(msgspec.Struct, frozen=True):
+    """A refusal of Comfy's model router."""
+
+    detail: str
+    error_type: str
+
+
 def of_runs(body: type[msgspec.Struct] | None = None, *answers: str) -> type[Operation]:
     """An operation class of the ComfyDeploy dialect: a JSON body, its answers, its refusals.
 
     `answers` are the content types of a success, JSON for none.
     """
+    return _of_dialect(RunFault, _asked(body), answers, 200)
+
+
+def of_comfy_api(
+    body: type[msgspec.Struct] | None = None, *answers: str, status: int = 200
+) -> type[Operation]:
+    """The same of the Comfy API v2; `status` is that of a success."""
+    return _of_dialect(ComfyRefusal, _asked(body), answers, status)
+
+
+def of_comfy_form(*fields: str) -> type[Operation]:
+    """The same with a form of a `file` and texts."""
+    texts: dict[str, Any] = {name: {"type": "string"} for name in fields}
+    properties = texts | {"file": BYTES}
+    form = _media({"type": "object", "properties": properties, "required": ["file"]})
+    return _of_dialect(ComfyRefusal, {"multipart/form-data": form}, (), 200, 201)
+
+
+def of_comfy_router(status: int = 200, *, takes: bool = False) -> type[Operation]:
+    """The same of Comfy's model router, whose bodies are whatever a model takes."""
+    asked = {"application/json": _media({"type": "object"})} if takes else None
+    return _of_dialect(RouterRefusal, asked, (), status)
+
+
+def _of_dialect(
+    fault: type[msgspec.Struct],
+    asked: dict[str, OpenAPIMediaType] | None,
+    answers: tuple[str, ...],
+    *statuses: int,
+) -> type[Operation]:
+    """An operation class of a dialect with a fault of its own."""
 
     @dataclass
-    class OfRuns(Operation):
+    class OfDialect(Operation):
         """The generated operation, its body and responses replaced."""
 
         def __post_init__(self) -> None:
-            if body is not None:
-                content = {"application/json": _media(schema_of(body))}
-                self.request_body = RequestBody(required=True, content=content)
+            if asked is not None:
+                self.request_body = RequestBody(required=True, content=asked)
             kinds = {kind: _media({}) for kind in answers or ("application/json",)}
-            fault = {"application/json": _media(schema_of(RunFault))}
             self.responses = {
-                "200": OpenAPIResponse("Success.", content=kinds),
                 **{
-                    str(status): OpenAPIResponse(text, content=fault)
-                    for status, text in RUN_REFUSALS.items()
+                    str(status): OpenAPIResponse("Success.", content=kinds)
+                    for status in statuses
+                },
+                **{
+                    str(refused): OpenAPIResponse(text, content=_json(fault))
+                    for refused, text in RUN_REFUSALS.items()
                 },
             }
 
-    return OfRuns
+    return OfDialect
+
+
+def _asked(body: type[msgspec.Struct] | None) -> dict[str, OpenAPIMediaType] | None:
+    return None if body is None else _json(body)
+
+
+def _json(kind: type[msgspec.Struct]) -> dict[str, OpenAPIMediaType]:
+    return {"application/json": _media(schema_of(kind))}
 
 
 def _responses(
@@ -218,7 +279,7 @@ def openapi_config(version: str) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Image gateway",
         version=version,
-        description="OpenAI's, Friendli's and ComfyDeploy's dialects of image generation.",
+        description="OpenAI's, Friendli's, ComfyDeploy's and Comfy's dialects of image generation.",
         path="/schema",
         use_handler_docstrings=True,
         # The folder above the document's own, whatever path the gateway stands under.
