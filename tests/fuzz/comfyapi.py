@@ -1,6 +1,7 @@
 """Valid requests of the Comfy API v2 and its model router."""
 
-from tests.fuzz.seeds import DATA_URL, PNG, Things, form_request, graph, json_request, picture_graph
+from tests.fuzz.bodies import DATA_URL, PNG, graph, picture_graph
+from tests.fuzz.seeds import Things, form_request, json_request
 from tests.fuzz.wire import Sent
 
 HASH = "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"

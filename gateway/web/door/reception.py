@@ -86,7 +86,13 @@ class Reception:
             is_answered = True
             await send(message)
 
-        await self.app(scope, unpacked(receiving, encoding), sending)
+        unpacking = unpacked(receiving, encoding)
+
+        async def reading() -> ReceiveMessage:
+            """Who still reads when there is an answer only waits for the client to go."""
+            return await (receiving() if is_answered else unpacking())
+
+        await self.app(scope, reading, sending)
 
 
 def _top(path: str) -> str:

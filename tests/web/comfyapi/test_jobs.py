@@ -170,3 +170,10 @@ def test_fields_without_effect_are_said(client: Client) -> None:
     assert told["priority"] == "no_effect"
     assert told["prioriti"] == "unknown_field"
     assert "extra_data" not in told
+
+
+def test_a_head_that_means_nothing_breaks_no_stream(client: Client) -> None:
+    job = submit(client, graph("a slow cat", model="slow", steps=5))
+    told = client.get(job["urls"]["events"], headers={"Content-Encoding": "javascript"})
+    assert told.status_code == 200
+    assert '"succeeded"' in told.text
