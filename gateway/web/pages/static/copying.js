@@ -13,15 +13,23 @@ export function showSource(of) {
   const parts = Object.keys(request.files);
   for (const choice of choices) choice.parentElement.hidden = parts.length > 0 && !takesFiles(choice.value);
   if (chosen().parentElement.hidden) choices[0].checked = true;
-  byId('copy-hint').textContent = parts.length
-    ? `Save the input first, as ${parts.map((name) => `${name}.png`).join(' and ')}.` : '';
+  byId('copy-hint').textContent = [
+    parts.length ? `Save the input first, as ${parts.map((name) => `${name}.png`).join(' and ')}.` : '',
+    request.fields.control_images ? 'Put the URL or base64 of the picture that is followed in place of CONTROL_IMAGE.' : '',
+  ].join(' ').trim();
   renderSource();
   byId('copy-dialog').showModal();
 }
 
 function renderSource() {
-  byId('snippet').textContent = snippet(chosen().value, request, Boolean(storedKey()));
+  byId('snippet').textContent = snippet(chosen().value, readable(request), Boolean(storedKey()));
   byId('copy').textContent = 'Copy';
+}
+
+/** The same request without a picture's bytes in the middle of it. */
+function readable({ fields, ...rest }) {
+  const named = fields.control_images?.map((control) => ({ ...control, image: 'CONTROL_IMAGE' }));
+  return { ...rest, fields: named ? { ...fields, control_images: named } : fields };
 }
 
 function chosen() {

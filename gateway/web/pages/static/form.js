@@ -1,6 +1,7 @@
 // The settings of the next request: what an endpoint allows, what the person chose.
 
 import { Adapters } from './adapters.js';
+import { Controls } from './controls.js';
 import { byId, element } from './dom.js';
 import { sizesOf } from './models.js';
 import { drawSeed } from './request.js';
@@ -12,9 +13,12 @@ const RANGED = ['endpoint', 'size', 'num_inference_steps', 'guidance_scale'];
 /** The form's fields as one thing to read (`settings()`) and to write (`apply()`). */
 export class SettingsForm {
   adapters = new Adapters();
+  controls = null;
 
-  constructor(endpoints) {
+  /** `tell` shows a fault. */
+  constructor(endpoints, tell) {
     this.endpoints = endpoints;
+    this.controls = new Controls(tell);
     this.form = byId('composer');
     this.fields = this.form.elements;
     this.fields.endpoint.replaceChildren(...endpoints.map(endpointOption));
@@ -22,7 +26,7 @@ export class SettingsForm {
     this.fields.size.addEventListener('change', () => this.fitSize());
     this.fields.seed.value = drawSeed();
     byId('lock').addEventListener('click', () => this.lockSeed(!this.isLocked));
-    for (const name of ['num_inference_steps', 'guidance_scale', 'strength']) {
+    for (const name of ['num_inference_steps', 'guidance_scale', 'strength', 'control-weight']) {
       this.fields[name].addEventListener('input', ({ target }) => {
         delete target.dataset.auto;
         this.tellValues();
@@ -56,6 +60,7 @@ export class SettingsForm {
     const { fields } = this;
     const settings = {
       ...this.drawnWith(),
+      ...this.controls.fields,
       prompt: fields.prompt.value.trim(),
       n: Number(fields.n.value),
       size: fields.size.value === CUSTOM ? fields.custom.value.replace(/\s/g, '') : fields.size.value,
@@ -108,6 +113,7 @@ export class SettingsForm {
       ...sizes.map((size) => element('option', size.replace('x', ' × '), { value: size })),
       element('option', 'Other…', { value: CUSTOM }));
     this.adapters.offer(endpoint.models);
+    this.controls.offer(endpoint.controlnets);
     this.fitSize();
     this.tellValues();
   }

@@ -91,7 +91,8 @@ export class Input {
   }
 }
 
-async function readBitmap(blob) {
+/** A picture as pixels, of at most `MAX_EDGE`. Throws a Refusal for what is none. */
+export async function readBitmap(blob) {
   const bitmap = await createImageBitmap(blob).catch(() => {
     throw new Refusal('This file is not a picture the browser can read.');
   });
@@ -100,7 +101,8 @@ async function readBitmap(blob) {
   return createImageBitmap(bitmap, { resizeWidth: Math.round(bitmap.width * scale), resizeQuality: 'high' });
 }
 
-function pngOf(bitmap) {
+/** Pixels as a PNG. */
+export function pngOf(bitmap) {
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
   canvas.getContext('2d').drawImage(bitmap, 0, 0);
   return canvas.convertToBlob({ type: 'image/png' });

@@ -8,7 +8,7 @@ const GUIDANCE = { min: 0, max: 30, default: null };
 const SIZES = { native: [1024, 1024], min: 256, max: 2048, multiple_of: 16, allowed: [] };
 
 /**
- * The endpoints served: `{ id, steps, guidance, sizes, edits, models }`, where `models` are
+ * The endpoints served: `{ id, steps, guidance, sizes, edits, controlnets, models }`, where `models` are
  * the ids it answers to, one for each adapter and one without.
  */
 export async function loadEndpoints() {
@@ -22,7 +22,7 @@ export async function loadEndpoints() {
   return [...endpoints.values()];
 }
 
-function endpointOf({ endpoint, state, reason, description, steps, guidance_scale: guidance, sizes, edits }) {
+function endpointOf({ endpoint, state, reason, description, steps, guidance_scale: guidance, sizes, edits, controlnets }) {
   return {
     id: endpoint,
     isUsable: state !== 'unusable',
@@ -31,6 +31,7 @@ function endpointOf({ endpoint, state, reason, description, steps, guidance_scal
     guidance: { ...GUIDANCE, ...guidance },
     sizes: { ...SIZES, ...sizes },
     edits,
+    controlnets,
     models: [],
   };
 }

@@ -31,7 +31,7 @@ let form = null;
 
 async function open() {
   try {
-    form = new SettingsForm(await loadEndpoints());
+    form = new SettingsForm(await loadEndpoints(), tellProblem);
   } catch (error) {
     tellProblem(error);
     return;
