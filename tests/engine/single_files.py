@@ -10,6 +10,11 @@ from typing import Any
 
 import gguf
 import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
+)
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -92,8 +97,12 @@ def vae(weights: Weights, prefix: str = "first_stage_model.") -> Weights:
 
 def clip(weights: Weights, prefix: str) -> Weights:
     """As transformers itself once named them."""
-    names = {name: f"text_model.{name.removeprefix('text_model.')}" for name in weights}
-    return {prefix + names[name]: weight for name, weight in weights.items()}
+    found = {}
+    for name, weight in weights.items():
+        is_inner = not name.startswith("text_projection")
+        new = f"text_model.{name.removeprefix('text_model.')}" if is_inner else name
+        found[prefix + new] = weight
+    return found
 
 
 def open_clip(weights: Weights, prefix: str) -> Weights:
@@ -165,6 +174,64 @@ def flux2(weights: Weights) -> Weights:
     return found
 
 
+def sd3(weights: Weights) -> Weights:
+    """As Stability names Stable Diffusion 3's transformer's."""
+    rules = {
+        "pos_embed.pos_embed": "pos_embed", "pos_embed.proj": "x_embedder.proj",
+        "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
+        "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+        "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+        "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
+    }  # fmt: skip
+    inner = {
+        "attn.to_qkv.": "x_block.attn.qkv.", "attn.add_qkv_proj.": "context_block.attn.qkv.",
+        "attn.norm_added_q.": "context_block.attn.ln_q.", "attn.norm_q.": "x_block.attn.ln_q.",
+        "attn.norm_added_k.": "context_block.attn.ln_k.", "attn.norm_k.": "x_block.attn.ln_k.",
+        "attn.to_out.0.": "x_block.attn.proj.", "attn.to_add_out.": "context_block.attn.proj.",
+        "attn2.to_qkv.": "x_block.attn2.qkv.", "attn2.to_out.0.": "x_block.attn2.proj.",
+        "attn2.norm_q.": "x_block.attn2.ln_q.", "attn2.norm_k.": "x_block.attn2.ln_k.",
+        "norm1.linear.": "x_block.adaLN_modulation.1.",
+        "norm1_context.linear.": "context_block.adaLN_modulation.1.",
+        "ff.net.0.proj.": "x_block.mlp.fc1.", "ff.net.2.": "x_block.mlp.fc2.",
+        "ff_context.net.0.proj.": "context_block.mlp.fc1.",
+        "ff_context.net.2.": "context_block.mlp.fc2.",
+    }  # fmt: skip
+    fused = _joined(weights, ".attn.to_{}.", ".attn.to_qkv.")
+    fused = _joined(fused, ".attn2.to_{}.", ".attn2.to_qkv.")
+    fused = _joined(fused, ".attn.add_{}_proj.", ".attn.add_qkv_proj.")
+    last = max(int(name.split(".")[1]) for name in fused if name.startswith("transformer_blocks."))
+    found = {}
+    for name, weight in fused.items():
+        new = _prefixed(name, rules) if not name.startswith("pos_embed.pos") else "pos_embed"
+        if name.startswith("transformer_blocks."):
+            _, block, part = name.split(".", 2)
+            start = next(start for start in inner if part.startswith(start))
+            new = f"joint_blocks.{block}.{inner[start]}{part.removeprefix(start)}"
+        new = re.sub("^proj_out", "final_layer.linear", new)
+        new = re.sub("^norm_out.linear", "final_layer.adaLN_modulation.1", new)
+        is_last = f"joint_blocks.{last}.context_block.adaLN" in new
+        is_swapped = is_last or new.startswith("final_layer.adaLN")
+        found[new] = torch.cat(weight.chunk(2)[::-1]) if is_swapped else weight
+    return found
+
+
+def lumina2(weights: Weights) -> Weights:
+    """As Lumina-Image-2's authors name its transformer's."""
+    rules = {
+        "time_caption_embed.caption_embedder.": "cap_embedder.",
+        "time_caption_embed.timestep_embedder.linear_1.": "t_embedder.mlp.0.",
+        "time_caption_embed.timestep_embedder.linear_2.": "t_embedder.mlp.2.",
+        "norm_out.linear_1.": "final_layer.adaLN_modulation.1.",
+        "norm_out.linear_2.": "final_layer.linear.", ".attn.": ".attention.",
+        ".to_out.0.": ".out.", ".norm_q.": ".q_norm.", ".norm_k.": ".k_norm.",
+        ".linear_1.": ".w1.", ".linear_2.": ".w2.", ".linear_3.": ".w3.",
+        ".norm1.linear.": ".adaLN_modulation.1.", ".norm1.norm.": ".attention_norm1.",
+        ".norm1.": ".attention_norm1.", ".norm2.": ".attention_norm2.",
+    }  # fmt: skip
+    fused = _joined(_renamed(weights, rules), ".attention.to_{}.", ".attention.qkv.")
+    return fused | {"norm_final.weight": torch.ones(1)}
+
+
 def sana(weights: Weights) -> Weights:
     """As Sana's authors name its transformer's."""
     rules = {
@@ -193,6 +260,29 @@ def sd_file(pipeline: Any) -> Weights:
     )
 
 
+def sd2_file(pipeline: Any) -> Weights:
+    """A whole Stable Diffusion 2 in one file, whose text encoder is OpenCLIP's."""
+    return (
+        unet(pipeline.unet.state_dict())
+        | vae(pipeline.vae.state_dict())
+        | open_clip(pipeline.text_encoder.state_dict(), "cond_stage_model.model.")
+    )
+
+
+def sd3_file(pipeline: Any) -> Weights:
+    """A whole Stable Diffusion 3 in one file, with its three text encoders."""
+    first = clip(pipeline.text_encoder.state_dict(), "text_encoders.clip_l.transformer.")
+    first.pop("text_encoders.clip_l.transformer.text_projection.weight")
+    t5 = pipeline.text_encoder_3.state_dict()
+    return (
+        {COMFY + name: weight for name, weight in sd3(pipeline.transformer.state_dict()).items()}
+        | vae(pipeline.vae.state_dict())
+        | first
+        | clip(pipeline.text_encoder_2.state_dict(), "text_encoders.clip_g.transformer.")
+        | {f"text_encoders.t5xxl.transformer.{name}": weight for name, weight in t5.items()}
+    )
+
+
 def sdxl_file(pipeline: Any) -> Weights:
     """A whole Stable Diffusion XL in one file."""
     return (
@@ -213,7 +303,11 @@ def denoiser_file(rename: Callable[[Weights], Weights], prefix: str = "") -> Any
 COMFY = "model.diffusion_model."
 LAYOUTS: dict[str, tuple[str, Callable[[Any], Weights]]] = {
     "sd": ("sd", sd_file),
+    "sd2": ("sd2", sd2_file),
     "sdxl": ("sdxl", sdxl_file),
+    "sd3": ("sd3", sd3_file),
+    "sd3 of Comfy": ("sd3", denoiser_file(sd3, COMFY)),
+    "lumina2": ("lumina2", denoiser_file(lumina2)),
     "z_image": ("z_image", denoiser_file(z_image)),
     "z_image of Comfy": ("z_image", denoiser_file(z_image, COMFY)),
     "flux2": ("flux2_klein", denoiser_file(flux2)),
@@ -284,21 +378,51 @@ def whole_parts(pipeline: Any) -> tuple[str, ...]:
 
 def build(family: str) -> Any:
     """A tiny pipeline, whose text encoders can be told apart as a real one's can."""
-    if family != "sdxl":
-        return tiny.build(family)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        pipeline = tiny.sdxl()
-        second = tiny.clip(projected=True, width=64)
-        pipeline.register_modules(
-            text_encoder_2=second.eval(),
-            unet=tiny.unet(
-                cross_attention_dim=96, addition_embed_type="text_time", addition_time_embed_dim=8,
-                projection_class_embeddings_input_dim=6 * 8 + 64, use_linear_projection=True,
-            ).eval(),
-        )
-    pipeline.set_progress_bar_config(disable=True)
+    make = {"sd2": _sd2, "sdxl": _sdxl, "sd3": _sd3, "lumina2": _lumina2}.get(family)
+    return tiny.built(make) if make else tiny.build(family)
+
+
+def _sd2() -> Any:
+    pipeline = tiny.sd()
+    pipeline.scheduler.register_to_config(prediction_type="v_prediction")
     return pipeline
+
+
+def _sdxl() -> Any:
+    pipeline = tiny.sdxl()
+    pipeline.register_modules(
+        text_encoder_2=tiny.clip(projected=True, width=64),
+        unet=tiny.unet(
+            cross_attention_dim=96, addition_embed_type="text_time", addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 64, use_linear_projection=True,
+        ),
+    )  # fmt: skip
+    return pipeline
+
+
+def _sd3() -> Any:
+    pipeline = tiny.sd3()
+    pipeline.text_encoder.text_projection.weight.data = torch.eye(tiny.WIDTH)
+    config = dict(pipeline.transformer.config)
+    config |= {"joint_attention_dim": 96, "qk_norm": "rms_norm", "dual_attention_layers": (0,)}
+    pipeline.register_modules(
+        text_encoder_2=tiny.clip(projected=True, width=64),
+        text_encoder_3=tiny.t5(96),
+        transformer=type(pipeline.transformer)(**config | {"pooled_projection_dim": 96}),
+    )
+    return pipeline
+
+
+def _lumina2() -> Any:
+    """As wide as its authors' own, since the conversion splits its projections by their widths."""
+    transformer = Lumina2Transformer2DModel(
+        sample_size=16, in_channels=4, num_layers=1, num_refiner_layers=1, cap_feat_dim=16,
+        multiple_of=8, ffn_dim_multiplier=0.001, axes_lens=(300, 64, 64),
+    )  # fmt: skip
+    return Lumina2Pipeline(
+        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=tiny.kl(shift_factor=0.1), text_encoder=tiny.gemma(), tokenizer=tiny.tokenizer(256),
+    )  # fmt: skip
 
 
 def _prefixed(name: str, rules: dict[str, str]) -> str:

@@ -117,11 +117,11 @@ def clip(*, projected: bool = False, width: int = WIDTH) -> Any:
     return kind(config)
 
 
-def t5() -> Any:
+def t5(width: int = WIDTH) -> Any:
     """A T5 text encoder."""
     return transformers.T5EncoderModel(
         transformers.T5Config(
-            vocab_size=300, d_model=WIDTH, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
+            vocab_size=300, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4,
             pad_token_id=2, eos_token_id=1, dropout_rate=0.1,
         )
     )
@@ -368,9 +368,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 
 def build(family: str) -> Any:
     """A family's tiny pipeline, in eval mode, the same every time."""
+    return built(FAMILIES[family])
+
+
+def built(make: Callable[[], Any]) -> Any:
+    """A tiny pipeline as it is made, the same every time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        pipeline = FAMILIES[family]()
+        pipeline = make()
         for module in pipeline.components.values():
             if isinstance(module, torch.nn.Module):
                 module.eval().requires_grad_(False)
