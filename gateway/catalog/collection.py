@@ -20,7 +20,7 @@ from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
 from gateway.catalog.stamps import Stamp, is_settled, stamps_of
 from gateway.catalog.survey import faults_of, state_of, strangers_of
-from gateway.catalog.weights import INDEXES, WEIGHTS
+from gateway.catalog.weights import INDEXES, SNAPSHOTS, WEIGHTS
 
 SHARE = 20
 """Between two looks at the folders passes so many times what a look takes."""
@@ -50,8 +50,10 @@ class Folders(msgspec.Struct, frozen=True):
         for folder in self.models:
             yield folder
             for inner in _entries(folder):
-                is_card, names = inner.suffix == ".toml", (CARD, *INDEXES)
-                yield from (inner,) if is_card else (inner / name for name in names)
+                if inner.suffix == ".toml":
+                    yield inner
+                else:
+                    yield from _marks(inner)
         for folder in (*self.adapters, *self.controls, *self.embeddings):
             yield folder
             for owner in _entries(folder):
@@ -232,6 +234,17 @@ class Collection:
         for id in sorted(self._unusable.keys() - unusable.keys()):
             log.info("a model can be used again, or is gone", model=id)
         self._passed_over, self._unusable, self._strangers = passed_over, unusable, strangers
+
+
+def _marks(folder: Path) -> Iterator[Path]:
+    """What shows that a folder of models is one, or has some in it."""
+    names = (CARD, *INDEXES)
+    yield from (folder / name for name in names)
+    if not any((folder / name).exists() for name in names):
+        commits = folder / SNAPSHOTS
+        yield from (folder, commits, folder / "refs" / "main")
+        inner = (*_entries(folder), *_entries(commits))
+        yield from (place / name for place in inner for name in INDEXES)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,11 +1,14 @@
 """Folders of cards, read: what there is, what of it is broken, and what is passed over.
 
-`models/` holds `<id>.toml`, `<folder>/card.toml` (weights beside the card), or a bare
-`<id>.safetensors` or `.gguf` that needs no card;
+`models/` holds `<id>.toml`, `<folder>/card.toml` (weights beside the card), or what needs no card:
+`<id>/model_index.json`, `<owner>/<name>/model_index.json`, a repository as the hub's cache has it,
+a bare `<id>.safetensors` or `.gguf`;
 `adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
 `<route>.safetensors` that needs no card, as does a folder `<route>/` that diffusers or PEFT wrote.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from os.path import exists, lexists, normpath, realpath
 from pathlib import Path
@@ -32,7 +35,7 @@ from gateway.catalog.strays import (
     strays_of_adapters,
     strays_of_models,
 )
-from gateway.catalog.weights import SINGLE, WEIGHTS, index_file, index_in, layout_of
+from gateway.catalog.weights import SINGLE, SNAPSHOTS, WEIGHTS, index_file, index_in, layout_of
 
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""
@@ -79,6 +82,31 @@ def load_catalog(
     )
 
 
+def pipelines_in(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The ids and folders of the pipelines of a folder: itself, as the hub's cache, or within."""
+    if index_in(folder):
+        yield folder.name, folder
+        return
+    if (snapshots := folder / SNAPSHOTS).is_dir():
+        id = folder.name.removeprefix("models--").replace("--", "/")
+        if place := _snapshot(folder, snapshots):
+            yield id, place
+        return
+    for place in sorted(folder.glob(f"{SEEN}/")):
+        if index_in(place):
+            yield f"{folder.name}/{place.name}", place
+
+
+def _snapshot(folder: Path, snapshots: Path) -> Path | None:
+    """The commit of a repository in the hub's cache that is meant: the main one, else the last."""
+    main = folder / "refs" / "main"
+    with suppress(OSError):
+        if index_in(place := snapshots / main.read_text(errors="replace").strip()):
+            return place
+    found = [place for place in snapshots.glob(SEEN) if index_in(place)]
+    return max(found, key=lambda place: place.stat().st_mtime, default=None)
+
+
 def _lying_in(folders: tuple[Path, ...], kind: type[Beside]) -> dict[tuple[str, str], Beside]:
     """What lies in the endpoints' folders: files of weights, and folders with a config."""
     found = {}
@@ -109,8 +137,9 @@ class _Reading:
         for inner in sorted(path for path in folder.glob(f"{SEEN}/") if path.is_dir()):
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
-            elif index_in(inner):
-                self._add(found, infer(inner, inner.name).card(inner.name, ".", inner / CARD))
+                continue
+            for id, place in pipelines_in(inner):
+                self._add(found, infer(place, id).card(id, ".", place / CARD))
         for path in sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}")):
             if path not in self.used:
                 self._add(found, _of_file(path))

@@ -46,6 +46,7 @@ from gateway.catalog.weights import (
 )
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
+_SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
 _SMALL_BYTES = 2**20
 
 
@@ -156,7 +157,7 @@ def _decoded(card: EndpointCard, file: Path) -> Any:
     if not file.is_file():  # one that leads nowhere, or a pipe that would be waited for
         raise _absent(card, f"{name}: is no file that can be read")
     try:
-        return json.loads(file.read_bytes())  # has infinities, which msgspec refuses
+        return json.loads(file.read_bytes().decode())  # has infinities, which msgspec refuses
     except OSError as error:
         raise CardError(f"{name}: cannot be read: {error.strerror}", card.path) from None
     except (ValueError, RecursionError) as error:
@@ -267,6 +268,9 @@ def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: 
             raise _absent(card, f"{folder.name}: the shard {missing[0]} is missing{more}")
     for name in varied or weights:
         check_file(card, folder / name, f"{folder.name}/")
+    loose = [name for name in varied or weights if _SHARD.search(name)]
+    if loose and loose == (varied or weights) and not (chosen or shards):
+        raise _absent(card, f"{folder.name}: what lists its shards, as {loose[0]}, is missing")
     if weights:
         return
     if pickles := [name for name in names if name.endswith(PICKLES)]:

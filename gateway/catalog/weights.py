@@ -20,6 +20,9 @@ MODULAR = "modular_model_index.json"
 INDEXES = (INDEX, MODULAR)
 """What names the parts of a pipeline; the second of one that is made of blocks."""
 
+SNAPSHOTS = "snapshots"
+"""Where the hub's cache has the commits of a repository."""
+
 WEIGHTS = ".safetensors"
 SINGLE = (WEIGHTS, ".sft", ENDING)
 """Endings of single files of weights; the second is another spelling of the first."""
