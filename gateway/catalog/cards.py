@@ -141,13 +141,14 @@ class Component(
 
     `source` is a file or folder beside the card or a hub id, and `weight_name` a file in it;
     without them the part is where the endpoint's other parts are. A folder may be the part's own
-    or a whole pipeline's. `cls` is a class of diffusers or transformers where neither the folder
-    nor the endpoint's `model_index.json` should decide, `config` the folder or hub id of its
-    configs.
+    or a whole pipeline's, or have it as `subfolder`. `cls` is a class of diffusers or transformers
+    where neither the folder nor the endpoint's `model_index.json` should decide, `config` the
+    folder or hub id of its configs.
     """
 
     source: str | None = None
     weight_name: str | None = None
+    subfolder: str | None = None
     revision: str | None = None
     config: str | None = None
     cls: str | None = None

@@ -6,7 +6,10 @@ from os.path import exists, isdir, realpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gateway.catalog.cards import PREVIEWS, CardError, Component, EndpointCard
+from gateway.catalog.hub import is_hub_id
 from gateway.catalog.layouts import section_of, sections_of
 from gateway.catalog.libraries import library_of
 from gateway.catalog.stamps import stamps_of
@@ -17,6 +20,7 @@ from gateway.catalog.weights import (
     file_of,
     index_file,
     is_single,
+    layout_of,
     read_index,
     single_file,
     weights_of,
@@ -32,6 +36,14 @@ OPTIONAL = ("safety_checker",)
 
 TINY = "AutoencoderTiny"
 """What decodes previews where neither the card nor its configs say another class."""
+
+
+class Spec(msgspec.Struct, frozen=True):
+    """Where an index of blocks says that a part comes from."""
+
+    pretrained_model_name_or_path: str | None = None
+    subfolder: str | None = None
+    revision: str | None = None
 
 
 class Place(NamedTuple):
@@ -65,6 +77,41 @@ def parts_elsewhere(card: EndpointCard) -> tuple[list[str], list[str]]:
     kept = [name for name, place in places.items() if place.is_single and not place.given.config]
     given = [name for name, place in places.items() if place.given.source is not None]
     return kept, [*kept, *given, *(name for name in names if name not in places)]
+
+
+def parts_given(card: EndpointCard) -> dict[str, Component | None]:
+    """The parts that lie elsewhere, by the card or by an index of blocks; None for those left out.
+
+    Such an index names other repositories; what lies beside it is taken all the same.
+    """
+    index = index_file(card)
+    told = _specs(read_index(index)) if index else {}
+    own = layout_of(card)
+    found = {
+        name: Component(
+            source=spec.pretrained_model_name_or_path, subfolder=spec.subfolder,
+            revision=spec.revision,
+        )
+        for name, spec in told.items()
+        if index and is_hub_id(source := spec.pretrained_model_name_or_path or "")
+        and source != own and not exists(index.parent / (spec.subfolder or name))
+    }  # fmt: skip
+    return found | card.parts
+
+
+def subfolder_of(name: str, value: Any) -> str:
+    """The folder of a part that an index names, in the repository that it is in."""
+    return _specs({name: value}).get(name, Spec()).subfolder or name
+
+
+def _specs(parts: Mapping[str, Any]) -> dict[str, Spec]:
+    """What an index of blocks tells of the parts it names."""
+    found = {}
+    for name, value in parts.items():
+        if not name.startswith("_") and isinstance(value, list) and len(value) == 3:
+            with suppress(msgspec.ValidationError):
+                found[name] = msgspec.convert(value[2], Spec)
+    return found
 
 
 def components_of(parts: Any) -> dict[str, tuple[str, str]]:
@@ -115,7 +162,7 @@ def _files_of(card: EndpointCard, place: Place) -> list[Path]:
 
 
 def _places(card: EndpointCard, index: Path, parts: dict[str, Any]) -> Iterator[Place]:
-    given = card.parts
+    given = parts_given(card)
     whole = single_file(card) if is_single(card) else None
     sections = _sections(whole)
     added = {
@@ -129,11 +176,12 @@ def _places(card: EndpointCard, index: Path, parts: dict[str, Any]) -> Iterator[
         own = given.get(name, None if is_single(card) and name in OPTIONAL else Component())
         if own is None:
             continue
-        place = Place(name, library, cls, index.parent / name, None, own, False, own != Component())
+        inner = index.parent / subfolder_of(name, parts.get(name))
+        place = Place(name, library, cls, inner, None, own, False, own != Component())
         if own.source is not None and is_single(own):
             place = place._replace(file=file_of(card.folder, own), is_single=True)
         elif own.source is not None:
-            folder = _folder(card, own.source, own.revision, name)
+            folder = _folder(card, own.source, own.revision, own.subfolder or name)
             told = _class_in(folder) if library == "diffusers" and own.cls is None else None
             place = place._replace(folder=folder, cls=told or cls)
         elif section_of(name, place.cls) in sections:

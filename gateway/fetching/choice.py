@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
+from gateway.catalog.parts import subfolder_of
 from gateway.catalog.weights import INDEXES, PICKLES, WEIGHTS
 
 OF_WEIGHTS = (*PICKLES, WEIGHTS, ".gguf", ".sft", ".msgpack", ".h5", ".onnx", ".pb", ".xml")
@@ -45,7 +46,7 @@ def of_pipeline(
     found = [file for file in files if file.name in INDEXES]
     for name in names:
         if name not in set(without):
-            found += of_folder(files, name, variant)
+            found += of_folder(files, subfolder_of(name, index[name]), variant)
     return found
 
 

@@ -18,7 +18,7 @@ from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.hub import FAULTS, refusal, unreachable
 from gateway.catalog.inspection import NotHereError, inspect_endpoint
 from gateway.catalog.kinds import LORA_FILE
-from gateway.catalog.parts import parts_elsewhere
+from gateway.catalog.parts import parts_elsewhere, parts_given
 from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
 from gateway.fetching.civitai import Release
@@ -156,7 +156,7 @@ def _of_endpoint(card: EndpointCard) -> Iterator[Wanted]:
     layout = layout_of(card)
     if layout is not None and not exists(card.folder / layout):
         yield from _of_pipeline(card, layout)
-    for name, part in card.parts.items():
+    for name, part in parts_given(card).items():
         if part is not None:
             yield from _of_part(card, name, part)
     for lora in card.fused:
@@ -182,7 +182,8 @@ def _of_part(card: EndpointCard, name: str, part: Component) -> Iterator[Wanted]
             yield _file_of(part.source, part.weight_name, part.revision)
         else:
             repository = Repository(part.source, part.revision)
-            for file in of_folder(repository.listed, _folder(repository, name), card.variant):
+            folder = _folder(repository, part.subfolder or name)
+            for file in of_folder(repository.listed, folder, card.variant):
                 yield Wanted(repository, file)
     if part.config is not None and not exists(card.folder / part.config):
         yield from _configs(Repository(part.config), name)

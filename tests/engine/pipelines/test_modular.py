@@ -1,14 +1,18 @@
 """Pipelines made of blocks draw in shared forwards what they draw alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 
+from gateway.catalog.cards import CARD, EndpointCard
+from gateway.catalog.catalog import Model
 from gateway.catalog.folders import load_catalog
 from gateway.engine.loading.loading import load
 from gateway.engine.pipelines.modular import as_stock
+from gateway.fetching.fetching import fetch_missing, is_here, plan_of
 from gateway.job import Preview, StepDone
 from tests.engine import tiny
 from tests.engine.workbench import (
@@ -21,6 +25,7 @@ from tests.engine.workbench import (
     job,
     picture,
 )
+from tests.fetching.standin import point_at, serving
 
 BLOCKS = {
     "z_image": "ZImageAutoBlocks",
@@ -93,3 +98,39 @@ def test_a_folder_of_one_is_an_endpoint(tmp_path: Path) -> None:
     bench.run()
     bench.close()
     assert difference(picture(sample), wanted) <= TOLERANCE
+
+
+def test_parts_in_other_repositories_are_fetched_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = build("z_image")
+    wanted = alone(as_stock(pipeline), job("mine", "a cat", 1, 2))
+    pipeline.save_pretrained(str(tmp_path / "saved"))
+    index = tmp_path / "saved" / "modular_model_index.json"
+    told = json.loads(index.read_text())
+    for value in told.values():
+        if isinstance(value, list):
+            value[2]["pretrained_model_name_or_path"] = "someone/blocks"
+    told["vae"][2] |= {"pretrained_model_name_or_path": "someone/decoder", "subfolder": "ae"}
+    told["tokenizer"][2] |= {"pretrained_model_name_or_path": "someone/words", "subfolder": ""}
+    index.write_text(json.dumps(told))
+    places = {"vae": "someone/decoder", "tokenizer": "someone/words"}
+    repositories: dict[str, dict[str, bytes]] = {}
+    for path in (tmp_path / "saved").rglob("*.*"):
+        name = str(path.relative_to(tmp_path / "saved"))
+        part = path.parent.name
+        name = {"vae": f"ae/{path.name}", "tokenizer": path.name}.get(part, name)
+        files = repositories.setdefault(places.get(part, "someone/blocks"), {})
+        files[name] = path.read_bytes()
+    card = EndpointCard(id="mine", source="someone/blocks", dtype="float32", path=tmp_path / CARD)
+    with serving(repositories) as hub:
+        point_at(hub, tmp_path / "hub", monkeypatch)
+        plan = plan_of(Model(card))
+        fetch_missing(Model(card))
+        assert {one.repository.source for one in plan.wanted} == repositories.keys()
+        assert is_here(Model(card))
+        hub.asked.clear()
+        loaded = load(card, CPU)
+        assert not hub.asked
+    assert difference(alone(loaded.base, job("mine", "a cat", 1, 2)), wanted) <= TOLERANCE
+    loaded.close()
