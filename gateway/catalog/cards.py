@@ -140,10 +140,9 @@ class Component(
     """Where one part of an endpoint comes from, and how its weights are kept in memory.
 
     `source` is a file or folder beside the card or a hub id, and `weight_name` a file in it;
-    without them the part is where the endpoint's other parts are. A folder may be the part's own
-    or a whole pipeline's, or have it as `subfolder`. `cls` is a class of diffusers or transformers
-    where neither the folder nor the endpoint's `model_index.json` should decide, `config` the
-    folder or hub id of its configs.
+    without them the part is with the others. A folder may be the part's own or a whole pipeline's,
+    or have it as `subfolder`. `cls` is a class of diffusers or transformers where neither folder
+    nor `model_index.json` should decide, `config` the folder or hub id of its configs.
     """
 
     source: str | None = None
@@ -166,11 +165,10 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     `source` is a hub id, or a folder or single file of weights beside the card; `weight_name`
     the single file in a repository. `config` is the folder or hub id whose configs, tokenizers
     and other parts a single file goes with; without it, what its names and shapes tell.
-    `components` are parts that come from elsewhere, as a source or in full; false leaves one
-    out. `pipeline` names a diffusers class
-    where `model_index.json` should not decide; `edit_pipeline` one that edits images by
-    instruction. `arguments` are extra keyword arguments of the pipeline's call, `unset`
-    those passed as None, `arguments_at` those for one number of steps only.
+    `components` are parts that come from elsewhere, as a source or in full; false leaves one out.
+    `pipeline` names a diffusers class where `model_index.json` should not decide; `edit_pipeline`
+    one that edits images by instruction. `arguments` are extra keyword arguments of the pipeline's
+    call, `unset` those passed as None, `arguments_at` those for one number of steps only.
     `compile` is how forwards of the denoiser and the decoder get cheaper for the host: `graphs`
     are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
     picture is the same to the bit alone and together, and each forward costs what a full one does.

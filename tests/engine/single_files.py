@@ -16,11 +16,10 @@ from diffusers import (
     Lumina2Transformer2DModel,
 )
 from safetensors.torch import save_file
-from torch import Tensor
 
 from tests.engine import tiny
+from tests.engine.renaming import Weights, joined, lumina2, prefixed, renamed, sana, sd3
 
-Weights = dict[str, Tensor]
 CONFIGS = ("*.json", "*.txt", "*.model")
 
 _RESNET = {
@@ -51,7 +50,7 @@ def unet(weights: Weights, layers: int = 1) -> Weights:
     attended = {int(name.split(".")[1]) for name in weights if re.match(r"up.*attentions", name)}
     found = {}
     for name, weight in weights.items():
-        new = _prefixed(name, _UNET)
+        new = prefixed(name, _UNET)
         for pattern, rename in rules.items():
             new = re.sub(pattern, rename, new)
         if match := re.match(r"up_blocks\.(\d+)\.upsamplers\.0\.conv", name):
@@ -137,7 +136,7 @@ def z_image(weights: Weights) -> Weights:
         ".attention.to_out.0.": ".attention.out.", ".attention.norm_k.": ".attention.k_norm.",
         ".attention.norm_q.": ".attention.q_norm.",
     }  # fmt: skip
-    return _joined(_renamed(weights, rules), ".attention.to_{}.", ".attention.qkv.")
+    return joined(renamed(weights, rules), ".attention.to_{}.", ".attention.qkv.")
 
 
 def flux2(weights: Weights) -> Weights:
@@ -157,8 +156,8 @@ def flux2(weights: Weights) -> Weights:
         "ff_context.linear_in": "txt_mlp.0", "ff_context.linear_out": "txt_mlp.2",
         "ff.linear_in": "img_mlp.0", "ff.linear_out": "img_mlp.2",
     }  # fmt: skip
-    fused = _joined(_renamed(weights, rules), ".attn.to_{}.", ".img_attn.qkv.")
-    fused = _joined(fused, ".attn.add_{}_proj.", ".txt_attn.qkv.")
+    fused = joined(renamed(weights, rules), ".attn.to_{}.", ".img_attn.qkv.")
+    fused = joined(fused, ".attn.add_{}_proj.", ".txt_attn.qkv.")
     found = {}
     for name, weight in fused.items():
         is_single = name.startswith("single_blocks")
@@ -172,82 +171,6 @@ def flux2(weights: Weights) -> Weights:
             weight = torch.cat(weight.chunk(2)[::-1])  # noqa: PLW2901
         found[new] = weight
     return found
-
-
-def sd3(weights: Weights) -> Weights:
-    """As Stability names Stable Diffusion 3's transformer's."""
-    rules = {
-        "pos_embed.pos_embed": "pos_embed", "pos_embed.proj": "x_embedder.proj",
-        "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0",
-        "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
-        "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
-        "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2",
-    }  # fmt: skip
-    inner = {
-        "attn.to_qkv.": "x_block.attn.qkv.", "attn.add_qkv_proj.": "context_block.attn.qkv.",
-        "attn.norm_added_q.": "context_block.attn.ln_q.", "attn.norm_q.": "x_block.attn.ln_q.",
-        "attn.norm_added_k.": "context_block.attn.ln_k.", "attn.norm_k.": "x_block.attn.ln_k.",
-        "attn.to_out.0.": "x_block.attn.proj.", "attn.to_add_out.": "context_block.attn.proj.",
-        "attn2.to_qkv.": "x_block.attn2.qkv.", "attn2.to_out.0.": "x_block.attn2.proj.",
-        "attn2.norm_q.": "x_block.attn2.ln_q.", "attn2.norm_k.": "x_block.attn2.ln_k.",
-        "norm1.linear.": "x_block.adaLN_modulation.1.",
-        "norm1_context.linear.": "context_block.adaLN_modulation.1.",
-        "ff.net.0.proj.": "x_block.mlp.fc1.", "ff.net.2.": "x_block.mlp.fc2.",
-        "ff_context.net.0.proj.": "context_block.mlp.fc1.",
-        "ff_context.net.2.": "context_block.mlp.fc2.",
-    }  # fmt: skip
-    fused = _joined(weights, ".attn.to_{}.", ".attn.to_qkv.")
-    fused = _joined(fused, ".attn2.to_{}.", ".attn2.to_qkv.")
-    fused = _joined(fused, ".attn.add_{}_proj.", ".attn.add_qkv_proj.")
-    last = max(int(name.split(".")[1]) for name in fused if name.startswith("transformer_blocks."))
-    found = {}
-    for name, weight in fused.items():
-        new = _prefixed(name, rules) if not name.startswith("pos_embed.pos") else "pos_embed"
-        if name.startswith("transformer_blocks."):
-            _, block, part = name.split(".", 2)
-            start = next(start for start in inner if part.startswith(start))
-            new = f"joint_blocks.{block}.{inner[start]}{part.removeprefix(start)}"
-        new = re.sub("^proj_out", "final_layer.linear", new)
-        new = re.sub("^norm_out.linear", "final_layer.adaLN_modulation.1", new)
-        is_last = f"joint_blocks.{last}.context_block.adaLN" in new
-        is_swapped = is_last or new.startswith("final_layer.adaLN")
-        found[new] = torch.cat(weight.chunk(2)[::-1]) if is_swapped else weight
-    return found
-
-
-def lumina2(weights: Weights) -> Weights:
-    """As Lumina-Image-2's authors name its transformer's."""
-    rules = {
-        "time_caption_embed.caption_embedder.": "cap_embedder.",
-        "time_caption_embed.timestep_embedder.linear_1.": "t_embedder.mlp.0.",
-        "time_caption_embed.timestep_embedder.linear_2.": "t_embedder.mlp.2.",
-        "norm_out.linear_1.": "final_layer.adaLN_modulation.1.",
-        "norm_out.linear_2.": "final_layer.linear.", ".attn.": ".attention.",
-        ".to_out.0.": ".out.", ".norm_q.": ".q_norm.", ".norm_k.": ".k_norm.",
-        ".linear_1.": ".w1.", ".linear_2.": ".w2.", ".linear_3.": ".w3.",
-        ".norm1.linear.": ".adaLN_modulation.1.", ".norm1.norm.": ".attention_norm1.",
-        ".norm1.": ".attention_norm1.", ".norm2.": ".attention_norm2.",
-    }  # fmt: skip
-    fused = _joined(_renamed(weights, rules), ".attention.to_{}.", ".attention.qkv.")
-    return fused | {"norm_final.weight": torch.ones(1)}
-
-
-def sana(weights: Weights) -> Weights:
-    """As Sana's authors name its transformer's."""
-    rules = {
-        "time_embed.emb.timestep_embedder.linear_1": "t_embedder.mlp.0",
-        "time_embed.emb.timestep_embedder.linear_2": "t_embedder.mlp.2",
-        "time_embed.linear": "t_block.1", "patch_embed.proj": "x_embedder.proj",
-        "caption_projection.linear_": "y_embedder.y_proj.fc", "caption_norm": "attention_y_norm",
-        "transformer_blocks": "blocks", "attn1.to_out.0": "attn.proj",
-        "attn2.to_out.0": "cross_attn.proj", "attn2.to_q": "cross_attn.q_linear",
-        "ff.conv_inverted": "mlp.inverted_conv.conv", "ff.conv_depth": "mlp.depth_conv.conv",
-        "ff.conv_point": "mlp.point_conv.conv", "proj_out": "final_layer.linear",
-    }  # fmt: skip
-    found = _joined(_renamed(weights, rules), ".attn1.to_{}.", ".attn.qkv.")
-    found = _joined(found, ".attn2.to_{}.", ".cross_attn.kv_linear.", "kv")
-    found["final_layer.scale_shift_table"] = found.pop("scale_shift_table")
-    return found | {"pos_embed": torch.zeros(1), "y_embedder.y_embedding": torch.zeros(1)}
 
 
 def sd_file(pipeline: Any) -> Weights:
@@ -423,31 +346,3 @@ def _lumina2() -> Any:
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
         vae=tiny.kl(shift_factor=0.1), text_encoder=tiny.gemma(), tokenizer=tiny.tokenizer(256),
     )  # fmt: skip
-
-
-def _prefixed(name: str, rules: dict[str, str]) -> str:
-    found = next((old for old in rules if name.startswith(f"{old}.")), None)
-    return rules[found] + name.removeprefix(found) if found else name
-
-
-def _renamed(weights: Weights, rules: dict[str, str]) -> Weights:
-    found = {}
-    for name, weight in weights.items():
-        new = name
-        for old, named in rules.items():
-            new = new.replace(old, named)
-        found[new] = weight
-    return found
-
-
-def _joined(weights: Weights, split: str, joined: str, letters: str = "qkv") -> Weights:
-    """Projections that are one in the original."""
-    first, found = split.format(letters[0]), {}
-    others = [split.format(letter) for letter in letters[1:]]
-    for name, weight in weights.items():
-        if first in name:
-            parts = [weights[name.replace(first, split.format(letter))] for letter in letters]
-            found[name.replace(first, joined)] = torch.cat(parts)
-        elif not any(other in name for other in others):
-            found[name] = weight
-    return found
