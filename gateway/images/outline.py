@@ -1,10 +1,15 @@
 """Canny's edges (Canny 1986): where brightness changes most, as thin white lines on black."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
+MAX_PIXELS = 2**22
+"""That are worked on: more is more than any model is shown, and takes a gigabyte."""
+
 _BLUR: Floats = np.array([0.0545, 0.2442, 0.4026, 0.2442, 0.0545], dtype=np.float32)
 """Of a standard deviation of one pixel."""
 
@@ -17,6 +22,11 @@ def outlined(picture: Image.Image, low: float, high: float) -> Image.Image:
 
     Brightness is in [0, 1], its slope by Sobel's filter per pixel.
     """
+    if picture.width * picture.height > MAX_PIXELS:
+        fewer = math.sqrt(MAX_PIXELS / (picture.width * picture.height))
+        size = max(1, int(picture.width * fewer)), max(1, int(picture.height * fewer))
+        drawn = outlined(picture.resize(size, Image.Resampling.BOX), low, high)
+        return drawn.resize(picture.size, Image.Resampling.NEAREST)
     grey = np.asarray(picture.convert("L")).astype(np.float32) / np.float32(255)
     blurred = _along(grey, _BLUR, _BLUR)
     across, down = _along(blurred, _SLOPE, _RISE), _along(blurred, _RISE, _SLOPE)

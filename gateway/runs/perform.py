@@ -35,7 +35,7 @@ from gateway.settings import Settings
 from gateway.telemetry import metrics
 
 log = structlog.get_logger()
-MAX_PREVIEWS = 10
+MAX_PREVIEWS = 4
 """Of a sample, where its run shows any."""
 
 Describe = Callable[[Job, Finished], dict[str, str]]

@@ -15,6 +15,9 @@ from gateway.runs.graph.refusal import invalid
 from gateway.runs.graph.widgets import widget_values
 
 MUTED, BYPASSED = 2, 4
+MAX_SLOTS = 256
+"""Of a bypassed node, that are looked through; no class has forty."""
+
 VIRTUAL = frozenset({"Reroute", "PrimitiveNode", "Note", "MarkdownNote"})
 Node = Mapping[str, Any]
 
@@ -29,11 +32,22 @@ class Link:
             self.source, self.slot = (given[1], given[2])
 
 
+class Value:
+    """What a link leads to where that is written down, not made by a node."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = {"__value__": value} if isinstance(value, list) else value
+
+
+Source = tuple[str, int] | Value | None
+"""A node and a slot of it, a value, or nothing."""
+
+
 class Sheet:
     """One drawing of nodes and links: the graph itself, or a subgraph where it is used.
 
     `prefix` is what stands before the ids of its nodes; `outer` is the sheet that its `instance`
-    lies on.
+    lies on. `traced` are the links that have been followed to where they come from.
     """
 
     def __init__(
@@ -44,8 +58,11 @@ class Sheet:
         instance: Node | None = None,
     ) -> None:
         self.prefix = prefix
-        self.outer, self.instance = outer, instance or {}
+        self.outer = outer
         self.inputs, self.outputs = _dicts(drawn, "inputs"), _dicts(drawn, "outputs")
+        self.given = dict(_linked(instance or {}))
+        self.promoted = _promoted(self.inputs, instance or {})
+        self.traced: dict[Any, Source] = {}
         self.nodes = {str(node.get("id")): node for node in _dicts(drawn, "nodes")}
         self.links: dict[Any, Link] = {}
         for link in drawn.get("links") or ():
@@ -115,67 +132,80 @@ def _node(sheet: Sheet, node: Node) -> dict[str, Any]:
     return found
 
 
-class Value:
-    """What a link leads to where that is written down, not made by a node."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = {"__value__": value} if isinstance(value, list) else value
-
-
-def _source(sheet: Sheet, link_id: Any) -> "tuple[str, int] | Value | None":
+def _source(sheet: Sheet, link_id: Any) -> Source:
     """The node and slot that a link comes from in the end, or a value; None for nothing.
+
+    Every link is followed once, however many hang on it.
 
     Raises:
         GraphRefused: it comes from itself.
     """
-    seen = set()
-    while (link := sheet.links.get(link_id)) is not None:
+    path: list[tuple[Sheet, int]] = []
+    seen: set[tuple[str, int]] = set()
+    found: Source = None
+    while isinstance(link_id, int) and link_id in sheet.links:
+        if link_id in sheet.traced:
+            found = sheet.traced[link_id]
+            break
         if (sheet.prefix, link_id) in seen:
             raise invalid("The workflow's links run in a circle.", f"at link {link_id}")
         seen.add((sheet.prefix, link_id))
-        slot = link.slot if isinstance(link.slot, int) and link.slot >= 0 else 0
-        if link.source == SUBGRAPH_INPUT and sheet.outer is not None:
-            outside = _outside(sheet, slot)
-            if isinstance(outside, Value):
-                return outside
-            sheet, link_id = sheet.outer, outside
-            continue
-        id = str(link.source)
-        node = sheet.nodes.get(id)
-        if node is None or node.get("mode") == MUTED:
-            return None
-        if node.get("mode") == BYPASSED:
-            link_id = _passed_by(node, slot)
-        elif node.get("type") == "Reroute":
-            link_id = next((link for _, link in _linked(node)), None)
-        elif node.get("type") == "PrimitiveNode":
-            values = node.get("widgets_values")
-            return Value(values[0]) if isinstance(values, list) and values else None
-        elif id in sheet.inner:
-            sheet = sheet.inner[id]
-            link_id = _made(sheet, slot)
-        else:
-            return f"{sheet.prefix}{id}", slot
-    return None
+        path.append((sheet, link_id))
+        step = _before(sheet, sheet.links[link_id])
+        if not isinstance(step, Step):
+            found = step
+            break
+        sheet, link_id = step.sheet, step.link_id
+    for passed, id in path:
+        passed.traced[id] = found
+    return found
+
+
+class Step:
+    """The next link to be followed, and the sheet that it is on."""
+
+    def __init__(self, sheet: Sheet, link_id: Any) -> None:
+        self.sheet, self.link_id = sheet, link_id
+
+
+def _before(sheet: Sheet, link: Link) -> Step | Source:
+    """What stands at a link's beginning."""
+    slot = link.slot if isinstance(link.slot, int) and link.slot >= 0 else 0
+    if link.source == SUBGRAPH_INPUT and sheet.outer is not None:
+        outside = _outside(sheet, slot)
+        return outside if isinstance(outside, Value) else Step(sheet.outer, outside)
+    id = str(link.source)
+    node = sheet.nodes.get(id)
+    found: Step | Source = (f"{sheet.prefix}{id}", slot)
+    if node is None or node.get("mode") == MUTED:
+        found = None
+    elif node.get("mode") == BYPASSED:
+        found = Step(sheet, _passed_by(node, slot))
+    elif node.get("type") == "Reroute":
+        found = Step(sheet, next((link for _, link in _linked(node)), None))
+    elif node.get("type") == "PrimitiveNode":
+        values = node.get("widgets_values")
+        found = Value(values[0]) if isinstance(values, list) and values else None
+    elif id in sheet.inner:
+        found = Step(sheet.inner[id], _made(sheet.inner[id], slot))
+    return found
 
 
 def _outside(sheet: Sheet, slot: int) -> Any:
     """The link on the outer sheet that comes into a subgraph's slot, or its widget's value."""
     name = sheet.inputs[slot].get("name") if slot < len(sheet.inputs) else None
-    for entry in _dicts(sheet.instance, "inputs"):
-        if entry.get("name") == name and entry.get("link") is not None:
-            return entry["link"]
-    values = _promoted(sheet)
-    return Value(values[name]) if name in values else None
+    if name in sheet.given:
+        return sheet.given[name]
+    return Value(sheet.promoted[name]) if name in sheet.promoted else None
 
 
-def _promoted(sheet: Sheet) -> dict[Any, Any]:
+def _promoted(inputs: list[dict[str, Any]], instance: Node) -> dict[Any, Any]:
     """The values of a subgraph's own widgets: of its inputs that may be written down, in order."""
-    values = sheet.instance.get("widgets_values")
-    names = [one.get("name") for one in sheet.inputs if one.get("type") in LITERALS]
+    values = instance.get("widgets_values")
+    names = [one.get("name") for one in inputs if one.get("type") in LITERALS]
     if not isinstance(values, list) or len(values) != len(names):
         return {}  # as older editors save it: the nodes inside have them
-    return dict(zip(names, values, strict=True))
+    return {name: value for name, value in zip(names, values, strict=True) if _is_name(name)}
 
 
 def _made(sheet: Sheet, slot: int) -> Any:
@@ -186,8 +216,8 @@ def _made(sheet: Sheet, slot: int) -> Any:
 
 def _passed_by(node: Node, slot: int) -> Any:
     """The link that a bypassed node hands on: of the same place, else of the same type."""
-    inputs, outputs = _dicts(node, "inputs"), _dicts(node, "outputs")
-    if slot >= len(outputs):
+    inputs, outputs = _dicts(node, "inputs")[:MAX_SLOTS], _dicts(node, "outputs")
+    if slot >= min(len(outputs), MAX_SLOTS):
         return None
     wanted = outputs[slot].get("type")
     nearest = [*inputs[slot : slot + 1], *inputs]
@@ -201,8 +231,12 @@ def _is_like(given: Any, wanted: Any) -> bool:
 def _linked(node: Node) -> Iterator[tuple[str, Any]]:
     """The inputs of a node that something is linked to."""
     for entry in _dicts(node, "inputs"):
-        if entry.get("link") is not None and isinstance(entry.get("name"), str):
+        if entry.get("link") is not None and _is_name(entry.get("name")):
             yield entry["name"], entry["link"]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _dicts(given: Node, name: str) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ TRUTHS = {
 """Nodes that a switch may be set by, and where they keep it."""
 
 Graph = dict[str, Any]
+Side = tuple[Any, ...]
+"""A link or a value, or nothing."""
 
 
 def switched(graph: Graph) -> Graph:
@@ -26,8 +28,8 @@ def switched(graph: Graph) -> Graph:
     Raises:
         GraphRefused: switches lead to each other in a circle.
     """
-    chosen = {id: _chosen(graph, id) for id, node in graph.items() if node["class_type"] == SWITCH}
-    chosen = {id: side for id, side in chosen.items() if side is not None}
+    sides = {id: _chosen(graph, id) for id, node in graph.items() if node["class_type"] == SWITCH}
+    chosen = _led_through({id: side for id, side in sides.items() if side is not None})
     if not chosen:
         return graph
     kept = {id: _rewired(node, chosen) for id, node in graph.items() if id not in chosen}
@@ -35,8 +37,8 @@ def switched(graph: Graph) -> Graph:
     return {id: node for id, node in kept.items() if id in needed}
 
 
-def _chosen(graph: Graph, id: str) -> Any:
-    """What a switch lets through: a link, or a value in a list of its own; None if unknown."""
+def _chosen(graph: Graph, id: str) -> Side | None:
+    """What a switch lets through; None where that cannot be told."""
     inputs = graph[id].get("inputs") or {}
     setting = inputs.get("switch")
     if is_link(setting):
@@ -49,28 +51,40 @@ def _chosen(graph: Graph, id: str) -> Any:
     return (inputs[side],) if side in inputs else ()
 
 
-def _rewired(node: Graph, chosen: Mapping[str, Any]) -> Graph:
+def _rewired(node: Graph, chosen: Mapping[str, Side]) -> Graph:
     """A node whose links lead past the switches; an input that none lets anything to is gone."""
     inputs = {}
     for name, given in (node.get("inputs") or {}).items():
-        found = _through(given, chosen)
-        if found:
+        switch = _switch(given, chosen)
+        if found := (given,) if switch is None else chosen[switch]:
             inputs[name] = found[0]
     return node | {"inputs": inputs}
 
 
-def _through(value: Any, chosen: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a value is, followed through the switches that it is linked to; nothing for nothing."""
-    seen = set()
-    while is_link(value) and len(value) == 2 and (switch := str(value[0])) in chosen:
-        if switch in seen:
-            message = "The workflow's links run in a circle."
-            raise GraphRefused(Fault("dependency_cycle", message, f"at node {switch}"), {})
-        seen.add(switch)
-        if not chosen[switch]:
-            return ()
-        (value,) = chosen[switch]
-    return (value,)
+def _led_through(chosen: dict[str, Side]) -> dict[str, Side]:
+    """What each switch lets through in the end, past all the others that it is linked to."""
+    known: dict[str, Side] = {}
+    for id in chosen:
+        path: list[str] = []
+        seen: set[str] = set()
+        at: str | None = id
+        while at is not None and at not in known:
+            if at in seen:
+                message = "The workflow's links run in a circle."
+                raise GraphRefused(Fault("dependency_cycle", message, f"at node {at}"), {})
+            path.append(at)
+            seen.add(at)
+            side = chosen[at]
+            at = _switch(side[0], chosen) if side else None
+        found = known[at] if at is not None else chosen[path[-1]]
+        known.update(dict.fromkeys(path, found))
+    return known
+
+
+def _switch(value: Any, chosen: Mapping[str, Side]) -> str | None:
+    """The switch that a value is linked to."""
+    id = str(value[0]) if is_link(value) and len(value) == 2 else None
+    return id if id in chosen else None
 
 
 def _needed(graph: Graph) -> set[str]:

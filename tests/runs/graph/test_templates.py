@@ -1,11 +1,13 @@
 """Nodes that ComfyUI's own templates are made of, and what each comes to in a job."""
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from gateway.images import outline
 from gateway.images.outline import outlined
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.plain import plain
@@ -53,6 +55,19 @@ def test_switches_that_cannot_be_told_are_refused() -> None:
     round_and_round["31"] = node("ComfySwitchNode", switch=True, on_true=["30", 0])
     with pytest.raises(GraphRefused, match="circle"):
         drafts(round_and_round)
+
+
+def test_every_switch_is_followed_once_however_many_hang_on_it() -> None:
+    graph = text_to_image()
+    for number in range(1800):
+        graph[f"s{number}"] = node("ComfySwitchNode", switch=True, on_true=[f"s{number + 1}", 0])
+    graph["s1800"] = node("PrimitiveInt", value=3)
+    crowd = {f"x{number}": ["s0", 0] for number in range(6000)}
+    graph["3"]["inputs"] |= crowd | {"steps": ["s0", 0]}
+    began = time.thread_time()
+    (draft,) = drafts(graph)
+    assert time.thread_time() - began < 5, "it takes a fiftieth of that"
+    assert draft.num_inference_steps == 3
 
 
 def test_emptiness_may_be_as_large_as_a_picture_that_is_still_to_come() -> None:
@@ -165,7 +180,7 @@ def test_samplers_that_diffusers_lacks_have_stand_ins() -> None:
         assert any(note.code == "scheduler_replaced" for note in plan.notes), sampler
 
 
-def test_edges_are_thin_lines_where_brightness_changes() -> None:
+def test_edges_are_thin_lines_where_brightness_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Image.new("RGB", (64, 64), "black")
     ImageDraw.Draw(picture).rectangle((16, 16, 47, 47), fill="white")
     found = np.asarray(changed(picture, Edges(0.1, 0.2)))[..., 0] > 0
@@ -175,6 +190,9 @@ def test_edges_are_thin_lines_where_brightness_changes() -> None:
     faint = Image.new("RGB", (64, 64), (0, 0, 0))
     ImageDraw.Draw(faint).rectangle((16, 16, 47, 47), fill=(30, 30, 30))
     assert not np.asarray(outlined(faint, 0.1, 0.2)).any()
+    monkeypatch.setattr(outline, "MAX_PIXELS", 1000)
+    large = outlined(picture, 0.1, 0.2)
+    assert (large.size, np.asarray(large).any()) == ((64, 64), True)
     ramp = picture.copy()
     ImageDraw.Draw(ramp).rectangle((48, 30, 63, 33), fill=(40, 40, 40))
     lone, joined = (np.asarray(outlined(ramp, low, 0.3))[..., 0] for low in (0.29, 0.05))
