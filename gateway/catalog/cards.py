@@ -377,8 +377,8 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
         tiers = {f"quality.{name}.steps": tier.steps for name, tier in card.quality.items()}
         for key, number in {"steps.default": steps.default, **tiers}.items():
             if not steps.min <= number <= steps.max:
-                wanted = f"wanted between steps.min {steps.min} and steps.max {steps.max}"
-                raise CardError(f"key '{key}' = {number}: {wanted}", path)
+                wanted = f"between steps.min {steps.min} and steps.max {steps.max}"
+                raise CardError(f"key '{key}' = {number}: wanted {wanted}", path)
         for name, given in card.components.items():
             if given is True:
                 raise CardError(f"key 'components.{name}' = True: wanted a source, or false", path)
@@ -389,12 +389,8 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
         return
     low, high = card.scale_range
     if not low <= card.scale <= high:
-        raise CardError(
-            f"key 'scale' = {card.scale}: wanted within scale_range [{low}, {high}]", path
-        )
+        wanted = f"within scale_range [{low}, {high}]"
+        raise CardError(f"key 'scale' = {card.scale}: wanted {wanted}", path)
     if not card.source.endswith(".safetensors") and (path.parent / card.source).is_file():
-        raise CardError(
-            f"key 'source' = {card.source!r}: wanted a .safetensors file; "
-            "pickled weights are refused",
-            path,
-        )
+        wanted = "a .safetensors file; pickled weights are refused"
+        raise CardError(f"key 'source' = {card.source!r}: wanted {wanted}", path)

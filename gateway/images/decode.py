@@ -6,6 +6,7 @@ Decoding takes up to a second: `Darkroom.do` keeps it off the event loop.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 
 from PIL import Image, ImageChops, ImageOps
 
@@ -21,6 +22,9 @@ MAX_EDGE = 32_768
 
 MAX_SCANS = 64
 """Of a progressive JPEG, each as long as a whole decoding; encoders write about ten."""
+
+MAX_TEXTS, MAX_TEXT_CHARACTERS = 32, 20_000
+"""Of a picture, each."""
 
 _SCAN = b"\xff\xda"
 _ORIENTATION = 0x0112
@@ -51,6 +55,17 @@ def size_of(data: bytes, param: str) -> tuple[int, int]:
         is_bare = picture.format == "PNG" and not any(mark in data for mark in _PNG_EXIF)
         is_turned = not is_bare and picture.getexif().get(_ORIENTATION) in _TURNED
         return (picture.height, picture.width) if is_turned else picture.size
+
+
+def texts_of(data: bytes, param: str) -> dict[str, str]:
+    """The texts that a PNG carries, as far as they are not endless; other pictures carry none.
+
+    Raises:
+        InvalidRequest: as `decode` does.
+    """
+    with _opened(data, param) as picture:
+        found = islice(getattr(picture, "text", {}).items(), MAX_TEXTS)
+        return {str(key)[:80]: str(value)[:MAX_TEXT_CHARACTERS] for key, value in found}
 
 
 def is_beyond(size: tuple[int, int]) -> bool:

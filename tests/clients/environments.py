@@ -37,13 +37,14 @@ PYTHON = {
     "comfyui": ("comfy-api-simplified==1.6.0", "pillow==12.0.0"),
     "hubs": ("huggingface_hub==2.4.0", "pillow==12.0.0", "together==3.1.1"),
     "webui": ("webuiapi==0.9.17", "pillow==12.0.0"),
+    "open-webui": ("open-webui==0.12.4",),
     "aiperf": ("aiperf==0.13.0",),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
 NODE = {
     f"node-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}": "22.23.3",
-    "openai": "7.55.0",
+    "openai": "7.57.0",
     "ai": "7.0.173",
     "@ai-sdk/openai": "4.0.118",
     "@ai-sdk/openai-compatible": "3.0.92",

@@ -73,3 +73,25 @@ def test_the_ai_sdks_compatible_provider(ai_sdk: Any) -> None:
 def test_the_ai_sdk_tells_what_was_wrong(ai_sdk: Any) -> None:
     assert ai_sdk["refused"]["status"] == 404
     assert "none" in ai_sdk["refused"]["message"]
+
+
+def test_node_talks_and_goes_on(node: Any) -> None:
+    (first,), (second,), (spoken,) = (node[name] for name in ("said", "goneOn", "spoken"))
+    assert opened(first).size == opened(spoken).size == (64, 64)
+    assert not same(opened(first), opened(second))
+    assert "response.image_generation_call.partial_image" in node["told"]
+    assert node["told"][-1] == "response.completed"
+    assert node["usage"]["output_tokens"] == 16
+
+
+def test_node_sets_a_webhook_endpoint_up(node: Any) -> None:
+    hooks = node["hooks"]
+    assert hooks["made"]["signing_secret"].startswith("whsec_")
+    assert hooks["made"]["id"] in hooks["listed"]
+    assert hooks["forgotten"]["deleted"] is True
+
+
+def test_the_ai_sdks_tool_draws(ai_sdk: Any) -> None:
+    (drawn,) = ai_sdk["tool"]
+    assert opened(drawn).size == (64, 64)
+    assert ai_sdk["words"].startswith("![image](")

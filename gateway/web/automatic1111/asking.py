@@ -1,19 +1,21 @@
 """What a body of AUTOMATIC1111's asks for, under the names that all dialects share."""
 
 import re
-from typing import Any
+from itertools import islice
+from typing import Any, TypeGuard
 
 import msgspec
 
 from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidType, OutOfRange
 from gateway.outside.spelling import decimal, is_absent, truth, whole
-from gateway.outside.unread import unknown
+from gateway.outside.unread import MAX_NAMED, unknown
 from gateway.remarks import Remark, no_effect, shown
 from gateway.web.automatic1111.names import adapter_route, scheduler_of
 
 CHECKPOINT = "sd_model_checkpoint"
 MAX_PICTURES = 10
+PROMPTS = ("prompt", "negative_prompt")
 SAME_NAMES = ("prompt", "negative_prompt", "seed", "steps", "width", "height")
 OF_DIALECT = frozenset(
     {
@@ -91,8 +93,12 @@ def checkpoint_of(given: dict[str, Any]) -> str | None:
     return None if is_absent(name) else str(name)
 
 
-def read_asking(given: dict[str, Any], model: Model, catalog: Catalog) -> Asking:
+def read_asking(
+    given: dict[str, Any], model: Model, catalog: Catalog, max_characters: int
+) -> Asking:
     """Read a body of txt2img or img2img, but for its pictures.
+
+    Prompts of over `max_characters`, which are refused later, are not looked through.
 
     Raises:
         InvalidRequest: of its family, naming the field.
@@ -103,7 +109,13 @@ def read_asking(given: dict[str, Any], model: Model, catalog: Catalog) -> Asking
     sampler = given.get("sampler_name")
     sampler = given.get("sampler_index") if is_absent(sampler) else sampler
     fields["scheduler"] = scheduler_of(sampler, given.get("scheduler"))
-    fields["loras"], told = _adapters(fields, model, catalog)
+    texts = {
+        name: text
+        for name, text in fields.items()
+        if name in PROMPTS and _is_read(text, max_characters)
+    }
+    fields["loras"], told = _adapters(texts, model, catalog)
+    fields |= {name: _TAG.sub("", text).strip() for name, text in texts.items()}
     remarks += told
     num_pictures = _number(given, "batch_size") * _number(given, "n_iter")
     if num_pictures > MAX_PICTURES:
@@ -170,23 +182,31 @@ def _idle(given: dict[str, Any]) -> list[Remark]:
     ]
 
 
+def _is_read(text: Any, max_characters: int) -> TypeGuard[str]:
+    return isinstance(text, str) and len(text) <= max_characters and _TAG.search(text) is not None
+
+
 def _adapters(
-    fields: dict[str, Any], model: Model, catalog: Catalog
+    texts: dict[str, str], model: Model, catalog: Catalog
 ) -> tuple[list[dict[str, Any]], list[Remark]]:
-    """The adapters that tags in a prompt name; the tags are taken out of it."""
+    """The adapters that tags in prompts name, and what is to be said of tags that name none."""
     found: dict[str, float | None] = {}
-    remarks = []
-    for param in ("prompt", "negative_prompt"):
-        if not isinstance(text := fields.get(param), str):
-            continue
+    strange: dict[str, str] = {}
+    for param, text in texts.items():
         for tag in _TAG.finditer(text):
             route = adapter_route(catalog, model, tag[1].strip())
             if route is None:
-                told = f"{shown(tag[0])!r} names no adapter of {model.endpoint.id}"
-                remarks.append(Remark("syntax_unread", param, f"{told}, and was left out."))
+                strange.setdefault(tag[0], param)
             elif param == "prompt":
                 found[route] = _scale(tag[2])
-        fields[param] = _TAG.sub("", text).strip() if _TAG.search(text) else text
+    remarks = [
+        Remark(
+            "syntax_unread",
+            param,
+            f"{shown(tag)!r} names no adapter of {model.endpoint.id}, and was left out.",
+        )
+        for tag, param in islice(strange.items(), MAX_NAMED)
+    ]
     return [{"name": name, "scale": scale} for name, scale in found.items()], remarks
 
 

@@ -8,11 +8,12 @@ from litestar import Request, Response, get, post
 
 from gateway.accounts.limits import Caller
 from gateway.catalog.catalog import Model
-from gateway.errors import InvalidRequest, InvalidType, MissingParameter, OutOfRange
-from gateway.images.encode import read_text, with_text
+from gateway.errors import InvalidType, MissingParameter, OutOfRange
+from gateway.images.decode import texts_of
+from gateway.images.encode import with_text
 from gateway.job import Job
 from gateway.outside.inline import inline_bytes
-from gateway.outside.parameters import MAX_EDGE, read_request
+from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
 from gateway.remarks import Remark
 from gateway.studio import Picture, Rendering
@@ -33,6 +34,8 @@ from gateway.web.door.uploads import Sources, Upload, check_count, named_picture
 AnyRequest = Request[Any, Any, Any]
 ROUTE = f"{PREFIXES[0]}/v1"
 USUAL_STRENGTH = 0.75
+MAX_ENLARGED = 4096
+"""Pixels along an edge of a picture that `enable_hr` enlarges."""
 
 
 class TextBody(msgspec.Struct, frozen=True):
@@ -96,7 +99,7 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
         caller = desk.admit(request)
         given = await read_json(request)
         model = await choices.model(caller, checkpoint_of(given))
-        asking = read_asking(given, model, desk.catalog)
+        asking = read_asking(given, model, desk.catalog, desk.settings.max_prompt_characters)
         upload = Upload(asking.fields, [])
         if edits:
             sources = sources_of(desk, request, caller.id)
@@ -110,9 +113,11 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
     async def answer(
         request: Asked, caller: Caller, job: Job, given: dict[str, Any]
     ) -> Response[Any]:
+        is_shown, echoed = flag(given, "send_images", default=True), _echoed(given)
+
         async def respond(pictures: list[Picture]) -> Content:
             texts = [infotext.infotext(picture.receipt, version) for picture in pictures]
-            shown = pictures if flag(given, "send_images", default=True) else []
+            shown = pictures if is_shown else []
             files = [
                 with_text(picture.data, {infotext.PARAMETERS: text})
                 if desk.settings.receipts
@@ -122,7 +127,7 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
             remarks = warnings_of(pictures) if pictures else job.remarks
             facts = infotext.info(pictures, job.seeds, texts, remarks, _facts(job, version))
             told = msgspec.json.encode(facts).decode()
-            return Content.of(Drawn([GAP] * len(files), _echoed(given), told), files)
+            return Content.of(Drawn([GAP] * len(files), echoed, told), files)
 
         return await desk.answer(request, caller, job, Rendering(), respond, {})
 
@@ -160,7 +165,7 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
     )
     async def interrupt(request: AnyRequest) -> dict[str, Any]:
         """Stop your own requests to this dialect; each is answered with what is drawn by then."""
-        caller = desk.admit(request)
+        caller = desk.door.identify(request)
         for drawing in desk.under_way.of(caller.id, ROUTE):
             drawing.stop()
         return {}
@@ -230,10 +235,10 @@ def _enlarged(job: Job, given: dict[str, Any]) -> Job:
     scale = number(given, "hr_scale", 2.0)
     if wide > 0 or high > 0:
         scale = max(wide / width, high / height)
-    if not 1 <= scale <= MAX_EDGE / max(width, height):
-        most = MAX_EDGE / max(width, height)
-        bound, above = (most, True) if scale > 1 else (1, False)
-        raise OutOfRange("hr_scale", "decimal", bound, scale, above=above)
+    most = max(1.0, MAX_ENLARGED / max(width, height))
+    if not 1 <= scale <= most:
+        above = scale > 1
+        raise OutOfRange("hr_scale", "decimal", most if above else 1, scale, above=above)
     size = round(width * scale), round(height * scale)
     if size == (width, height):
         return job
@@ -286,14 +291,9 @@ def _echoed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text_of(image: str) -> dict[str, str]:
-    """The text chunks of a PNG in base64.
+    """The texts of a picture in base64.
 
     Raises:
         InvalidRequest: it is none.
     """
-    try:
-        return read_text(inline_bytes(image, "image"))
-    except (ValueError, SyntaxError):
-        raise InvalidRequest(
-            "Invalid image 'image': not a PNG.", param="image", code="invalid_image"
-        ) from None
+    return texts_of(inline_bytes(image, "image"), "image")

@@ -16,9 +16,6 @@ from gateway.web.automatic1111.names import SAMPLER_NAMES
 PARAMETERS = "parameters"
 """The PNG's text chunk."""
 
-MAX_CHARACTERS = 100_000
-"""Of a picture's text, as much is read."""
-
 _PAIR = re.compile(r'\s*([\w ()/+-]{1,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 
 
@@ -46,7 +43,7 @@ def infotext(receipt: Receipt, version: str) -> str:
 def infotext_of(text: Mapping[str, str], version: str) -> str:
     """What a picture's text chunks say of how it was made; empty where nothing is known."""
     if PARAMETERS in text:
-        return text[PARAMETERS][:MAX_CHARACTERS]
+        return text[PARAMETERS]
     if KEY in text:
         try:
             return infotext(read_receipt(text), version)

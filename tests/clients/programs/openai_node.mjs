@@ -26,7 +26,27 @@ for await (const event of stream) previews.push({ type: event.type, b64_json: ev
 const models = [];
 for await (const model of client.models.list()) models.push(model.id);
 
+const tools = [{ type: 'image_generation', size: '64x64', model: 'tiny', partial_images: 1 }];
+const said = await client.responses.create({ model: 'gpt-5', input: 'a red apple', tools });
+const goneOn = await client.responses.create({
+  model: 'gpt-5', input: 'now green', tools, previous_response_id: said.id,
+});
+const told = [];
+const speaking = client.responses.stream({ model: 'gpt-5', input: 'a red apple', tools });
+for await (const event of speaking) told.push(event.type);
+const spoken = await speaking.finalResponse();
+const drawn = (answer) => answer.output.filter((item) => item.type === 'image_generation_call')
+  .map((item) => item.result);
+const hook = await client.webhooks.create({
+  name: 'mine', url: 'https://93.184.215.14/hook', event_types: ['batch.completed'],
+});
+const listed = [];
+for await (const one of client.webhooks.list()) listed.push(one.id);
+const forgotten = await client.webhooks.delete(hook.id);
+
 console.log(JSON.stringify({
+  said: drawn(said), goneOn: drawn(goneOn), told, spoken: drawn(spoken), usage: said.usage,
+  hooks: { made: hook, listed, forgotten },
   both,
   previews,
   models,
