@@ -123,7 +123,9 @@ class Hub:
         if parked and self.pacing.has_room:
             endpoint = self._next_endpoint(parked)
             mine = [sample for sample in parked if sample.endpoint == endpoint]
-            self._advance(endpoint, self._going(endpoint, mine))
+            for line, due in self.pacing.lines(self._going(endpoint, mine)):
+                with line:
+                    self._advance(endpoint, due)
         self._settle()
 
     def take_commands(self, *, block: bool = False) -> None:

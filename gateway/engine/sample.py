@@ -4,16 +4,18 @@ The engine's thread alone writes a sample, but for `is_cancelled`, which any thr
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import greenlet
 import structlog
+from torch import Tensor
 
 from gateway.engine.adapters.adapters import Uses
 from gateway.engine.pipelines import call
 from gateway.engine.pipelines.hearing import Hearing
+from gateway.engine.pipelines.merge import tensors_of
 from gateway.engine.pipelines.parking import Memory, ParkedCall, SampleGreenlet
 from gateway.engine.pipelines.pixels import deliver, first_image
 from gateway.engine.pipelines.previews import answering, preview_steps, watched
@@ -114,6 +116,21 @@ class Sample:
     def is_unwanted(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.is_cancelled or self._is_late
+
+    @property
+    def goes_beside(self) -> bool:
+        """Whether its parked call is a decoding, for which no denoising has to wait.
+
+        Recorded ones have one memory with all else that is recorded.
+        """
+        entry = self.parked.entry if self.parked else None
+        return entry is not None and entry.method == "decode" and entry.lane != "graphs"
+
+    @property
+    def brings(self) -> Iterator[Tensor]:
+        """The tensors of its parked call."""
+        assert self.parked is not None
+        return tensors_of((self.parked.args, self.parked.kwargs))
 
     @property
     def has_fault(self) -> bool:

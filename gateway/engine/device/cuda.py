@@ -1,10 +1,13 @@
-"""A CUDA device's timeline: its events, and the thread that waits for them."""
+"""A CUDA device's two lines: their events, and the threads that wait for them."""
 
 import queue
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import structlog
 import torch
+from torch import Tensor
 
 from gateway.engine.device.pacing import Command, HostTimeline, Timeline
 
@@ -32,8 +35,13 @@ class CudaTimeline:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._due: queue.SimpleQueue[tuple[CudaMark, Command]] = queue.SimpleQueue()
+        self._due: queue.SimpleQueue[tuple[CudaMark | None, Command]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name=f"follow-{device}", daemon=True).start()
+
+    @property
+    def second(self) -> "CudaSecondLine":
+        """Another stream."""
+        return CudaSecondLine(self._device, self)
 
     def mark(self) -> CudaMark:
         """The moment at which the current stream has done what it was given."""
@@ -43,14 +51,56 @@ class CudaTimeline:
         """Call `then` at that moment, in the thread that waits."""
         self._due.put((self.mark(), then))
 
+    def follow_after(self, other: "CudaTimeline") -> None:
+        """Tell what follows from now on after what follows another so far."""
+        told = threading.Event()
+
+        def wait() -> None:
+            told.wait()
+
+        other._due.put((None, told.set))
+        self._due.put((None, wait))
+
     def _run(self) -> None:
         while True:
             mark, then = self._due.get()
             try:
-                mark.event.synchronize()
+                if mark is not None:
+                    mark.event.synchronize()
             except RuntimeError as error:  # a kernel's, which all later calls will meet too
                 log.error("the device failed", exc_info=error)
             then()
+
+
+class CudaSecondLine:
+    """A stream beside that on which the engine's thread issues all else.
+
+    What it allocates is used again by itself alone, and each time only after all that the first
+    stream had been given: so what the first one reads of it stays as it is.
+    """
+
+    def __init__(self, device: torch.device, first: CudaTimeline) -> None:
+        self._device = device
+        self._first = first
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self.timeline = CudaTimeline(device)
+
+    @contextmanager
+    def given(self, tensors: Iterable[Tensor]) -> Iterator[None]:
+        """Make this the current stream."""
+        first = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(first)
+        self.timeline.follow_after(self._first)
+        for tensor in tensors:
+            if tensor.is_cuda:
+                tensor.record_stream(self._stream)
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def join(self) -> None:
+        """Have the current stream wait for this one."""
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+        self._first.follow_after(self.timeline)
 
 
 def timeline_of(device: torch.device) -> Timeline:

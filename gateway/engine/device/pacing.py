@@ -4,12 +4,17 @@ A GPU answers a call before it has run it. Left alone the host would issue all s
 picture at once: who comes then could not join, who leaves would free nothing, and progress
 and times would be the host's. So a turn is issued while the one before it runs, never
 earlier, and what is told of it follows the device.
+
+A device may have a second line, on which pictures are decoded beside the next denoising.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Protocol
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
 
 from gateway.engine.device.pulse import Pulse
 
@@ -26,6 +31,34 @@ class Timeline(Protocol):
 
     def follow(self, then: Command) -> None:
         """Call `then` at that moment, in the order of these calls, maybe in another thread."""
+        ...
+
+    @property
+    def second(self) -> "SecondLine | None":
+        """A line of the same device beside this one; None where nothing runs beside anything."""
+        ...
+
+
+class SecondLine(Protocol):
+    """What runs beside a device's first line, and the order between the two.
+
+    What follows one line is told after what followed the other before.
+    """
+
+    @property
+    def timeline(self) -> Timeline:
+        """Its own moments."""
+        ...
+
+    def given(self, tensors: Iterable[Tensor]) -> AbstractContextManager[None]:
+        """Give the device what is issued within on this line, once all before is done.
+
+        The tensors, which the first line made, stay as they are until this line has used them.
+        """
+        ...
+
+    def join(self) -> None:
+        """Have what is given to the first line from now on begin when this one is done."""
         ...
 
 
@@ -48,6 +81,11 @@ class HostTimeline:
         """Call it now."""
         then()
 
+    @property
+    def second(self) -> None:
+        """None: it is done when the call returns."""
+        return None
+
 
 class HostMark(float):
     """A reading of this machine's clock."""
@@ -55,6 +93,27 @@ class HostMark(float):
     def seconds_since(self, earlier: "HostMark") -> float:
         """What the clock says."""
         return self - earlier
+
+
+class Goer(Protocol):
+    """Who goes along in a turn: whether beside the others, and what it brings."""
+
+    @property
+    def goes_beside(self) -> bool: ...
+
+    @property
+    def brings(self) -> Iterator[Tensor]: ...
+
+
+G = TypeVar("G", bound=Goer)
+
+
+class Line:
+    """The turns that one line of a device has been given and has not done."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.num_open = 0
 
 
 class Pacing:
@@ -66,19 +125,53 @@ class Pacing:
     def __init__(
         self, timeline: Timeline, tell: Callable[[Command], None], pulse: Pulse | None = None
     ) -> None:
-        self._timeline = timeline
         self._tell = tell
         self._pulse = pulse or Pulse()
-        self._num_open = 0
+        self._line = self._first = Line(timeline)
+        self._beside = timeline.second
+        self._second = Line(self._beside.timeline) if self._beside else None
+        self._were_beside: weakref.WeakSet[Any] = weakref.WeakSet()
 
     @property
     def has_room(self) -> bool:
         """Whether the next turn may be issued: the one before the last has been done."""
-        return self._num_open < 2
+        return all(line.num_open < 2 for line in (self._first, self._second) if line)
+
+    def lines(self, goers: Sequence[G]) -> list[tuple[AbstractContextManager[None], list[G]]]:
+        """Who goes along in a turn, each with the line that theirs is issued on, in this order.
+
+        Who goes beside comes first, so as to wait for nothing that this turn gives the others.
+        """
+        if self._second is None:
+            return [(nullcontext(), list(goers))]
+        beside = [one for one in goers if one.goes_beside]
+        others = [one for one in goers if not one.goes_beside]
+        both = [(self._on_second(beside), beside), (self._on_first(others), others)]
+        return [(line, those) for line, those in both if those]
+
+    @contextmanager
+    def _on_second(self, goers: Sequence[Goer]) -> Iterator[None]:
+        assert self._beside is not None
+        assert self._second is not None
+        self._were_beside.update(goers)
+        with self._beside.given(tensor for one in goers for tensor in one.brings):
+            self._line = self._second
+            try:
+                yield
+            finally:
+                self._line = self._first
+
+    @contextmanager
+    def _on_first(self, goers: Sequence[Goer]) -> Iterator[None]:
+        if not self._were_beside.isdisjoint(goers):
+            assert self._beside is not None
+            self._beside.join()
+            self._were_beside.clear()
+        yield
 
     def follow(self, then: Command) -> None:
         """Call `then` once the device has done what it has been given so far."""
-        self._timeline.follow(then)
+        self._line.timeline.follow(then)
 
     @contextmanager
     def timed(self, then: Seconds) -> Iterator[None]:
@@ -86,7 +179,7 @@ class Pacing:
 
         What raises is not timed.
         """
-        began = self._timeline.mark()
+        began = self._line.timeline.mark()
         yield
         self._time(began, then)
 
@@ -94,13 +187,15 @@ class Pacing:
     def turn(self, then: Seconds) -> Iterator[None]:
         """Issue a turn, and have `then` called with the seconds it took the device."""
 
+        line = self._line
+
         def passed(seconds: float) -> None:
-            self._num_open -= 1
+            line.num_open -= 1
             self._pulse.end()
             then(seconds)
 
-        began = self._timeline.mark()
-        self._num_open += 1
+        began = line.timeline.mark()
+        line.num_open += 1
         self._pulse.begin()
         try:
             yield
@@ -108,5 +203,5 @@ class Pacing:
             self._time(began, passed)
 
     def _time(self, began: Mark, then: Seconds) -> None:
-        ended = self._timeline.mark()
-        self._timeline.follow(lambda: self._tell(lambda: then(ended.seconds_since(began))))
+        ended = self._line.timeline.mark()
+        self._line.timeline.follow(lambda: self._tell(lambda: then(ended.seconds_since(began))))
