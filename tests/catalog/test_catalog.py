@@ -188,11 +188,13 @@ def test_bundled_cards_are_whole() -> None:
         "tcd-sd15",
         "tcd-sdxl",
         "sdxl-dmd2",
+        "flux3-klein",
     } <= set(catalog.endpoints)
     assert {"3d", "line"} <= set(catalog.routes("emoji"))
     for card in catalog.endpoints.values():
         assert card.licence != "unknown"
-        assert card.steps.max <= 10
+        # Its authors' few are sixteen.
+        assert card.steps.max <= (16 if card.id == "flux3-klein" else 10)
 
 
 def test_arguments_may_depend_on_the_number_of_steps() -> None:

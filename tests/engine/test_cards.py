@@ -96,8 +96,11 @@ def build(family: str) -> Any:
     return tiny.built(own[family]) if family in own else tiny.build(family)
 
 
-def test_every_bundled_card_is_tried() -> None:
-    assert load_catalog((bundled("models"),), ()).endpoints.keys() == {"emoji", *FAMILIES}
+def test_every_bundled_card_is_tried_or_says_that_it_is_not() -> None:
+    cards = load_catalog((bundled("models"),), ()).endpoints
+    untried = {id for id, card in cards.items() if "not tried" in card.description}
+    assert untried == {"flux3-klein"}
+    assert cards.keys() == {"emoji", *FAMILIES, *untried}
 
 
 @pytest.mark.parametrize(("id", "family"), FAMILIES.items())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import msgspec
 import pytest
 
 from gateway.catalog.cards import CARD, EndpointCard
@@ -13,8 +14,8 @@ from gateway.catalog.folders import load_catalog
 from gateway.engine.loading.loading import load
 from gateway.engine.pipelines.modular import as_stock
 from gateway.fetching.fetching import fetch_missing, is_here, plan_of
-from gateway.job import Preview, StepDone
-from tests.engine import tiny
+from gateway.job import AdapterUse, Preview, StepDone
+from tests.engine import tiny, tiny_loras
 from tests.engine.workbench import (
     CPU,
     TOLERANCE,
@@ -71,6 +72,30 @@ def test_together_equals_alone(family: str) -> None:
     assert len(steps) == 1 + 2 + 3 + left.num_steps_done
     previews = [each for each in bench.events if isinstance(each, Preview)]
     assert len(previews) == 2  # the first job has but one step
+
+
+@pytest.mark.parametrize("family", ["z_image", "sdxl", "flux"])
+def test_a_lora_draws_what_diffusers_draws_with_it(tmp_path: Path, family: str) -> None:
+    card = tiny_loras.save(family, tmp_path, "ink")
+    stock, changed = build(family), tiny.build(family)
+    changed.load_lora_weights(str(tmp_path), weight_name="ink.safetensors")
+    parts = changed.components.items()
+    stock.update_components(**{name: part for name, part in parts if name in stock.components})
+    bare: dict[str, Any] = {"arguments": {}}
+    plain = job(family, "a cat", 1, 2, **bare)
+    inked = msgspec.structs.replace(plain, adapters=(AdapterUse("ink", 1.0),))
+    pipeline = as_stock(build(family))
+    wanted = [alone(as_stock(stock), plain), alone(pipeline, plain)]
+
+    bench = Workbench({family: pipeline}, (card,))
+    samples = [bench.add(one)[0] for one in (inked, plain)]
+    bench.run()
+    bench.close()
+
+    assert not failures(bench.events)
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= TOLERANCE
+    assert difference(wanted[0], wanted[1]) > 100 * TOLERANCE
 
 
 def test_guidance_and_negative_prompts_are_heard() -> None:
