@@ -25,6 +25,7 @@ from tests.fuzz.bodies import (
     picture_graph,
 )
 from tests.fuzz.wire import Answered, Ask, Sent
+from tests.runs.graph.drawing import drawn
 
 
 class Things(msgspec.Struct, frozen=True):
@@ -259,7 +260,7 @@ def comfyui_requests(drawing: dict[str, Any], ids: dict[str, str]) -> list[Sent]
     }
     found = [
         json_request("/prompt", prompt),
-        json_request("/api/prompt", prompt),
+        json_request("/api/prompt", prompt | {"prompt": drawn(drawing).saved()}),
         json_request("/queue", {"delete": [ids["run_id"]], "clear": False}),
         json_request("/history", {"delete": ["none"], "clear": False}),
         json_request("/interrupt", {"prompt_id": ids["run_id"]}),

@@ -47,6 +47,13 @@ def graph(prompt: str = "a cat", output: str = "SaveImage", **sampler: Any) -> G
     return found
 
 
+def endless(prompt: str = "slow") -> Graph:
+    """A graph that is drawn for longer than any test waits."""
+    found = graph(prompt, steps=2000)
+    found["4"]["inputs"]["ckpt_name"] = "slow"
+    return found
+
+
 def queued(client: Client, headers: dict[str, str], prompt: Graph, **body: Any) -> str:
     """The id of a prompt that has been queued."""
     answer = client.post("/prompt", json={"prompt": prompt, **body}, headers=headers)

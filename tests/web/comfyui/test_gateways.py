@@ -4,24 +4,31 @@ from pathlib import Path
 
 from gateway.accounts.keys import KeyStore
 from tests.runs.drawing import TestEngine
-from tests.web.comfyui.asking import done, graph, queued, served
+from tests.web.comfyui.asking import done, endless, graph, queued, served
 from tests.web.comfyui.test_pictures import RED_PNG, upload
 from tests.web.comfyui.test_socket import SECONDS, Place, read_to_the_end
-from tests.web.server.listening import listening
+from tests.web.openai.asking import Client
+from tests.web.server.listening import listening, wait_until
 
 
 def test_waiting_prompts_are_taken_out_of_the_queue(tmp_path: Path) -> None:
     with served(tmp_path, TestEngine(), max_batch=1) as (client, keys):
-        running, *waiting = [queued(client, keys["ann"], graph("slow", steps=4)) for _ in range(4)]
-        pending = client.get("/queue", headers=keys["ann"]).json()["queue_pending"]
-        assert {entry[1] for entry in pending} >= set(waiting)
-        client.post("/queue", json={"delete": waiting[:1]}, headers=keys["ann"])
+        running, *waiting = [queued(client, keys["ann"], endless()) for _ in range(4)]
+        wait_until(lambda: pending(client, keys["ann"]) == waiting)
+        client.post("/queue", json={"delete": [*waiting[:1], running]}, headers=keys["ann"])
+        assert pending(client, keys["ann"]) == waiting[1:]
         client.post("/queue", json={"clear": True}, headers=keys["ann"])
-        assert done(client, keys["ann"], running)["status"]["completed"] is True
-        assert client.get("/prompt", headers=keys["ann"]).json() == {
-            "exec_info": {"queue_remaining": 0}
-        }
-        assert list(client.get("/history", headers=keys["ann"]).json()) == [running]
+        assert pending(client, keys["ann"]) == []
+        left = client.get("/prompt", headers=keys["ann"]).json()
+        assert left == {"exec_info": {"queue_remaining": 1}}
+        client.post("/interrupt", headers=keys["ann"])
+        assert done(client, keys["ann"], running)["status"]["completed"] is False
+        assert running in client.get("/history", headers=keys["ann"]).json()
+
+
+def pending(client: Client, headers: dict[str, str]) -> list[str]:
+    """The prompts that wait."""
+    return [entry[1] for entry in client.get("/queue", headers=headers).json()["queue_pending"]]
 
 
 def test_json_may_come_as_text_but_not_from_a_strangers_page(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.web.comfyui.asking import ID, done, graph, queued, served
+from tests.web.comfyui.asking import ID, done, endless, graph, queued, served
 from tests.web.openai.asking import Client, picture
+from tests.web.server.listening import wait_until
 
 Place = tuple[Client, dict[str, dict[str, str]]]
 
@@ -60,9 +61,7 @@ def test_pictures_are_shown_in_other_formats(place: Place) -> None:
 
 def test_keys_know_nothing_of_each_other(place: Place) -> None:
     client, keys = place
-    prompt_id = queued(client, keys["ann"], graph("slow"))
-    queue = client.get("/queue", headers=keys["ann"]).json()
-    assert prompt_id in [entry[1] for entry in [*queue["queue_running"], *queue["queue_pending"]]]
+    running = queued(client, keys["ann"], endless())
     assert client.get("/queue", headers=keys["bob"]).json() == {
         "queue_running": [],
         "queue_pending": [],
@@ -71,13 +70,16 @@ def test_keys_know_nothing_of_each_other(place: Place) -> None:
     assert client.get("/prompt", headers=keys["bob"]).json() == nothing
     assert client.get("/prompt", headers=keys["ann"]).json() != nothing
     for path, body in (
-        ("/interrupt", {"prompt_id": prompt_id}),
+        ("/interrupt", {"prompt_id": running}),
         ("/interrupt", None),
-        ("/queue", {"clear": True, "delete": [prompt_id]}),
+        ("/queue", {"clear": True, "delete": [running]}),
     ):
         assert client.post(path, json=body, headers=keys["bob"]).status_code == 200
+    prompt_id = queued(client, keys["ann"], graph())
     told = done(client, keys["ann"], prompt_id)
-    assert told["status"]["completed"] is True
+    queue = client.get("/queue", headers=keys["ann"]).json()
+    assert running in [entry[1] for entry in [*queue["queue_running"], *queue["queue_pending"]]]
+    client.post("/interrupt", json={"prompt_id": running}, headers=keys["ann"])
     assert client.get(f"/history/{prompt_id}", headers=keys["bob"]).json() == {}
     client.post("/history", json={"clear": True, "delete": [prompt_id]}, headers=keys["bob"])
     assert prompt_id in client.get("/history", headers=keys["ann"]).json()
@@ -122,15 +124,21 @@ def test_some_outputs_alone_are_executed(place: Place) -> None:
 
 def test_a_running_prompt_is_interrupted(place: Place) -> None:
     client, keys = place
-    first, second = (queued(client, keys["ann"], graph("slow", steps=4)) for _ in range(2))
-    while len(client.get("/queue", headers=keys["ann"]).json()["queue_running"]) < 2:
-        pass
+    first, second = (queued(client, keys["ann"], endless()) for _ in range(2))
+    wait_until(lambda: set(running(client, keys["ann"])) >= {first, second})
     client.post("/interrupt", json={"prompt_id": first}, headers=keys["ann"])
     told = done(client, keys["ann"], first)
     assert told["status"]["status_str"] == "error"
     assert told["status"]["completed"] is False
     assert told["status"]["messages"][-1][0] == "execution_interrupted"
-    assert done(client, keys["ann"], second)["status"]["completed"] is True
+    assert second in running(client, keys["ann"])
+    client.post("/interrupt", headers=keys["ann"])
+    assert done(client, keys["ann"], second)["status"]["completed"] is False
+
+
+def running(client: Client, headers: dict[str, str]) -> list[str]:
+    """The prompts that are drawn."""
+    return [entry[1] for entry in client.get("/queue", headers=headers).json()["queue_running"]]
 
 
 def test_a_client_names_its_prompt(place: Place) -> None:
