@@ -1,6 +1,7 @@
 """A version of a model on Civitai: its files of weights, each on this disk, whole and verified."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -68,8 +69,9 @@ class Release:
                 part = place.with_name(f"{place.name}.part")
                 exact = msgspec.structs.replace(file, size_bytes=_size_bytes(origin, file))
                 download(origin, part, exact, at)
-                main = chosen(self._version.files).name
-                told = msgspec.structs.replace(self._version, main=main)
+                told = self._version
+                with suppress(CardError):  # a file that was asked for by name may be the only one
+                    told = msgspec.structs.replace(told, main=chosen(told.files).name)
                 (place.parent / TOLD).write_bytes(msgspec.json.encode(told))
                 part.replace(place)
         at(file.size_bytes)

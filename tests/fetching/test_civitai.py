@@ -243,6 +243,18 @@ def test_every_place_of_a_card_takes_one(site: Site, tmp_path: Path, ink: bytes)
     assert {one.file.name for one in plan_of(Model(card)).wanted} == {NAME, "other.safetensors"}
 
 
+def test_a_file_by_its_name_comes_where_the_main_one_cannot(
+    site: Site, tmp_path: Path, ink: bytes
+) -> None:
+    site.put("old.ckpt", b"pickle")
+    site.put(NAME, ink, primary=False, hashes={})
+    site.put("other.safetensors", ink, primary=False)
+    named = wanted(tmp_path, weight_name="other.safetensors")
+    have(named)
+    assert is_here(named)
+    assert not is_here(wanted(tmp_path))
+
+
 def test_a_checkpoint_is_pulled_with_its_configs_and_served(site: Site, tmp_path: Path) -> None:
     repository, shapes = PUBLISHED["SDXL"]
     whole = hollow(tmp_path / "made.safetensors", shapes).read_bytes()
