@@ -48,6 +48,7 @@ from gateway.web.door.reception import Reception
 from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.huggingface import inference as huggingface
+from gateway.web.mcp.endpoint import Endpoint
 from gateway.web.openai import batches, chat, edits, generations, models, webhooks
 from gateway.web.openai import files as openai_files
 from gateway.web.openai.responses import routes as responses
@@ -79,6 +80,7 @@ def create_app(
     outbound = Outbound(Guard(settings.url_allow))
     desk = Desk(studio, store, door, settings, outbound)
     choices = Choices(desk, objects)
+    agents = Endpoint(desk)
     recent = RecentRequests()
     vitals = Vitals()
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
@@ -105,6 +107,7 @@ def create_app(
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await agents.close()
             await engine.stop(settings.grace_seconds)
             vitals.close()
             studio.close()
@@ -131,6 +134,7 @@ def create_app(
             comfyui_router(asker_of(door, settings), door),
             comfyapi_router(asker_of(door, settings)),
             router_models.router(asker_of(door, settings)),
+            *agents.routes(),
             *health.routes(vitals, door),
             *pages.PAGES,
             reference.document,
