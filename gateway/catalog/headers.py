@@ -143,16 +143,17 @@ def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
 def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
+    tuned = tuned_in(shapes.keys())
     downs = {
         width
         for name, width in widths.items()
-        if _DOWN.search(name) and not _OF_TEXT_ENCODERS.match(name)
+        if not tuned and _DOWN.search(name) and not _OF_TEXT_ENCODERS.match(name)
     }
     return Header(
         widths=frozenset(widths.values()),
         lora_widths=frozenset(downs),
         kinds=kinds_in(shapes.keys()),
-        tuned=tuned_in(shapes.keys()),
+        tuned=tuned,
         unread=unread_in(shapes.keys()),
         made_for=made_for(facts),
         trigger_words=trigger_words(facts),

@@ -63,7 +63,7 @@ _UNREAD = {
     "ip_adapter": "IP-Adapter", "double_stream_modulation_lora": "IP-Adapter",
     "redux_up": "Redux", "controlnet_cond_embedding": "ControlNet", "input_hint_block":
     "ControlNet", "controlnet_blocks": "ControlNet", "emb_params": "textual inversion",
-    "lambda_layer": "T-LoRA",
+    "lambda_layer": "T-LoRA", "reshape_weight": "control LoRA", "key_norm.scale": "control LoRA",
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 

@@ -47,7 +47,8 @@ def made_for(facts: Mapping[str, Any]) -> str | None:
 
 def trigger_words(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """The words that a file is said to answer to; else what all of its pictures were called."""
-    phrase = next((str(facts[key]) for key in _PHRASES if facts.get(key)), "")
+    told = (facts.get(key) for key in _PHRASES)
+    phrase = next((text for text in told if text and isinstance(text, str)), "")
     words = phrase.split(",") if phrase else _usual_tags(facts.get("ss_tag_frequency"))
     return tidy(words)
 

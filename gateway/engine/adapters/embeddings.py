@@ -21,7 +21,11 @@ from gateway.engine.weights.files import safe_open
 ENCODERS = ("text_encoder", "text_encoder_2")
 """The encoders that words may be learned for; the tokenizer of each is named alike."""
 
-_KEYS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+_KEYS = {
+    "clip_l": "text_encoder", "text_encoders_0": "text_encoder",
+    "clip_g": "text_encoder_2", "text_encoders_1": "text_encoder_2",
+}  # fmt: skip
+"""What trainers call the vectors of each encoder, where there are several."""
 
 
 class Embedding(NamedTuple):
@@ -57,6 +61,8 @@ def read_embedding(card: EmbeddingCard, pipeline: Any, device: torch.device) -> 
     }
     vectors: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
+        if tensor.ndim == 0:  # a step, a token's number
+            continue
         rows = tensor[None] if tensor.ndim == 1 else tensor
         meant = _KEYS.get(name) or next(iter(widths), None)
         if meant is None or rows.ndim != 2 or rows.shape[1] != widths.get(meant):
@@ -65,6 +71,9 @@ def read_embedding(card: EmbeddingCard, pipeline: Any, device: torch.device) -> 
                 f"{', '.join(map(str, widths.values())) or 'none'} wide",
                 card.path,
             )
+        if meant in vectors or not len(rows):
+            what = "is a second word" if len(rows) else "has no vectors"
+            raise CardError(f"'{name}' {what}", card.path)
         if not rows.isfinite().all():
             raise CardError("holds numbers that are not finite", card.path)
         vectors[meant] = rows.to(device, encoders[meant].dtype)

@@ -127,11 +127,35 @@ def test_a_word_that_is_written_anew_means_the_new_vectors(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("family", "names", "encoders"),
+    [
+        ("sd", ("emb_params",), ("text_encoder",)),
+        ("sd", ("string_to_param.*",), ("text_encoder",)),
+        ("sdxl", ("clip_l", "clip_g"), ("text_encoder", "text_encoder_2")),
+        ("sdxl", ("text_encoders_0", "text_encoders_1"), ("text_encoder", "text_encoder_2")),
+        ("sdxl", ("clip_g",), ("text_encoder_2",)),
+    ],
+)
+def test_each_trainers_names_mean_the_encoders_that_they_learned_for(
+    tmp_path: Path, family: str, names: tuple[str, ...], encoders: tuple[str, ...]
+) -> None:
+    given = {name: vectors(seed, 2) for seed, name in enumerate(names)}
+    more = {"step": torch.tensor(3), "string_to_token.*": torch.tensor(265)}
+    found = read_embedding(saved(tmp_path, family, "ohwx", **given, **more), built(family), CPU)
+    assert tuple(sorted(found.vectors)) == encoders
+    for name, encoder in zip(names, encoders, strict=True):
+        assert torch.equal(found.vectors[encoder], given[name])
+
+
+@pytest.mark.parametrize(
     ("tensors", "says"),
     [
         ({"emb_params": torch.ones(1, 7)}, "'emb_params' is no word of 'sd'"),
         ({"clip_g": torch.ones(1, tiny.WIDTH)}, "'clip_g' is no word of 'sd'"),
         ({"emb_params": torch.full((1, tiny.WIDTH), float("nan"))}, "not finite"),
+        ({"emb_params": torch.ones(0, tiny.WIDTH)}, "'emb_params' has no vectors"),
+        ({"a": torch.ones(1, tiny.WIDTH), "b": torch.ones(1, tiny.WIDTH)}, "'b' is a second word"),
+        ({"step": torch.tensor(3)}, "holds no vectors"),
     ],
 )
 def test_what_is_no_word_for_the_encoders_is_refused(
