@@ -33,8 +33,9 @@ async def settled(runs: Runs, batch: Batch) -> list[str]:
 
 
 def test_an_outage_of_the_receiver_and_a_restart_lose_nothing(
-    tmp_path: Path, database: str | None
+    tmp_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(webhooks, "WAITS_SECONDS", (0.2,) * 1000)
     port = free_port()
 
     async def before() -> tuple[str, Batch]:
@@ -82,7 +83,7 @@ def test_a_dead_endpoint_holds_up_no_other(tmp_path: Path) -> None:
 def test_what_a_deleted_endpoint_is_owed_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "WAITS_SECONDS", (0.05,) * 100)
+    monkeypatch.setattr(webhooks, "WAITS_SECONDS", (0.05,) * 10_000)
 
     async def test() -> None:
         async with opened(tmp_path, None, url_allow=ALLOWED) as runs:

@@ -103,7 +103,7 @@ def test_a_batch_that_ends_tells_every_endpoint_that_wants_it(
     failed = begun(client)
     event = unwrapped(client, receiver, 1, made.signing_secret)
     assert (event.type, event.data.id) == ("batch.failed", failed)
-    stopped = begun(client, *["slow"] * 20)
+    stopped = begun(client, *["slow"] * 1000)
     client.batches.cancel(stopped)
     event = unwrapped(client, receiver, 2, made.signing_secret)
     assert (event.type, event.data.id) == ("batch.cancelled", stopped)
