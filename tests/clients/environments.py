@@ -39,6 +39,7 @@ PYTHON = {
     "webui": ("webuiapi==0.9.17", "pillow==12.0.0"),
     "open-webui": ("open-webui==0.12.4",),
     "aiperf": ("aiperf==0.13.0",),
+    "litellm-proxy": ("litellm[proxy]==1.106.2",),
     "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
@@ -49,6 +50,8 @@ NODE = {
     "@ai-sdk/openai": "4.0.118",
     "@ai-sdk/openai-compatible": "3.0.92",
     "@comfyorg/sdk": "0.1.9",
+    "@langchain/core": "1.4.0",
+    "@langchain/openai": "1.6.0",
     "@saintno/comfyui-sdk": "0.3.1",
     "comfydeploy-old": "npm:comfydeploy@0.0.19",
     "comfydeploy-new": "npm:comfydeploy@2.0.0-beta.69",

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from tests.clients.environments import run_python
+from tests.clients.environments import run_node, run_python
 from tests.clients.pictures import opened
 from tests.serving import Server
 
-PROGRAM = Path(__file__).parent / "programs" / "frameworks.py"
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture(scope="module")
 def got(server: Server) -> Any:
     """What each got."""
-    return run_python("agents", PROGRAM, server.url, server.key)
+    return run_python("agents", PROGRAMS / "frameworks.py", server.url, server.key)
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,9 @@ def got(server: Server) -> Any:
 )
 def test_a_framework_gets_its_pictures(got: Any, framework: str, count: int) -> None:
     assert [opened(picture).size for picture in got[framework]] == [(64, 64)] * count
+
+
+def test_langchain_for_javascript_gets_its_picture(server: Server) -> None:
+    got: Any = run_node(PROGRAMS / "langchain.mjs", server.url, server.key)
+    (picture,) = got["pictures"]
+    assert opened(picture).size == (64, 64)

@@ -9,13 +9,13 @@ from tests.clients.environments import run_python
 from tests.clients.pictures import fetched, opened, same
 from tests.serving import Server
 
-PROGRAM = Path(__file__).parent / "programs" / "wrappers.py"
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.fixture(scope="module")
 def got(server: Server) -> Any:
     """What both got."""
-    return run_python("wrappers", PROGRAM, server.url, server.key)
+    return run_python("wrappers", PROGRAMS / "wrappers.py", server.url, server.key)
 
 
 def test_litellm_gets_both_forms(got: Any) -> None:
@@ -37,3 +37,9 @@ def test_litellm_tells_an_unknown_model(got: Any) -> None:
 def test_langchain_gets_urls(got: Any) -> None:
     assert len(got["langchain"]) == 2
     assert {fetched(url).size for url in got["langchain"]} == {(64, 64)}
+
+
+def test_litellms_proxy_hands_pictures_on(server: Server) -> None:
+    got: Any = run_python("litellm-proxy", PROGRAMS / "litellm_proxy.py", server.url, server.key)
+    (picture,) = got["pictures"]
+    assert same(fetched(picture["url"]), opened(picture["b64_json"]))
