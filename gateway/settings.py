@@ -19,6 +19,8 @@ from gateway.outside.addresses import base_of
 PREFIX = "GATEWAY_"
 DATA = "~/.local/share/image-gateway"
 DEVICE = r"^(auto|(cpu|cuda|mps|xpu|hpu|mtia)(:[0-9]+)?)$"
+AUTO = "auto"
+MEMORY = r"^(auto|(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,9})? ?[KMGTkmgt]i?[Bb])$"
 _SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
 
@@ -71,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: Annotated[str, _help("device of endpoints whose card says auto", pattern=DEVICE)] = (
         "auto"
     )
+    memory: Annotated[
+        str,
+        _help("memory to plan with on each device, as 12GiB; auto: what is free", pattern=MEMORY),
+    ] = AUTO
     threads: Annotated[int, _help("CPU threads of the engine; 0 leaves torch's choice", ge=0)] = 0
     preload: Annotated[bool, _help("load and warm every endpoint before being ready")] = False
     max_batch: Annotated[int, _help("samples that run at once per endpoint", ge=1)] = 64

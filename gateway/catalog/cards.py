@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gateway.errors import shortened
 from gateway.job import Matting, Reading
-from gateway.settings import DEVICE
+from gateway.settings import DEVICE, MEMORY
 
 Positive = Annotated[int, Meta(ge=1)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=128)]
@@ -172,6 +172,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     `compile` is how forwards of the denoiser and the decoder get cheaper for the host: `graphs`
     are CUDA's, `regional` compiles the blocks that a model repeats. With `batch_invariant` a
     picture is the same to the bit alone and together, and each forward costs what a full one does.
+    `memory` is what it may take of its device (`auto`, `12GiB`), unless as the setting says, and
+    `offload` is where that should not decide; no more than `max_batch` samples run at once.
     Pictures of `tiles_from` pixels and more are decoded tile by tile, in less memory.
     `previews` is an autoencoder, a tiny one, that decodes unfinished pictures in the place of the
     pipeline's own; the picture itself is decoded by `components.vae`.
@@ -197,6 +199,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     edit_pipeline: str | None = None
     dtype: Dtype = "auto"
     device: Annotated[str, Meta(pattern=DEVICE)] = "auto"
+    memory: Annotated[str, Meta(pattern=MEMORY)] | None = None
+    max_batch: Positive | None = None
     offload: Literal["none", "model", "group"] = "none"
     low_memory: bool = True
     compile: Literal["none", "graphs", "regional"] = "none"

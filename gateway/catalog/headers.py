@@ -2,7 +2,6 @@
 
 import re
 import stat
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ MAX_HEADER_BYTES = 100_000_000
 UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
 """Endings that programs give to what they have not downloaded to its end, or leave beside it."""
 
-CAST = ("F64", "F32", "F16", "BF16")
+CAST = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Dtypes of tensors that a card's dtype replaces."""
 
 _DISGUISES = {
@@ -47,8 +46,7 @@ class Header(msgspec.Struct, frozen=True):
     a LoRA changes. `kinds` are those of an adapter (`LoRA`, `LoKr`), `tuned` one that PEFT's
     configuration is wanted for, `unread` what is no adapter that is read here; `made_for` is the
     architecture that whoever trained it wrote down, and `trigger_words` are the words that ask for
-    what it learned. `num_floats` are numbers that loading casts to a card's dtype, `kept_bytes`
-    those of all that it leaves as they are.
+    what it learned.
     """
 
     widths: frozenset[int]
@@ -57,18 +55,23 @@ class Header(msgspec.Struct, frozen=True):
     tuned: str | None
     unread: str | None
     made_for: str | None
-    num_floats: int
-    kept_bytes: int
     trigger_words: tuple[str, ...] = ()
 
 
-class _Tensor(msgspec.Struct):
+class Tensor(msgspec.Struct):
+    """What a head says of one weight."""
+
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
 
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the file."""
+        return self.data_offsets[1] - self.data_offsets[0]
 
-_Head = tuple[dict[str, _Tensor], dict[str, Any]]
+
+_Head = tuple[dict[str, Tensor], dict[str, Any]]
 _known: dict[Path, tuple[Stamp, Header]] = {}
 
 
@@ -95,7 +98,16 @@ def read_shapes(path: Path) -> Shapes:
     Raises:
         CardError: it is no whole safetensors file that can be read, and what it is instead.
     """
-    return {name: tensor.shape for name, tensor in _read(path)[0].items()}
+    return {name: tensor.shape for name, tensor in read_tensors(path).items()}
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All that a file's head says of its weights.
+
+    Raises:
+        CardError: it is no whole safetensors file that can be read, and what it is instead.
+    """
+    return _read(path)[0]
 
 
 def _read(path: Path) -> _Head:
@@ -128,7 +140,7 @@ def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
     try:
         entries = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         facts = msgspec.json.decode(entries.pop("__metadata__", b"{}"), type=dict[str, Any] | None)
-        tensors = {name: msgspec.json.decode(raw, type=_Tensor) for name, raw in entries.items()}
+        tensors = {name: msgspec.json.decode(raw, type=Tensor) for name, raw in entries.items()}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise CardError("not a safetensors file: its head cannot be read", path) from None
     ends = (tensor.data_offsets[1] for tensor in tensors.values())
@@ -140,7 +152,7 @@ def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
     return tensors, facts or {}
 
 
-def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
+def _of_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Header:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
     tuned = tuned_in(shapes.keys())
@@ -157,12 +169,6 @@ def _of_tensors(tensors: dict[str, _Tensor], facts: dict[str, Any]) -> Header:
         unread=unread_in(shapes.keys()),
         made_for=made_for(facts),
         trigger_words=trigger_words(facts),
-        num_floats=sum(prod(each.shape) for each in tensors.values() if each.dtype in CAST),
-        kept_bytes=sum(
-            each.data_offsets[1] - each.data_offsets[0]
-            for each in tensors.values()
-            if each.dtype not in CAST
-        ),
     )
 
 

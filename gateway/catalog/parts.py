@@ -137,7 +137,7 @@ def files_of(card: EndpointCard) -> list[Path]:
         return found or ([Path(card.location) / INDEX] if card.is_local else [])
     found.append(index)
     for place in places_of(card):
-        found += _files_of(card, place)
+        found += files_of_place(card, place)
     for lora in card.fused:
         local = card.folder / lora.source
         path = local / lora.weight_name if lora.weight_name and local.is_dir() else local
@@ -150,7 +150,8 @@ def bytes_on_disk(card: EndpointCard) -> int:
     return sum(stamp[1] for stamp in stamps_of(weights_of(files_of(card))).values() if stamp)
 
 
-def _files_of(card: EndpointCard, place: Place) -> list[Path]:
+def files_of_place(card: EndpointCard, place: Place) -> list[Path]:
+    """Every file that a part is loaded from, as far as they are here, and its folder."""
     found = [place.file] if place.file else []
     if place.folder is None:
         return found

@@ -10,11 +10,12 @@ from gateway.catalog.bundle import full_catalog
 from gateway.catalog.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.settings import read_settings
+from gateway.telemetry.sizes import shown_bytes
 
 if TYPE_CHECKING:
     from gateway.engine.check import Finding
 
-SHARED = ("models", "adapters", "data", "device", "threads", "max_batch")
+SHARED = ("models", "adapters", "data", "device", "memory", "threads", "max_batch")
 
 
 @click.command()
@@ -58,6 +59,8 @@ def _lines(found: "Finding") -> list[tuple[str, str]]:
         ("seconds a picture", f"{found.batches[1]:.3g} alone, {found.batches[best]:.3g} at {best}"),
         ("fits", f"{max(found.batches)} at once were drawn"),
         ("weights", f"{found.weight_bytes / 2**20:.0f} MiB"),
+        ("memory planned", found.plan),
+        ("used by weights" if found.device == "cpu" else "used", shown_bytes(found.used_bytes)),
         (
             "most memory used",
             f"{found.peak_bytes / 2**20:.0f} of {found.memory_bytes / 2**20:.0f} MiB",

@@ -1,7 +1,7 @@
 """`gateway models`: the catalogue as a table; `gateway models add`: one card more."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from os.path import relpath
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from gateway.catalog.civitai import civitai_file, is_civitai
 from gateway.catalog.drafts import Draft
 from gateway.catalog.hub import configs_of, is_hub_id, page_of
 from gateway.catalog.inferred import Told, infer
-from gateway.catalog.memory import memory_of
+from gateway.catalog.memory import parts_of
 from gateway.catalog.parts import bytes_on_disk
 from gateway.catalog.split import draft_of_file, main_file
 from gateway.catalog.strays import CARDS
 from gateway.catalog.survey import faults_of, state_of
 from gateway.catalog.weights import INDEX, index_in, pipeline_class
 from gateway.cli.options import setting_options
-from gateway.settings import Settings, SettingsError, read_settings
+from gateway.settings import AUTO, Settings, SettingsError, read_settings
 from gateway.telemetry.sizes import shown_bytes
 
 _STRANGE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -34,15 +34,18 @@ COLUMNS = ("pipeline", "adapters", "steps", "size", "licence", "on disk", "GPU /
 
 
 @click.group(invoke_without_command=True)
-@setting_options("models", "adapters")
+@setting_options("models", "adapters", "device", "memory")
 @click.pass_context
 def models(context: click.Context, /, **flags: Any) -> None:
     """List every endpoint there is a card for, and what is wrong with cards and files."""
     if context.invoked_subcommand is not None:
         return
-    catalog = full_catalog(read_settings(flags))
+    settings = read_settings(flags)
+    catalog = full_catalog(settings)
     faults = faults_of(catalog)
     Console().print(catalog_table(catalog, faults))
+    for line in _plans(catalog, faults, settings):
+        click.echo(line)
     for id, fault in faults.items():
         if state_of(fault) == "unusable":
             click.echo(f"gateway: {id}: {fault}", err=True)
@@ -115,8 +118,28 @@ def _facts(card: EndpointCard) -> tuple[str, str, str]:
 
 
 def _sizes(card: EndpointCard) -> tuple[str, str]:
-    needed = memory_of(card)
-    return shown_bytes(bytes_on_disk(card)), " / ".join(map(shown_bytes, needed))
+    parts = parts_of(card)
+    on_gpu = sum(part.size_bytes("gpu") for part in parts)
+    on_cpu = sum(part.size_bytes("cpu") for part in parts)
+    return shown_bytes(bytes_on_disk(card)), f"{shown_bytes(on_gpu)} / {shown_bytes(on_cpu)}"
+
+
+def _plans(catalog: Catalog, faults: Mapping[str, CardError], settings: Settings) -> Iterator[str]:
+    """How endpoints are placed in a memory that somebody has named, a line each."""
+    bounded = [card for card in catalog.endpoints.values() if _bound(card, settings) != AUTO]
+    if not bounded:
+        return
+    from gateway.engine.loading.room import plan_for  # noqa: PLC0415  torch takes seconds
+
+    for card in bounded:
+        plan = None if card.id in faults else plan_for(card, catalog, settings)
+        if plan is not None:
+            yield f"{card.id}: {plan}"
+            yield from [f"{card.id}: {plan.reason}"] * (plan.verdict == "cannot fit")
+
+
+def _bound(card: EndpointCard, settings: Settings) -> str:
+    return settings.memory if card.memory in {None, AUTO} else str(card.memory)
 
 
 def _file_of(source: str, place: Path) -> Path | None:

@@ -22,7 +22,8 @@ from gateway.catalog.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
 from gateway.engine.forwards.remembered import copied
 from gateway.engine.hub import Hub
-from gateway.engine.loading.loading import device_of, dtype_of
+from gateway.engine.loading.loading import LoadedPipeline, device_of, dtype_of
+from gateway.engine.loading.room import Budget
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.pipelines import call
 from gateway.engine.pipelines.abilities import ignored_by
@@ -80,6 +81,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     is_alone: bool
     batches: dict[int, float]
     weight_bytes: int
+    plan: str
+    used_bytes: int
     peak_bytes: int
     memory_bytes: int
     samplers: list[str]
@@ -115,8 +118,7 @@ class _Check:
             Collection.of(catalog),
             self.device,
             Digests(settings.data),
-            endpoint_gib=0,
-            adapter_gib=0,
+            Budget(settings.memory),
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(shelf, self.device, settings.max_batch, settings.threads)
@@ -157,7 +159,9 @@ class _Check:
             is_alone=loaded.runs_alone,
             batches=dict(self._paces()),
             weight_bytes=loaded.size_bytes,
-            peak_bytes=self._peak(),
+            plan=str(loaded.plan or "not planned"),
+            used_bytes=loaded.used_bytes,
+            peak_bytes=self._peak(loaded),
             memory_bytes=self._memory(),
             samplers=[name for name in SAMPLERS if _takes(name, runs)],
             schedulers=classes_of(runs),
@@ -253,10 +257,10 @@ class _Check:
             return IN_HALF
         return ON_CPU if self.device.type == "cpu" else ON_GPU
 
-    def _peak(self) -> int:
+    def _peak(self, loaded: LoadedPipeline) -> int:
         """The most memory so far: of the device, or of this process where that is the host's."""
         if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
+            return loaded.used_bytes
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def _memory(self) -> int:

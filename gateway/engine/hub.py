@@ -165,7 +165,7 @@ class Hub:
         company, pace = self._companies[endpoint], self._pace(endpoint)
         return next_to_advance(
             samples,
-            self.max_batch,
+            self.shelf.max_batch(endpoint, self.max_batch),
             lambda pixels: company.allows(pixels, pace.turn_seconds),
             lambda sample: 1 / best if (best := self._best_size(sample)) else 0.0,
         )
@@ -190,7 +190,7 @@ class Hub:
                 self._owners.charge(account(sample), part, is_batch=sample.is_batch)
             self._pace(endpoint).note(seconds, steps, len(due), pixels, num_done)
 
-        with self.pacing.turn(passed):
+        with self.pacing.turn(passed), self.shelf.measured(endpoint):
             self.forwards.answer(due)
             for sample in due:
                 sample.go_on()
@@ -283,9 +283,14 @@ class Hub:
         """Of the useful samples those that have room."""
         if not useful:
             return []
-        room = Room(self.running, self.max_batch, self._companies)
+        rooms = {id: self._room(id) for id in {one.endpoint for one in useful}}
         busy = {one.endpoint for one in self.running if self.shelf.runs_alone(one.endpoint)}
-        return [one for one in useful if one.endpoint not in busy and room.is_for(one)]
+        there = [one for one in useful if one.endpoint not in busy]
+        return [one for one in there if rooms[one.endpoint].is_for(one)]
+
+    def _room(self, endpoint: str) -> Room:
+        max_batch = self.shelf.max_batch(endpoint, self.max_batch)
+        return Room(self.running, max_batch, self._companies)
 
     def _settle(self) -> None:
         """Let go of samples that ended, and of the device where an endpoint has none left."""

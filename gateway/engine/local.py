@@ -18,17 +18,21 @@ from gateway.accounts.admission import Asker, Door
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.collection import Collection, Key
+from gateway.catalog.collection import Collection
 from gateway.catalog.digests import Digests
+from gateway.catalog.fitting import GIB
+from gateway.catalog.survey import state_of
 from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.forwards.regional import has_compiler
 from gateway.engine.hub import Hub
-from gateway.engine.loading.loading import LoadedPipeline, device_of
-from gateway.engine.loading.shelf import GIB, Held, Shelf
+from gateway.engine.loading.loading import device_of
+from gateway.engine.loading.room import Budget
+from gateway.engine.loading.shelf import Shelf
 from gateway.engine.pipelines.abilities import abilities_of
 from gateway.engine.pipelines.schedulers import Schedulers
-from gateway.engine.protocol import EngineStatus, LoadedEndpoint
+from gateway.engine.protocol import EngineStatus
 from gateway.engine.sample import Sample
+from gateway.engine.snapshot import loaded_in
 from gateway.engine.turns import Pace
 from gateway.engine.weights.unusable import reason_of
 from gateway.errors import (
@@ -107,23 +111,12 @@ class LocalEngine:
             fault=fault,
             num_running=num_running,
             num_waiting=max(0, len(self._open) - num_running),
-            loaded=tuple(
-                LoadedEndpoint(
-                    id=id,
-                    pipeline=type(loaded.base).__name__,
-                    device=str(loaded.device),
-                    size_bytes=loaded.size_bytes,
-                    adapters=tuple(route for (owner, route), _ in hub.shelf.held if owner == id),
-                    digests=_digests_of(id, loaded, hub.shelf.held),
-                    warm=id in paces and paces[id].seconds_per_sample_step > 0,
-                )
-                for hub in hubs
-                for id, loaded in hub.shelf.loaded.items()
-            ),
+            loaded=tuple(one for hub in hubs for one in loaded_in(hub)),
             batch_sizes=tuple(size for hub in hubs for size in hub.forwards.batch_sizes.copy()),
             step_seconds={id: pace.step_seconds for id, pace in paces.items()},
             num_recordings=sum(len(hub.lanes.captures) for hub in hubs),
             recorded_bytes=sum(hub.lanes.captures.size_bytes for hub in hubs),
+            plans={id: str(plan) for hub in hubs for id, plan in hub.shelf.room.plans.items()},
             faults={
                 id: reason_of(error) for hub in hubs for id, error in hub.shelf.faults.items()
             },
@@ -172,6 +165,7 @@ class LocalEngine:
         self._runs_hubs = True
         for device, hub in self._hubs.items():
             _start(hub, device)
+        await asyncio.to_thread(self._plan)
         if self._settings.preload:
             await self._preload()
         self._is_started = True
@@ -188,6 +182,12 @@ class LocalEngine:
             hub.shelf.close()
         for hub in self._hubs.values():
             await asyncio.to_thread(hub.join, FINAL_SECONDS)
+
+    def _plan(self) -> None:
+        """Tell of every endpoint how it will be placed, before anything is loaded."""
+        for card in self._collection.latest.endpoints.values():
+            if state_of(self._collection.faults().get(card.id)) == "ready":
+                self._hub(card.id).shelf.room.plan(card)
 
     def _fault(self) -> str | None:
         """What keeps the engine from drawing, unless it is only loading."""
@@ -227,8 +227,7 @@ class LocalEngine:
             self._collection,
             device,
             self._digests,
-            endpoint_gib=settings.endpoint_gib,
-            adapter_gib=settings.adapter_gib,
+            Budget(settings.memory, settings.endpoint_gib, settings.adapter_gib),
             tell=lambda command: hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         hub = Hub(shelf, device, settings.max_batch, settings.threads)
@@ -250,7 +249,8 @@ class LocalEngine:
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        hub, max_batch = self._hub(job.endpoint), self._settings.max_batch
+        hub, most = self._hub(job.endpoint), self._settings.max_batch
+        max_batch = min(most, self._collection.latest.endpoint(job.endpoint).max_batch or most)
         near = [sample for sample in self._open if self._hub_of[sample.endpoint] is hub]
         near.sort(key=lambda sample: sample.arrival)
         inside = [sample for sample in near if sample.job.priority == job.priority]
@@ -372,15 +372,6 @@ def _start(hub: Hub, device: torch.device) -> None:
     if device.type == "cuda":
         gauge = metrics.DEVICE_MEMORY.labels(str(device))
         gauge.set_function(functools.partial(torch.cuda.memory_allocated, device))
-
-
-def _digests_of(
-    id: str, loaded: LoadedPipeline, held: list[tuple[Key, Held]]
-) -> dict[str, str | None]:
-    """The digests of an endpoint's weights in memory and of its adapters', by model id."""
-    return {id: loaded.origin.digest} | {
-        adapter.card.id: adapter.origin.digest for (owner, _), adapter in held if owner == id
-    }
 
 
 def _settle_future(future: "asyncio.Future[Exception | None]", error: Exception | None) -> None:

@@ -12,7 +12,8 @@ from gateway.job import Event, Job
 class LoadedEndpoint(msgspec.Struct, frozen=True):
     """An endpoint in memory: its pipeline class, the bytes of its weights and its adapters.
 
-    `digests` are of the weights in memory, by model id.
+    `digests` are of the weights in memory, by model id. `planned_bytes` are what it was to take of
+    its device, `used_bytes` the most that it was seen to.
     """
 
     id: str
@@ -22,6 +23,8 @@ class LoadedEndpoint(msgspec.Struct, frozen=True):
     adapters: tuple[str, ...] = ()
     digests: dict[str, str | None] = msgspec.field(default_factory=dict)
     warm: bool = False
+    planned_bytes: int = 0
+    used_bytes: int = 0
 
 
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +34,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     denoiser forwards, newest last. `step_seconds` is the latest mean time of one denoising
     step per endpoint. `num_recordings` forwards are replayed, and take `recorded_bytes` of the
     devices. `fault` says why it is not ready, where that is not loading; `faults`
-    why models could not be loaded, by id.
+    why models could not be loaded, by id. `plans` say of endpoints, loaded or not, how they are
+    placed in their device's memory.
     """
 
     ready: bool
@@ -42,6 +46,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     batch_sizes: tuple[int, ...] = ()
     step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
     faults: dict[str, str] = msgspec.field(default_factory=dict)
+    plans: dict[str, str] = msgspec.field(default_factory=dict)
     num_recordings: int = 0
     recorded_bytes: int = 0
 

@@ -39,6 +39,12 @@ FETCH_TOTAL_BYTES = Gauge(
 EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
 ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
 DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])
+MEMORY_PLANNED = Gauge(
+    "gateway_memory_planned_bytes", "What an endpoint was planned to take", ["endpoint"]
+)
+MEMORY_USED = Gauge(
+    "gateway_memory_used_bytes", "The most that an endpoint was seen to take", ["endpoint"]
+)
 RECORDED = Gauge("gateway_recorded_bytes", "Device memory of recorded forwards", ["device"])
 OUTAGES = Counter(
     "gateway_outages_total", "Acts on the database or the store to be tried again", ["act"]

@@ -1,6 +1,9 @@
-"""Numbers of bytes as people read them."""
+"""Numbers of bytes as people read and write them."""
+
+import re
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_WRITTEN = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(i?)B", re.IGNORECASE)
 
 
 def shown_bytes(size: float) -> str:
@@ -10,3 +13,11 @@ def shown_bytes(size: float) -> str:
             break
         size /= 1024
     return f"{size:.3g} {unit}"
+
+
+def written_bytes(text: str) -> int:
+    """What `12GiB`, `800 MiB` or `12GB` (of thousands) says."""
+    found = _WRITTEN.fullmatch(text.strip())
+    assert found, text
+    number, unit, is_binary = found.groups()
+    return int(float(number) * (1024 if is_binary else 1000) ** ("KMGT".index(unit.upper()) + 1))

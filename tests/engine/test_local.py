@@ -254,10 +254,10 @@ async def test_a_load_blocks_nobody_else(
     load, may_go_on = loading.load, asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow(card: Any, device: Any) -> Any:
+    def slow(card: Any, *given: Any) -> Any:
         if card.id == "flux":
             asyncio.run_coroutine_threadsafe(may_go_on.wait(), loop).result(20)
-        return load(card, device)
+        return load(card, *given)
 
     monkeypatch.setattr(shelf, "load", slow)
     async with running(catalog) as engine:

@@ -16,6 +16,7 @@ from gateway.catalog.digests import Digests
 from gateway.engine.device.pacing import Timeline
 from gateway.engine.hub import Hub
 from gateway.engine.loading.loading import LoadedPipeline
+from gateway.engine.loading.room import Budget
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.pipelines import call
 from gateway.engine.pipelines.merge import num_rows
@@ -23,6 +24,7 @@ from gateway.engine.pipelines.parking import Entry
 from gateway.engine.pipelines.pixels import first_image
 from gateway.engine.sample import Sample
 from gateway.job import Event, Failed, Job
+from gateway.settings import AUTO
 
 CPU = torch.device("cpu")
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -48,6 +50,7 @@ class Workbench:
         max_batch: int = 64,
         adapter_gib: float = 0,
         endpoint_gib: float = 0,
+        memory: str = AUTO,
         catalog: Catalog | None = None,
         timeline: Timeline | None = None,
     ) -> None:
@@ -60,7 +63,7 @@ class Workbench:
         self._data = TemporaryDirectory()
         self.shelf = Shelf(
             Collection.of(catalog), CPU, Digests(Path(self._data.name)),
-            endpoint_gib=endpoint_gib, adapter_gib=adapter_gib,
+            Budget(memory, endpoint_gib, adapter_gib),
             tell=lambda command: self.hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self.hub = Hub(self.shelf, CPU, max_batch, 0, timeline)

@@ -119,7 +119,10 @@ class Forwards:
         call = _parked(group[0])
         if call.entry.is_invariant:
             return INVARIANT_CALLS
-        return self._learned[call.entry].most(len(group), shape_of(call.args, call.kwargs))
+        most = self._learned[call.entry].most(len(group), shape_of(call.args, call.kwargs))
+        if (pixels := call.entry.pixels_at_once) is None:
+            return most
+        return max(1, min(most, pixels // group[0].pixels))
 
     def _answer(self, group: list[Sample]) -> None:
         fault = self._fault(group)

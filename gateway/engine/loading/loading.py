@@ -17,9 +17,11 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import PREVIEWS, CardError, EndpointCard, FusedLora
+from gateway.catalog.fitting import Plan
 from gateway.catalog.weights import INDEX, MODULAR, index_file
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import Beside
+from gateway.engine.loading.offloading import at_work_bytes, bytes_of, has_hooks, place
 from gateway.engine.pipelines.call import known_arguments
 from gateway.engine.pipelines.inpainting import admit_latent_channels
 from gateway.engine.pipelines.modular import load_modular
@@ -55,7 +57,8 @@ SIBLINGS = {
 class LoadedPipeline:
     """A pipeline in memory, its entry points parked, and its siblings for edits.
 
-    `origin` is what it was read from; `previews` decodes unfinished pictures, where a card has
+    `origin` is what it was read from, `plan` how it was placed, and `used_bytes` the most of its
+    device that it was seen to take; `previews` decodes unfinished pictures, where a card has
     named such an autoencoder.
     """
 
@@ -65,8 +68,10 @@ class LoadedPipeline:
         pipeline: Any,
         device: torch.device,
         previews: torch.nn.Module | None = None,
+        plan: Plan | None = None,
     ) -> None:
         self.card = card
+        self.plan = plan
         self.base = pipeline
         self.device = device
         self.origin = Origin()
@@ -74,10 +79,14 @@ class LoadedPipeline:
         self._components = pipeline.components | ({PREVIEWS: previews} if previews else {})
         self.entries: list[Entry] = entries_of(self._components)
         self.size_bytes = size_bytes(self._components)
+        self.at_work_bytes = at_work_bytes(modules_of(self._components))
+        self.used_bytes = self.at_work_bytes
         for entry in self.entries:
             entry.is_invariant = card.batch_invariant
-            entry.tiles_from = card.tiles_from
-            if isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode":
+            entry.tiles_from = plan.tiles_from if plan else card.tiles_from
+            entry.tile_shrink = plan.tile_shrink if plan else 1
+            is_whole = isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode"
+            if is_whole and not has_hooks(entry.module):
                 entry.lane = card.compile
         compiled = {entry.component for entry in self.entries if entry.lane != "none"}
         self.beside = Beside(pipeline.components, compiled)
@@ -106,6 +115,11 @@ class LoadedPipeline:
         return {next(decoders): self.previews}
 
     @property
+    def planned_bytes(self) -> int:
+        """What it was planned to take of its device; its weights where nothing was planned."""
+        return self.plan.size_bytes if self.plan else self.size_bytes
+
+    @property
     def adapters(self) -> Adapters:
         """The adapters in memory."""
         return self.beside.adapters
@@ -130,6 +144,13 @@ class LoadedPipeline:
         if kind not in self._siblings:
             self._siblings[kind] = self._sibling(kind)
         return self._siblings[kind]
+
+    def give(self, left_bytes: int) -> None:
+        """Have no forward take more than what is left for work."""
+        for entry in self.entries:
+            cost = self.plan.costs.get(entry.component) if self.plan else None
+            if cost is not None and cost.pixel_bytes:
+                entry.pixels_at_once = cost.pixels(left_bytes)
 
     def rest(self) -> None:
         """Move what offloading left on the device back to the host; nothing runs."""
@@ -167,8 +188,8 @@ class LoadedPipeline:
         return sibling
 
 
-def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
-    """Load an endpoint's pipeline from this disk onto a device.
+def load(card: EndpointCard, device: torch.device, plan: Plan | None = None) -> LoadedPipeline:
+    """Load an endpoint's pipeline from this disk onto a device, as it was planned.
 
     Raises:
         CardError: the weights are pickled, missing, or not what the card says; or there is no
@@ -186,11 +207,11 @@ def load(card: EndpointCard, device: torch.device) -> LoadedPipeline:
     for module in modules_of(pipeline.components | {PREVIEWS: previews}):
         module.eval().requires_grad_(False)
     _widen_autoencoder(pipeline)
-    _place(card, pipeline, device)
+    place(card, pipeline, device, plan)
     _place_previews(card, pipeline, previews, device)
     _check_arguments(card, pipeline)
     check_weighting(card, pipeline, known_arguments(pipeline))
-    return LoadedPipeline(card, pipeline, device, previews)
+    return LoadedPipeline(card, pipeline, device, previews, plan)
 
 
 def _check_device(card: EndpointCard, device: torch.device) -> None:
@@ -234,15 +255,7 @@ def size_bytes(components: dict[str, Any]) -> int:
     tensors = (
         tensor for module in modules_of(components) for tensor in module.state_dict().values()
     )
-    return sum(map(_bytes_of, tensors))
-
-
-def _bytes_of(tensor: Any) -> int:
-    """Bytes of a tensor, or of those that it is packed in."""
-    if hasattr(tensor, "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()
-        return sum(_bytes_of(getattr(tensor, name)) for name in names)
-    return int(tensor.numel() * tensor.element_size())
+    return sum(map(bytes_of, tensors))
 
 
 def diffusers_class(name: str) -> Any:
@@ -345,17 +358,6 @@ def _sibling_class(name: str, table: Any, ending: str) -> Any:
             if kind.__name__ == name and family in table:
                 return table[family]
     return getattr(diffusers, name.removesuffix("Pipeline") + ending, None)
-
-
-def _place(card: EndpointCard, pipeline: Any, device: torch.device) -> None:
-    if card.offload == "none" or device.type == "cpu":
-        pipeline.to(device)
-    elif card.offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_group_offload(
-            onload_device=device, offload_type="leaf_level", use_stream=device.type == "cuda"
-        )
 
 
 def _place_previews(card: EndpointCard, pipeline: Any, previews: Any, device: torch.device) -> None:

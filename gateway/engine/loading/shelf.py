@@ -8,8 +8,8 @@ began with.
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
@@ -19,6 +19,7 @@ from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection, Key
 from gateway.catalog.digests import Digests
+from gateway.catalog.fitting import Plan
 from gateway.catalog.inspection import NotHereError
 from gateway.catalog.parts import bytes_on_disk, files_of
 from gateway.catalog.survey import fault_of
@@ -31,18 +32,19 @@ from gateway.engine.adapters.beside import (
     read_beside,
     size_bytes,
 )
+from gateway.engine.loading import needs
 from gateway.engine.loading.loader import Command, Loader
 from gateway.engine.loading.loading import CONSTRUCTION, LoadedPipeline, load
+from gateway.engine.loading.room import Budget, Room, tell_memory
 from gateway.engine.pipelines.parking import Entry
 from gateway.engine.sample import Material, Sample
 from gateway.engine.weights.files import Origin, read_unchanged
 from gateway.engine.weights.unusable import unusable
-from gateway.errors import ModelNotFound, OtherWeights, ShuttingDown
+from gateway.errors import ModelNotFound, ShuttingDown
 from gateway.fetching.fetching import fetch_missing
 from gateway.job import AdapterUse, Job, Promise
 from gateway.telemetry import metrics
 
-GIB = 2**30
 Told = Callable[[Exception | None], None]
 
 log = structlog.get_logger()
@@ -72,16 +74,14 @@ class Shelf:
         collection: Collection,
         device: torch.device,
         digests: Digests,
-        *,
-        endpoint_gib: float,
-        adapter_gib: float,
+        budget: Budget,
         tell: Callable[[Command], None],
     ) -> None:
         self._collection = collection
         self._device = device
         self._digests = digests
-        self._endpoint_bytes = endpoint_gib * GIB or float("inf")
-        self._adapter_bytes = adapter_gib * GIB or float("inf")
+        self._budget = budget
+        self.room = Room(collection, device, budget)
         self._loader = Loader(tell, self._tell_fetched)
         self._faults: dict[str, CardError] = {}
         self._loaded: dict[str, LoadedPipeline] = {}
@@ -110,8 +110,8 @@ class Shelf:
 
     @property
     def faults(self) -> dict[str, Exception]:
-        """Why what was last tried in vain could not be loaded, by model id."""
-        return self._loader.faults
+        """Why what was last tried in vain could not be loaded, or will not fit, by model id."""
+        return self.room.faults | self._loader.faults
 
     @property
     def held(self) -> list[tuple[Key, Held]]:
@@ -134,7 +134,7 @@ class Shelf:
             held = self._held.get(card.key) if card else None
             if card and held and not (held.card == card and held.origin.is_current):
                 del self._held[card.key]
-        self._loader.look(_names(job, catalog))
+        self._loader.look(needs.names(job, catalog))
         self._inspect(job, catalog)
 
     def let_go(self) -> None:
@@ -182,7 +182,7 @@ class Shelf:
         held = [self._held[card.key] for _, card in catalog.beside(job) if card]
         digests = {job.endpoint: loaded.origin.digest}
         digests |= {one.card.id: one.origin.digest for one in held}
-        _check_digests(job, digests)
+        needs.check_digests(job, digests)
         self._last_use[job.endpoint] = next(self._uses)
         for one in held:
             self._last_use[job.endpoint, one.name] = next(self._uses)
@@ -212,6 +212,16 @@ class Shelf:
             log.info("one sample at a time: its calls change a module", endpoint=endpoint)
             self._loaded[endpoint].runs_alone = True
 
+    def measured(self, endpoint: str) -> AbstractContextManager[None]:
+        """Note what an endpoint takes of the device meanwhile."""
+        others = (one.at_work_bytes for id, one in self._loaded.items() if id != endpoint)
+        return self.room.measured(self._loaded[endpoint], sum(others))
+
+    def max_batch(self, endpoint: str, most: int) -> int:
+        """How many samples of an endpoint run at once, of `most`."""
+        card = self._collection.latest.endpoints.get(endpoint)
+        return min(most, (card and card.max_batch) or most)
+
     def rest(self, endpoint: str) -> None:
         """An endpoint runs nothing for now."""
         if endpoint in self._loaded:
@@ -223,7 +233,8 @@ class Shelf:
         """Keep a pipeline, dropping others that do not run while it is too much."""
         self._loaded[id] = loaded
         self._last_use[id] = next(self._uses)
-        self._make_room(0, keep=id)
+        self._make_room(keep=id)
+        self._share()
 
     def put_adapter(self, card: AdapterCard, weights: Found, origin: Origin) -> None:
         """Keep an adapter, dropping others that do not run while they are too many."""
@@ -237,7 +248,7 @@ class Shelf:
         self._drop_replaced()
         running = self._running_adapters()
         for other in sorted(self._adapter_sizes, key=self._last_use.__getitem__):
-            if sum(self._adapter_sizes.values()) <= self._adapter_bytes:
+            if sum(self._adapter_sizes.values()) <= self._budget.adapter_bytes:
                 break
             if other not in running | {key}:
                 self._drop_adapter(other)
@@ -250,7 +261,8 @@ class Shelf:
 
     def _fault(self, job: Job, catalog: Catalog) -> tuple[str, Exception] | None:
         """What a job cannot be drawn with, and why."""
-        for model_id, model in zip(_names(job, catalog), _models(job, catalog), strict=True):
+        ids = needs.names(job, catalog)
+        for model_id, model in zip(ids, needs.models(job, catalog), strict=True):
             if model is None:
                 return model_id, ModelNotFound(f"The model `{model_id}` is no longer served.")
             if fault := self._faults.get(model_id) or self._loader.fault(model_id):
@@ -261,13 +273,18 @@ class Shelf:
         """Look at the files of what a job needs and is not in memory: some may be of no use."""
         held = ({job.endpoint} & self._loaded.keys()) - self._stale - catalog.broken.keys()
         held |= {one.card.id for (owner, _), one in self._held.items() if owner == job.endpoint}
-        for model in _models(job, catalog):
+        for model in needs.models(job, catalog):
             if model is None:
                 continue
             self._faults.pop(model.id, None)
-            fault = None if model.id in held else fault_of(model, catalog)
+            fault = None if model.id in held else self._fault_of(model, catalog)
             if fault is not None and not isinstance(fault, NotHereError):
                 self._faults[model.id] = fault
+
+    def _fault_of(self, model: Model, catalog: Catalog) -> CardError | None:
+        """Why a model cannot be loaded, or not on this device."""
+        fault = fault_of(model, catalog)
+        return self.room.fault(model.endpoint) if fault is None and not model.adapter else fault
 
     def _is_running(self, endpoint: str) -> bool:
         return any(sample.endpoint == endpoint for sample in self._in_use())
@@ -278,15 +295,18 @@ class Shelf:
     def _ask_for_endpoint(self, card: EndpointCard) -> None:
         if self._loader.is_reading(card.id):
             return
-        if not self._make_room(bytes_on_disk(card), keep=card.id):
+        if not self._make_room(self.room.plan(card), bytes_on_disk(card), keep=card.id):
             return
         files = partial(files_of, card)
 
         def read() -> Command:
             with metrics.LOAD_SECONDS.labels(card.id).time():
                 fetch_missing(Model(card))
+                if fault := self.room.fault(card):
+                    raise fault
+                plan = self.room.plan(card)
                 loaded, origin = read_unchanged(
-                    files, lambda: load(card, self._device), self._digests
+                    files, lambda: load(card, self._device, plan), self._digests
                 )
                 loaded.origin = origin
             return lambda: keep(loaded)
@@ -295,7 +315,7 @@ class Shelf:
             if loaded.origin.is_current:
                 self.put(card.id, loaded)
 
-        self._loader.read(card.id, lambda: [*files(), *_places(card)], read)
+        self._loader.read(card.id, lambda: [*files(), *needs.places(card)], read)
 
     def _ask_for_adapter(self, card: AdapterCard) -> None:
         loaded = self._loaded[card.endpoint]
@@ -314,7 +334,7 @@ class Shelf:
             if self._loaded.get(card.endpoint) is loaded and origin.is_current:
                 self.put_adapter(card, weights, origin)
 
-        self._loader.read(card.id, lambda: [card.place, *_places(card)], read)
+        self._loader.read(card.id, lambda: [card.place, *needs.places(card)], read)
 
     def _tell_fetched(self) -> None:
         for job, told in self._fetching.copy():
@@ -323,12 +343,13 @@ class Shelf:
                 fault = self._fault(job, self._collection.latest)
                 told(fault[1] if fault else None)
 
-    def _make_room(self, wanted_bytes: int, keep: str) -> bool:
+    def _make_room(self, plan: Plan | None = None, wanted_bytes: int = 0, *, keep: str) -> bool:
         """Drop what does not run until so much fits; false where something must end first."""
         running = {sample.endpoint for sample in self._in_use()} | {keep}
         for id in sorted(self._loaded, key=self._last_use.__getitem__):
             held = sum(loaded.size_bytes for loaded in self._loaded.values())
-            if held + wanted_bytes <= self._endpoint_bytes:
+            plans = [*self._plans, *([plan] if plan else [])]
+            if held + wanted_bytes <= self._budget.endpoint_bytes and self.room.is_for(plans):
                 break
             if id not in running:
                 self._drop(id)
@@ -338,6 +359,17 @@ class Shelf:
         self._leaving = None
         return True
 
+    @property
+    def _plans(self) -> list[Plan]:
+        return [loaded.plan for loaded in self._loaded.values() if loaded.plan]
+
+    def _share(self) -> None:
+        """Have forwards be no larger than what is left beside the weights of all."""
+        for loaded in self._loaded.values():
+            if loaded.plan:
+                loaded.give(self.room.left_bytes(loaded.plan, self._plans))
+            tell_memory(loaded)
+
     def _drop(self, id: str) -> None:
         for key in [key for key in self._adapter_sizes if key[0] == id]:
             self._drop_adapter(key)
@@ -345,6 +377,8 @@ class Shelf:
         loaded.close()
         self._stale.discard(id)
         self._forget(loaded.entries)
+        self._share()
+        tell_memory(loaded, is_gone=True)
         metrics.EVICTIONS.labels(id).inc()
 
     def _drop_replaced(self) -> None:
@@ -362,32 +396,3 @@ class Shelf:
         del self._adapter_sizes[key]
         self._forget([*self._loaded[endpoint].entries, *gone])
         metrics.EVICTIONS.labels(f"{endpoint}:{route}").inc()
-
-
-def _names(job: Job, catalog: Catalog) -> list[str]:
-    return [job.endpoint, *(id for id, _ in catalog.beside(job))]
-
-
-def _models(job: Job, catalog: Catalog) -> list[Model | None]:
-    """What a job needs, the endpoint first; None for what is gone."""
-    endpoint = catalog.endpoints.get(job.endpoint)
-    beside = [card for _, card in catalog.beside(job)]
-    if endpoint is None:
-        return [None] * (1 + len(beside))
-    return [Model(endpoint), *(Model(endpoint, card) if card else None for card in beside)]
-
-
-def _places(card: EndpointCard | AdapterCard) -> list[Path]:
-    """What else may change so that a card can be used: itself, and what it leads to."""
-    return [card.path, card.path.parent / card.source] if card.path else []
-
-
-def _check_digests(job: Job, digests: dict[str, str | None]) -> None:
-    """Refuse to draw with other weights than were asked for.
-
-    Raises:
-        OtherWeights: saying which they are.
-    """
-    for id, wanted in job.pins.items():
-        if wanted != (found := digests.get(id)):
-            raise OtherWeights(id, found, wanted)

@@ -26,7 +26,8 @@ class Entry:
     """One entry point of one module: the name the pipeline calls, and what stood there.
 
     `lane` is how its forwards are compiled; one that `is_invariant` has all of one size. From as
-    many pixels as `tiles_from` says, pictures are read and decoded in tiles.
+    many pixels as `tiles_from` says, pictures are read and decoded in tiles, `tile_shrink` times
+    smaller than the module's own. There is memory for pictures of `pixels_at_once` in one forward.
     """
 
     def __init__(self, component: str, module: torch.nn.Module, method: str) -> None:
@@ -38,6 +39,8 @@ class Entry:
         self.lane = "none"
         self.is_invariant = False
         self.tiles_from: int | None = None
+        self.tile_shrink = 1
+        self.pixels_at_once: int | None = None
 
     def __str__(self) -> str:
         return f"{self.component}.{self.method}"

@@ -21,11 +21,22 @@ def tiled(entry: Entry, pixels: int) -> Iterator[None]:
         yield
         return
     module: Any = entry.module
-    before = {name: getattr(module, name) for name in SETTINGS if hasattr(module, name)}
+    changed: dict[str, int] = {name: True for name in SETTINGS if hasattr(module, name)}
+    changed |= {name: max(1, size // entry.tile_shrink) for name, size in _sizes(module).items()}
+    before = {name: getattr(module, name) for name in changed}
     try:
-        for name in before:
-            setattr(module, name, True)
+        for name, value in changed.items():
+            setattr(module, name, value)
         yield
     finally:
         for name, value in before.items():
             setattr(module, name, value)
+
+
+def _sizes(module: Any) -> dict[str, int]:
+    """Edges and strides of an autoencoder's tiles, in pixels and latents."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name.startswith("tile_") and isinstance(value, int) and "frames" not in name
+    }

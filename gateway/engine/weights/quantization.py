@@ -41,7 +41,11 @@ def store_packed(quantized: Quantization | None, module: nn.Module, dtype: torch
     if isinstance(module, diffusers.ModelMixin):
         module.enable_layerwise_casting(storage_dtype=STORED, compute_dtype=dtype)
     else:
-        apply_layerwise_casting(module, STORED, dtype, skip_modules_pattern=("norm", "embed"))
+        # Of what it keeps wide, a model looks at the dtype to cast what it passes on.
+        wide = getattr(module, "_keep_in_fp32_modules", None) or ()
+        apply_layerwise_casting(
+            module, STORED, dtype, ("norm", "embed", *wide), (nn.Embedding,)
+        )  # an embedding may be two modules' own
 
 
 def _torchao(name: str) -> Callable[[Wanted], Any]:

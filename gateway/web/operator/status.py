@@ -105,6 +105,10 @@ def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
         passed_over=[],
         fetching=[one for one in snapshot.fetching if one.model in ids],
         engine=msgspec.structs.replace(
-            engine, loaded=loaded, step_seconds=step_seconds, faults={}
+            engine,
+            loaded=loaded,
+            step_seconds=step_seconds,
+            faults={},
+            plans={id: plan for id, plan in engine.plans.items() if id in owners},
         ),
     )

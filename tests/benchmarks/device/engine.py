@@ -21,6 +21,7 @@ from gateway.engine.adapters.adapters import AdapterWeights, LayerWeights
 from gateway.engine.forwards.regional import is_compiled
 from gateway.engine.hub import Hub
 from gateway.engine.loading.loading import LoadedPipeline
+from gateway.engine.loading.room import Budget
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.sample import Sample
 from gateway.engine.weights.files import Origin
@@ -95,7 +96,7 @@ class Engine:
         self._folder = TemporaryDirectory()
         self._shelf = Shelf(
             Collection.of(Catalog({id: endpoint}, adapters)), device,
-            Digests(Path(self._folder.name)), endpoint_gib=0, adapter_gib=0,
+            Digests(Path(self._folder.name)), Budget(),
             tell=lambda command: self._hub.tell(command),  # noqa: PLW0108  the hub comes after
         )
         self._hub = Hub(self._shelf, device, MAX_BATCH, threads=torch.get_num_threads())

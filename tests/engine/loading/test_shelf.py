@@ -50,9 +50,9 @@ def test_endpoints_load_on_demand_and_the_least_recently_used_goes(bench: Workbe
 def test_room_is_made_before_loading(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
     load, held = shelf_module.load, []  # type: ignore[attr-defined]
 
-    def noted(card: Any, device: Any) -> Any:
+    def noted(*given: Any) -> Any:
         held.append(len(bench.shelf.loaded))
-        return load(card, device)
+        return load(*given)
 
     monkeypatch.setattr(shelf_module, "load", noted)
     for id in IDS:

@@ -88,6 +88,8 @@ function endpointRow(id, { engine, unusable, fetching }) {
     cell(loaded?.pipeline ?? ''),
     cell(loaded?.device ?? ''),
     cell(loaded ? bytes(loaded.size_bytes) : '', 'number'),
+    cell(loaded ? `${bytes(loaded.used_bytes)} of ${bytes(loaded.planned_bytes)}` : '', 'number'),
+    cell(engine.plans[id] ?? '', 'text'),
     cell(loaded?.adapters.join(', ') ?? ''),
     cell(milliseconds(engine.step_seconds[id]), 'number'));
   return row;
