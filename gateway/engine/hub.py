@@ -191,10 +191,11 @@ class Hub:
             self._pace(endpoint).note(seconds, steps, len(due), pixels, num_done)
 
         with self.pacing.turn(passed), self.shelf.measured(endpoint):
-            self.forwards.answer(due)
-            for sample in due:
-                sample.go_on()
-                self._set_aside(sample)
+            for answered in self.forwards.answer(due):
+                # Who ends here is told so while the others' forward runs.
+                for sample in answered:
+                    sample.go_on()
+                    self._set_aside(sample)
             steps = sum(sample.num_steps_done for sample in due) - before
             num_done = sum(sample.is_done for sample in due)
 

@@ -99,7 +99,13 @@ def _shown(value: Any) -> str:
 
 def spelled(value: Any, kind: Any) -> Any:
     """A value of decoded JSON, or of a form, as its type is written properly."""
-    return _spelled(value, inspect.type_info(kind))
+    return _spelled(value, _told(kind))
+
+
+@lru_cache
+def _told(kind: Any) -> inspect.Type:
+    """What msgspec knows of a type: 0.2 ms of a request's body, found once."""
+    return inspect.type_info(kind)
 
 
 def spelled_field(struct: type[msgspec.Struct], name: str, value: Any) -> Any:
@@ -110,7 +116,7 @@ def spelled_field(struct: type[msgspec.Struct], name: str, value: Any) -> Any:
 
 @lru_cache
 def _fields(struct: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
-    info = inspect.type_info(struct)
+    info = _told(struct)
     assert isinstance(info, inspect.StructType)
     return info.fields
 

@@ -109,6 +109,21 @@ def test_everything_heavy_is_shared(bench: Workbench) -> None:
     assert bench.forwards == {"text_encoder.forward": 3, "unet.forward": 3, "vae.decode": 2}
 
 
+def test_who_is_answered_goes_on_while_the_others_forward_runs(bench: Workbench) -> None:
+    decode = entry_of(bench, "sd", "vae", "decode")
+    inner, told = decode.original, list[int]()
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        told.append(sum(isinstance(event, Finished) for event in bench.events))
+        return inner(*args, **kwargs)
+
+    decode.original = run
+    for edge in (32, 64):
+        bench.add(job("sd", "one", 1, 1, width=edge, height=edge))
+    bench.run()
+    assert told == [0, 1]
+
+
 def test_one_prompt_is_encoded_once(bench: Workbench) -> None:
     first = job("sd", "same", 0, 1, seeds=(1, 2, 3))
     bench.add(first)

@@ -5,7 +5,7 @@ fails otherwise is run again one by one, and what was learned is kept on the ent
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,10 +62,10 @@ class Forwards:
         self._spent: dict[tuple[str, int], dict[tuple[Entry, Shape], float]] = {}
         self.batch_sizes: deque[int] = deque(maxlen=64)
 
-    def answer(self, samples: Iterable[Sample]) -> None:
-        """Give every sample's parked call its result, or its fault."""
+    def answer(self, samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+        """Give every sample's parked call its result, or its fault: those who have theirs."""
         for group in self._groups(samples):
-            self._answer(group)
+            yield from self._answer(group)
 
     def forget(self, entries: Iterable[Entry]) -> None:
         """Drop what was learned of entry points that are gone."""
@@ -124,12 +124,12 @@ class Forwards:
             return most
         return max(1, min(most, pixels // group[0].pixels))
 
-    def _answer(self, group: list[Sample]) -> None:
+    def _answer(self, group: list[Sample]) -> Iterator[list[Sample]]:
         fault = self._fault(group)
-        if fault is None:
-            return
-        if len(group) == 1:
-            group[0].fail(fault)
+        if fault is None or len(group) == 1:
+            if fault is not None:
+                group[0].fail(fault)
+            yield group
             return
         entry = _parked(group[0]).entry
         learned = self._learned[entry]
@@ -137,24 +137,25 @@ class Forwards:
         fault.__traceback__ = None
         if isinstance(fault, RowsUnknownError):
             learned.mixes_adapters = False
-            self.answer(group)
         elif isinstance(fault, NotAlikeError):
             log.info("calls are not merged: together they differ from alone", entry=str(entry))
-            self.answer(group)
         elif is_out_of_memory(fault):
             torch.cuda.empty_cache()
             learned.limit = len(group) // 2
-            self.answer(group)
         else:
             log.warning("forward failed, each call again alone", samples=len(group), fault=fault)
-            self._answer_alone(group, learned)
+            yield self._answered_alone(group, learned)
+            return
+        yield from self.answer(group)
 
-    def _answer_alone(self, group: list[Sample], learned: "Learned") -> None:
+    def _answered_alone(self, group: list[Sample], learned: "Learned") -> list[Sample]:
         keys = [call.key for call in map(_parked, group)]
         for sample in group:
-            self._answer([sample])
+            if (fault := self._fault([sample])) is not None:
+                sample.fail(fault)
         if not any(sample.has_fault for sample in group):
             learned.unmergeable.update(keys)
+        return group
 
     def _fault(self, group: list[Sample]) -> Exception | None:
         try:
@@ -264,7 +265,6 @@ class Forwards:
         if entry.component in ("unet", "transformer"):
             metrics.STEP_SECONDS.labels(endpoint).observe(seconds)
             self.batch_sizes.append(num_samples)
-
 
     def _note_spent(
         self, endpoint: str, pixels: int, on: tuple[Entry, Shape], seconds: float

@@ -33,8 +33,10 @@ class Portions:
         if whole == 1 or whole not in self._seconds:
             return num_samples
         self._num_groups += 1
+        if self._num_groups < NUM_WHOLE:
+            return num_samples  # what a first forward of some size took says little of it
         best = self._best(whole)
-        if self._num_groups >= NUM_WHOLE and (untried := self._untried(whole, best)):
+        if untried := self._untried(whole, best):
             return untried
         if self._num_groups % NUM_BETWEEN_TRIALS == 0:
             looks_up = self._num_groups // NUM_BETWEEN_TRIALS % 2

@@ -287,7 +287,11 @@ def _scheduler(scheduler: Any, job: Job) -> Any:
 def _copied(part: Any) -> Any:
     """A copy that remembers alone; what it was made from never changes, and is most of it."""
     config = getattr(part, "config", None)  # which what a pipeline's blocks are made of has not
-    return copy.deepcopy(part, {id(config): config})
+    copies: dict[int, Any] = {id(config): config}
+    for value in vars(part).values():
+        if isinstance(value, torch.Tensor):
+            copies[id(value)] = value.clone()  # a sixth of what `deepcopy` takes for it
+    return copy.deepcopy(part, copies)
 
 
 def _nothing() -> None:

@@ -44,6 +44,13 @@ def test_equal_costs_keep_the_group_whole() -> None:
     assert worked(float, 8)[-1] == 8
 
 
+def test_the_first_groups_are_whole_whatever_lone_forwards_took() -> None:
+    portions = Portions()
+    portions.note(1, 0.1)
+    portions.note(2, 2.0)
+    assert [portions.of(2) for _ in range(NUM_WHOLE)] == [2] * (NUM_WHOLE - 1) + [1]
+
+
 def test_a_lone_sample_is_never_cut() -> None:
     assert set(worked(float, 1)) == {1}
 
