@@ -115,7 +115,7 @@ def test_a_long_text_is_no_word_and_is_not_searched_for_one() -> None:
     long = Untouched("a" * 1000)
     assert not is_absent(long)
     assert not is_inline(long)
-    assert unread({"quality": long})[0].param == "quality"
+    assert unread({"complexity": long})[0].param == "complexity"
     with pytest.raises(ValueError, match="not a truth value"):
         truth(long)
 
