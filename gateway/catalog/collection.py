@@ -19,7 +19,7 @@ import structlog
 from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
 from gateway.catalog.stamps import Stamp, is_settled, stamps_of
-from gateway.catalog.survey import faults_of, state_of, strangers_of
+from gateway.catalog.survey import faults_of, oddities_of, state_of
 from gateway.catalog.weights import INDEXES, SNAPSHOTS, WEIGHTS
 
 SHARE = 20
@@ -89,7 +89,7 @@ class Collection:
         self._withdrawn: set[Key] = set()
         self._passed_over: set[str] = set()
         self._unusable: dict[str, str] = {}
-        self._strangers: dict[str, str] = {}
+        self._oddities: dict[str, str] = {}
         self._faults: Mapping[str, CardError] = {}
         self._faults_due = 0.0
         self._lock = threading.RLock()
@@ -223,17 +223,17 @@ class Collection:
         passed_over = {str(stray) for stray in self.latest.passed_over}
         for stray in sorted(passed_over - self._passed_over):
             log.warning("a file is not used", fault=stray)
-        strangers = strangers_of(self.latest)
-        for id, told in strangers.items():
-            if self._strangers.get(id) != told and id not in unusable:
-                log.warning("an adapter may be for another model", model=id, hint=told)
+        oddities = oddities_of(self.latest)
+        for id, told in oddities.items():
+            if self._oddities.get(id) != told and id not in unusable:
+                log.warning("an adapter may not draw as meant", model=id, hint=told)
         for id, fault in unusable.items():
             owner = id.partition(":")[0]
             if self._unusable.get(id) != fault and (id == owner or owner not in unusable):
                 log.warning("a model cannot be used", model=id, fault=fault)
         for id in sorted(self._unusable.keys() - unusable.keys()):
             log.info("a model can be used again, or is gone", model=id)
-        self._passed_over, self._unusable, self._strangers = passed_over, unusable, strangers
+        self._passed_over, self._unusable, self._oddities = passed_over, unusable, oddities
 
 
 def _marks(folder: Path) -> Iterator[Path]:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.kinds import kinds_in, tuned_in, unread_in
+from gateway.catalog.kinds import bundled_words, kinds_in, tuned_in, unread_in
 from gateway.catalog.stamps import Stamp, stamp_of
-from gateway.catalog.training import made_for, trigger_words
+from gateway.catalog.training import made_for, tidy, trigger_words
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
@@ -46,7 +46,7 @@ class Header(msgspec.Struct, frozen=True):
     a LoRA changes. `kinds` are those of an adapter (`LoRA`, `LoKr`), `tuned` one that PEFT's
     configuration is wanted for, `unread` what is no adapter that is read here; `made_for` is the
     architecture that whoever trained it wrote down, and `trigger_words` are the words that ask for
-    what it learned.
+    what it learned; `bundled_words` are those whose embeddings lie in it.
     """
 
     widths: frozenset[int]
@@ -56,6 +56,7 @@ class Header(msgspec.Struct, frozen=True):
     unread: str | None
     made_for: str | None
     trigger_words: tuple[str, ...] = ()
+    bundled_words: tuple[str, ...] = ()
 
 
 class Tensor(msgspec.Struct):
@@ -169,6 +170,7 @@ def _of_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Header:
         unread=unread_in(shapes.keys()),
         made_for=made_for(facts),
         trigger_words=trigger_words(facts),
+        bundled_words=tidy(bundled_words(shapes.keys())),
     )
 
 

@@ -67,6 +67,8 @@ _UNREAD = {
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 
+_BUNDLED = "bundle_emb."
+
 
 def layers_in(names: Collection[str]) -> dict[str, dict[str, str]]:
     """The tensors of a file that change layers: by layer, each part's full name."""
@@ -96,6 +98,12 @@ def kinds_in(names: Collection[str]) -> tuple[str, ...]:
 def tuned_in(names: Collection[str]) -> str | None:
     """The kind of an adapter that cannot be read without PEFT's configuration, if it is one."""
     return _marked(_TUNED, names)
+
+
+def bundled_words(names: Collection[str]) -> tuple[str, ...]:
+    """The words whose embeddings lie in a file of an adapter, as kohya's trainers bundle them."""
+    found = {name.split(".")[1] for name in names if name.startswith(_BUNDLED)}
+    return tuple(sorted(found - {""}))
 
 
 def unread_in(names: Collection[str]) -> str | None:

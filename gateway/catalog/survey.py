@@ -45,14 +45,22 @@ def fault_of(model: Model, catalog: Catalog) -> CardError | None:
     return None
 
 
-def strangers_of(catalog: Catalog) -> dict[str, str]:
-    """The adapters that are said to be for another family than their endpoint's, by id."""
+def oddities_of(catalog: Catalog) -> dict[str, str]:
+    """What is odd about adapters that can be loaded, by id.
+
+    They are said to be for another family than their endpoint's, or have words in them.
+    """
     found: dict[str, str] = {}
     for model in catalog.models():
         header = header_of(model.adapter) if model.adapter else None
-        told = header.made_for if header else None
+        if header is None:
+            continue
+        told = header.made_for
         if told and is_stranger(told, own := pipeline_class(model.endpoint)):
             found[model.id] = f"it was made for {told}, and its endpoint is a {own}"
+        elif header.bundled_words:
+            words = ", ".join(header.bundled_words)
+            found[model.id] = f"the embeddings in it are not read ({words}); --embeddings has such"
     return found
 
 

@@ -15,7 +15,7 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.inspection import inspect_endpoint
-from gateway.catalog.survey import faults_of, state_of, strangers_of
+from gateway.catalog.survey import faults_of, oddities_of, state_of
 from tests.catalog.making import INDEX, UNET, lora, model, weights, write
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
@@ -194,14 +194,17 @@ def test_an_adapter_tells_its_words_and_its_kind_and_for_what_it_was_made(tmp_pa
     spec = {"modelspec.architecture": "stable-diffusion-v1/lora",
             "modelspec.trigger_phrase": "in the style of ink,  wash"}
     weights(folder / "wash.safetensors", {"lora_unet_x.lokr_w1": (1, 1)}, **spec)
+    learned = {"lora_unet_x.lora_down.weight": (2, 768), "bundle_emb.zorb.clip_l": (2, 768)}
+    weights(folder / "pivotal.safetensors", learned)
     catalog = read(tmp_path)
     ink, wash = (header_of(catalog.adapters["sd", route]) for route in ("ink", "wash"))
     assert ink
     assert wash
     assert (ink.kinds, ink.trigger_words) == (("LoRA",), ("ohwx man", "zed dog"))
     assert (wash.kinds, wash.trigger_words) == (("LoKr",), ("in the style of ink", "wash"))
-    assert strangers_of(catalog) == {
-        "sd:ink": "it was made for sdxl_base_v1-0, and its endpoint is a StableDiffusionPipeline"
+    assert oddities_of(catalog) == {
+        "sd:ink": "it was made for sdxl_base_v1-0, and its endpoint is a StableDiffusionPipeline",
+        "sd:pivotal": "the embeddings in it are not read (zorb); --embeddings has such",
     }
 
 

@@ -13,7 +13,7 @@ from gateway.catalog.cards import CARD, AdapterCard, CardError, Component, Endpo
 from gateway.catalog.catalog import Model
 from gateway.catalog.civitai import civitai_file
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.survey import check_model, faults_of, state_of, strangers_of
+from gateway.catalog.survey import check_model, faults_of, oddities_of, state_of
 from gateway.cli.main import commands
 from gateway.fetching.fetching import fetch, fetch_missing, is_here, lora_file, plan_of
 from gateway.fetching.progress import Fetching
@@ -148,7 +148,7 @@ def test_a_version_for_another_family_is_named(
     assert state_of(faults_of(catalog)["xl:ink"]) == "not_downloaded"
     check_model(one, catalog)
     have(one)
-    strange = strangers_of(catalog)
+    strange = oddities_of(catalog)
     assert bool(strange) == (base_model != "SD 1.5"), strange
 
 
