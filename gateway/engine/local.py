@@ -249,8 +249,10 @@ class LocalEngine:
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        hub, most = self._hub(job.endpoint), self._settings.max_batch
-        max_batch = min(most, self._collection.latest.endpoint(job.endpoint).max_batch or most)
+        hub, max_batch = self._hub(job.endpoint), self._settings.max_batch
+        card = self._collection.latest.endpoints.get(job.endpoint)  # it may be gone
+        if card and card.max_batch:
+            max_batch = min(max_batch, card.max_batch)
         near = [sample for sample in self._open if self._hub_of[sample.endpoint] is hub]
         near.sort(key=lambda sample: sample.arrival)
         inside = [sample for sample in near if sample.job.priority == job.priority]

@@ -194,7 +194,9 @@ def test_an_adapter_tells_its_words_and_its_kind_and_for_what_it_was_made(tmp_pa
     spec = {"modelspec.architecture": "stable-diffusion-v1/lora",
             "modelspec.trigger_phrase": "in the style of ink,  wash"}
     weights(folder / "wash.safetensors", {"lora_unet_x.lokr_w1": (1, 1)}, **spec)
-    learned = {"lora_unet_x.lora_down.weight": (2, 768), "bundle_emb.zorb.clip_l": (2, 768)}
+    learned = dict[str, tuple[int, ...]](
+        {"lora_unet_x.lora_down.weight": (2, 768), "bundle_emb.zorb.clip_l": (2, 768)}
+    )
     weights(folder / "pivotal.safetensors", learned)
     catalog = read(tmp_path)
     ink, wash = (header_of(catalog.adapters["sd", route]) for route in ("ink", "wash"))

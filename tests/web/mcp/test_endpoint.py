@@ -16,6 +16,7 @@ def test_without_its_extra_it_says_what_to_install(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(("mcp.", "gateway.web.mcp.s"))]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("gateway.web.mcp.server", raising=False)  # the package has it as well
     monkeypatch.setitem(sys.modules, "mcp", None)
     settings = Settings(endpoints=("tiny",), data=tmp_path)
     with TestClient(create_app(settings, TestEngine(), small_catalog())) as client:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -32,7 +33,7 @@ def test_every_operation_of_the_document_is_on_the_page(client: Client) -> None:
     for path, item in document["paths"].items():
         assert f"<code>{path}</code>" in answer.text
         for operation in item.values():
-            assert operation.get("description", "")[:40].replace("'", "&#x27;") in answer.text
+            assert escape(operation.get("description", "")[:40]) in answer.text
     assert "guidance_scale" in answer.text
 
 
