@@ -1,6 +1,7 @@
 """What LyCORIS writes, by each of its algorithms, draws what its layers draw."""
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gateway.job import Job
+from tests.engine import tiny
 from tests.engine.adapters.drawing import Drawn, card, check_alike, denoiser, drawn_at_once
-from tests.engine.conftest import built
 from tests.engine.workbench import alone
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -42,6 +43,12 @@ WHOLE: dict[str, dict[str, Any]] = {
 """Kinds of which LyCORIS and diffusers mean another thing by half of it."""
 
 
+@cache
+def untouched() -> Any:
+    """A pipeline that no engine has ever held: a copy of a module's entry is the module's still."""
+    return tiny.build("sd")
+
+
 class Trained:
     """A random network of LyCORIS' own over a pipeline's denoiser, and its file.
 
@@ -50,7 +57,7 @@ class Trained:
     """
 
     def __init__(self, kind: str, file: Path) -> None:
-        module = copy.deepcopy(denoiser(built("sd")))
+        module = copy.deepcopy(denoiser(untouched()))
         with torch.random.fork_rng():
             torch.manual_seed(4)
             facts = {"linear_dim": 4, "linear_alpha": 4} | (KINDS | WHOLE)[kind]
@@ -62,7 +69,7 @@ class Trained:
         self._network.eval().requires_grad_(False)
         weights = self._network.state_dict()
         save_file({name: one.contiguous() for name, one in weights.items()}, file)
-        self._pipeline = copy.copy(built("sd"))
+        self._pipeline = copy.copy(untouched())
         vars(self._pipeline)["unet"] = module
 
     def drawn(self, scale: float, wanted: Job) -> Tensor:
