@@ -12,6 +12,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from os.path import relpath
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def main(target: Path) -> None:
         shutil.move(work / "site", target)
 
 
+@cache
 def paged() -> list[str]:
     """The files that are pages, in order."""
     config = tomllib.loads((HERE / CONFIG).read_text())

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from tests.engine.workbench import Workbench
+from gateway.engine.sample import Sample
+from tests.engine.workbench import Workbench, job
 
 
 class Moment:
@@ -149,3 +150,13 @@ class SlowSecond:
     def join(self) -> None:
         self.num_joins += 1
         self.first.wait_for(self.timeline)
+
+
+def single(bench: Workbench, prompt: str, seed: int, steps: int, **more: object) -> Sample:
+    return bench.add(job("sd", prompt, seed, steps, guidance_scale=1.0, **more))[0]
+
+
+def turns(bench: Workbench, number: int = 5) -> None:
+    """Chances to issue more than there may be."""
+    for _ in range(number):
+        bench.turn()

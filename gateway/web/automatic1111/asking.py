@@ -1,8 +1,9 @@
 """What a body of AUTOMATIC1111's asks for, under the names that all dialects share."""
 
 import re
+from collections.abc import Callable
 from itertools import islice
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 import msgspec
 
@@ -13,6 +14,7 @@ from gateway.outside.unread import MAX_NAMED, unknown
 from gateway.remarks import Remark, no_effect, shown
 from gateway.web.automatic1111.names import adapter_route, scheduler_of
 
+T = TypeVar("T")
 CHECKPOINT = "sd_model_checkpoint"
 MAX_PICTURES = 10
 PROMPTS = ("prompt", "negative_prompt")
@@ -138,13 +140,7 @@ def flag(given: dict[str, Any], name: str, *, default: bool = False) -> bool:
     Raises:
         InvalidType: it is none.
     """
-    value = given.get(name)
-    if is_absent(value):
-        return default
-    try:
-        return truth(value)
-    except ValueError:
-        raise InvalidType(name, "a boolean", type(value).__name__) from None
+    return _read(given, name, default, truth, "a boolean")
 
 
 def number(given: dict[str, Any], name: str, default: float = 0.0) -> float:
@@ -153,21 +149,23 @@ def number(given: dict[str, Any], name: str, default: float = 0.0) -> float:
     Raises:
         InvalidType: it is none.
     """
+    return _read(given, name, default, decimal, "a decimal")
+
+
+def _read(
+    given: dict[str, Any], name: str, default: T, read: Callable[[Any], T], kind: str
+) -> T:
     value = given.get(name)
     if is_absent(value):
         return default
     try:
-        return decimal(value)
+        return read(value)
     except ValueError:
-        raise InvalidType(name, "a decimal", type(value).__name__) from None
+        raise InvalidType(name, kind, type(value).__name__) from None
 
 
 def _number(given: dict[str, Any], name: str) -> int:
-    value = given.get(name)
-    try:
-        found = 1 if is_absent(value) else whole(value)
-    except ValueError:
-        raise InvalidType(name, "an integer", type(value).__name__) from None
+    found = _read(given, name, 1, whole, "an integer")
     if found < 1:
         raise OutOfRange(name, "integer", 1, found, above=False)
     return found

@@ -1,37 +1,18 @@
 """Pictures are decoded beside the next denoising, on a device with a second line."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from gateway.engine.sample import Sample
 from gateway.job import Failed, Finished, Preview, StepDone
 from tests.engine.conftest import built
-from tests.engine.slow import TwoLines
+from tests.engine.slow import TwoLines, single, turns
 from tests.engine.workbench import TOLERANCE, Workbench, alone, difference, job, picture
 
 
 @pytest.fixture
 def device() -> TwoLines:
     return TwoLines()
-
-
-@pytest.fixture
-def bench(device: TwoLines) -> Iterator[Workbench]:
-    bench = Workbench({"sd": built("sd")}, timeline=device)
-    device.take(bench)
-    yield bench
-    bench.close()
-
-
-def single(bench: Workbench, prompt: str, seed: int, steps: int, **more: object) -> Sample:
-    return bench.add(job("sd", prompt, seed, steps, guidance_scale=1.0, **more))[0]
-
-
-def turns(bench: Workbench, number: int = 5) -> None:
-    """Chances to issue more than there may be."""
-    for _ in range(number):
-        bench.turn()
 
 
 def until(bench: Workbench, device: TwoLines, is_so: Callable[[], bool]) -> None:

@@ -1,7 +1,7 @@
 """Turns follow the device: what joins, what leaves, what is told and how long it took."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -9,31 +9,13 @@ from gateway.engine.forecast import seconds_left
 from gateway.engine.sample import Sample
 from gateway.job import Finished, Preview, StepDone
 from tests.engine.conftest import built
-from tests.engine.slow import SlowDevice
+from tests.engine.slow import SlowDevice, single, turns
 from tests.engine.workbench import TOLERANCE, Workbench, alone, difference, job, picture
 
 
 @pytest.fixture
 def device() -> SlowDevice:
     return SlowDevice()
-
-
-@pytest.fixture
-def bench(device: SlowDevice) -> Iterator[Workbench]:
-    bench = Workbench({"sd": built("sd")}, timeline=device)
-    device.take(bench)
-    yield bench
-    bench.close()
-
-
-def single(bench: Workbench, prompt: str, seed: int, steps: int, **more: object) -> Sample:
-    return bench.add(job("sd", prompt, seed, steps, guidance_scale=1.0, **more))[0]
-
-
-def turns(bench: Workbench, number: int = 5) -> None:
-    """Chances to issue more than there may be."""
-    for _ in range(number):
-        bench.turn()
 
 
 def finish(bench: Workbench, device: SlowDevice) -> None:

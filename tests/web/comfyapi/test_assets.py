@@ -3,32 +3,15 @@
 from typing import Any
 
 import pytest
-from litestar.testing import TestClient
 
-from gateway.accounts.keys import KeyStore
 from tests.images.test_decode import RED, saved
 from tests.runs.graph import examples
-from tests.web.comfyapi.app import Client, Job, ended, graph, served, submit
+from tests.web.comfyapi.app import Client, Job, ended, graph, submit
 
 PNG = saved(RED.resize((64, 64)), "PNG")
 NONE = "blake3:" + "0" * 64
 # By the reference implementation, of the bytes b"abc".
 ABC = "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with served(tmp_path_factory.mktemp("data")) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def other(client: Client) -> Client:
-    """Somebody else."""
-    _, secret = KeyStore(client.app.state.runs.settings.data).create("bob")
-    found = TestClient(client.app)
-    found.headers["Authorization"] = f"Bearer {secret}"
-    return found
 
 
 def upload(client: Client, data: bytes, name: str = "a.png", **fields: str) -> Any:

@@ -5,15 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.web.comfyapi.app import Client, served
+from tests.web.comfyapi.app import Client
 
 TINY = "/v2/models/local/tiny"
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with served(tmp_path_factory.mktemp("data")) as client:
-        yield client
 
 
 def completed(client: Client, place: str) -> Any:
