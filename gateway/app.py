@@ -22,8 +22,8 @@ from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
 from gateway.outside.guard import Guard
 from gateway.outside.outbound import Outbound
-from gateway.runs.calendar import Calendar
-from gateway.runs.perform import Equipment
+from gateway.runs.drawing.perform import Equipment
+from gateway.runs.durable.calendar import Calendar
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
@@ -37,15 +37,15 @@ from gateway.web.comfyapi.router import comfyapi_router
 from gateway.web.comfydeploy import files as comfydeploy_files
 from gateway.web.comfydeploy.router import comfydeploy_router
 from gateway.web.comfyui.router import comfyui_router
-from gateway.web.door import faults, pictures
+from gateway.web.door.answers import faults, pictures
+from gateway.web.door.answers.heads import Heads
+from gateway.web.door.answers.schema import openapi_config
 from gateway.web.door.asking import asker_of
 from gateway.web.door.auth import Doorkeeper
 from gateway.web.door.desk import Desk
-from gateway.web.door.heads import Heads
 from gateway.web.door.inside import ask_inside
 from gateway.web.door.ledger import Ledger
 from gateway.web.door.reception import Reception
-from gateway.web.door.schema import openapi_config
 from gateway.web.friendli import generations as friendli
 from gateway.web.huggingface import inference as huggingface
 from gateway.web.mcp.endpoint import Endpoint

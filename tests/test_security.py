@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import two_endpoints
 
 TEXT = (Path(__file__).parents[1] / "SECURITY.md").read_text()

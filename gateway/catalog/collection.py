@@ -18,9 +18,9 @@ import structlog
 
 from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
-from gateway.catalog.stamps import Stamp, is_settled, stamps_of
-from gateway.catalog.survey import faults_of, oddities_of, state_of
-from gateway.catalog.weights import INDEXES, SNAPSHOTS, WEIGHTS
+from gateway.catalog.heads.stamps import Stamp, is_settled, stamps_of
+from gateway.catalog.sources.weights import INDEXES, SNAPSHOTS, WEIGHTS
+from gateway.catalog.survey.survey import faults_of, oddities_of, state_of
 
 SHARE = 20
 """Between two looks at the folders passes so many times what a look takes."""

@@ -27,15 +27,22 @@ from gateway.catalog.cards import (
     read_text,
 )
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.inferred import infer
-from gateway.catalog.kinds import ADAPTER_FILES
-from gateway.catalog.strays import (
+from gateway.catalog.drafts.inferred import infer
+from gateway.catalog.heads.kinds import ADAPTER_FILES
+from gateway.catalog.sources.weights import (
+    SINGLE,
+    SNAPSHOTS,
+    WEIGHTS,
+    index_file,
+    index_in,
+    layout_of,
+)
+from gateway.catalog.survey.strays import (
     CARDS,
     folder_faults,
     strays_of_adapters,
     strays_of_models,
 )
-from gateway.catalog.weights import SINGLE, SNAPSHOTS, WEIGHTS, index_file, index_in, layout_of
 
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""

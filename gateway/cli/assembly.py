@@ -12,11 +12,11 @@ from gateway.catalog.bundle import DEFAULT, served_collection, served_ids
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
-from gateway.catalog.survey import check_model
+from gateway.catalog.survey.survey import check_model
 from gateway.cli.greeting import greeting
 from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
-from gateway.runs.database import close_database, open_database
+from gateway.runs.durable.database import close_database, open_database
 from gateway.settings import Settings, SettingsError, variable
 from gateway.telemetry.log import configure_logs
 

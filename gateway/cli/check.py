@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from gateway.catalog.bundle import full_catalog
-from gateway.catalog.survey import check_model
+from gateway.catalog.survey.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.settings import read_settings
 from gateway.telemetry.sizes import shown_bytes

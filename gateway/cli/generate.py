@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gateway.catalog.bundle import DEFAULT, full_catalog
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection
-from gateway.catalog.survey import check_model
+from gateway.catalog.survey.survey import check_model
 from gateway.cli.options import setting_options
 from gateway.errors import InvalidRequest, ModelNotFound
 from gateway.images.encode import largest_difference, read_text

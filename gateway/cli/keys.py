@@ -9,7 +9,7 @@ from rich.table import Table
 from gateway.accounts.keys import KeyStore
 from gateway.cli.options import setting_options
 from gateway.errors import NotFound
-from gateway.runs.webhooks import gateway_secret
+from gateway.runs.hooks.webhooks import gateway_secret
 from gateway.settings import read_settings
 
 LAST_KEY = """\

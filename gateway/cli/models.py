@@ -13,16 +13,16 @@ from rich.table import Column, Table
 from gateway.catalog.bundle import full_catalog
 from gateway.catalog.cards import CARD, CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.civitai import civitai_file, is_civitai
-from gateway.catalog.drafts import Draft
-from gateway.catalog.hub import configs_of, is_hub_id, page_of
-from gateway.catalog.inferred import Told, infer
-from gateway.catalog.memory import parts_of
-from gateway.catalog.parts import bytes_on_disk
-from gateway.catalog.split import draft_of_file, main_file
-from gateway.catalog.strays import CARDS
-from gateway.catalog.survey import faults_of, state_of
-from gateway.catalog.weights import INDEX, index_in, pipeline_class
+from gateway.catalog.drafts.drafts import Draft
+from gateway.catalog.drafts.inferred import Told, infer
+from gateway.catalog.drafts.split import draft_of_file, main_file
+from gateway.catalog.sources.civitai import civitai_file, is_civitai
+from gateway.catalog.sources.hub import configs_of, is_hub_id, page_of
+from gateway.catalog.sources.parts import bytes_on_disk
+from gateway.catalog.sources.weights import INDEX, index_in, pipeline_class
+from gateway.catalog.survey.memory import parts_of
+from gateway.catalog.survey.strays import CARDS
+from gateway.catalog.survey.survey import faults_of, state_of
 from gateway.cli.options import setting_options
 from gateway.settings import AUTO, Settings, SettingsError, read_settings
 from gateway.telemetry.sizes import shown_bytes

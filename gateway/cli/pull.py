@@ -14,9 +14,9 @@ from rich.progress import TransferSpeedColumn as SpeedColumn
 from gateway.catalog.bundle import full_catalog
 from gateway.catalog.cards import CARD, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.catalog.civitai import civitai_file, is_civitai
-from gateway.catalog.hub import is_hub_id
-from gateway.catalog.weights import layout_of
+from gateway.catalog.sources.civitai import civitai_file, is_civitai
+from gateway.catalog.sources.hub import is_hub_id
+from gateway.catalog.sources.weights import layout_of
 from gateway.cli.options import setting_options
 from gateway.fetching.fetching import Plan, fetch, is_here, plan_of
 from gateway.fetching.progress import Fetching, Tell, done_of, seldom

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection
-from gateway.catalog.digests import Digests
+from gateway.catalog.heads.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
 from gateway.engine.forwards.remembered import copied
 from gateway.engine.hub import Hub

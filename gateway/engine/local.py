@@ -19,9 +19,9 @@ from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
-from gateway.catalog.digests import Digests
-from gateway.catalog.fitting import GIB
-from gateway.catalog.survey import state_of
+from gateway.catalog.heads.digests import Digests
+from gateway.catalog.survey.fitting import GIB
+from gateway.catalog.survey.survey import state_of
 from gateway.engine.forecast import leaving, seconds_to_finish
 from gateway.engine.forwards.regional import has_compiler
 from gateway.engine.hub import Hub

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.parts import subfolder_of
-from gateway.catalog.weights import INDEXES, PICKLES, WEIGHTS
+from gateway.catalog.sources.parts import subfolder_of
+from gateway.catalog.sources.weights import INDEXES, PICKLES, WEIGHTS
 
 OF_WEIGHTS = (*PICKLES, WEIGHTS, ".gguf", ".sft", ".msgpack", ".h5", ".onnx", ".pb", ".xml")
 """Endings of weights, whatever program they are for; what else lies in a part is small."""

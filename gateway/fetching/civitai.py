@@ -9,7 +9,8 @@ from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.civitai import (
+from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.sources.civitai import (
     PATIENCE_SECONDS,
     TOLD,
     File,
@@ -17,8 +18,7 @@ from gateway.catalog.civitai import (
     folder_of,
     headers_for,
 )
-from gateway.catalog.gguf import ENDING
-from gateway.catalog.weights import PICKLES, REFUSED, WEIGHTS
+from gateway.catalog.sources.weights import PICKLES, REFUSED, WEIGHTS
 from gateway.fetching.choice import Listed
 from gateway.fetching.download import At, Origin, download
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.hub import OF_TRANSPORT
+from gateway.catalog.sources.hub import OF_TRANSPORT
 from gateway.fetching.choice import Listed
 
 NUM_TRIES = 5

@@ -11,15 +11,15 @@ import msgspec
 import structlog
 from huggingface_hub import constants
 
-from gateway.catalog.adapters import inspect_adapter
 from gateway.catalog.cards import AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
-from gateway.catalog.civitai import civitai_file, is_civitai
-from gateway.catalog.hub import FAULTS, refusal, unreachable
-from gateway.catalog.inspection import NotHereError, inspect_endpoint
-from gateway.catalog.kinds import LORA_FILE
-from gateway.catalog.parts import parts_elsewhere, parts_given
-from gateway.catalog.weights import INDEX, INDEXES, cached_file, is_single, layout_of
+from gateway.catalog.heads.kinds import LORA_FILE
+from gateway.catalog.sources.civitai import civitai_file, is_civitai
+from gateway.catalog.sources.hub import FAULTS, refusal, unreachable
+from gateway.catalog.sources.parts import parts_elsewhere, parts_given
+from gateway.catalog.sources.weights import INDEX, INDEXES, cached_file, is_single, layout_of
+from gateway.catalog.survey.adapters import inspect_adapter
+from gateway.catalog.survey.inspection import NotHereError, inspect_endpoint
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
 from gateway.fetching.civitai import Release
 from gateway.fetching.progress import Fetch, Tell, followed, in_log

@@ -18,7 +18,7 @@ from huggingface_hub import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is
 
-from gateway.catalog.hub import PATIENCE_SECONDS
+from gateway.catalog.sources.hub import PATIENCE_SECONDS
 from gateway.fetching.choice import Listed
 from gateway.fetching.download import At, Origin, download, meter
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
+from gateway.runs.durable.schema import places, runs
 from gateway.runs.records import Run
-from gateway.runs.schema import places, runs
 from gateway.runs.store import run_of
 
 MAX_RUNS = 1000

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from gateway.runs.durable.schema import runs
 from gateway.runs.records import ENDED, Status
-from gateway.runs.schema import runs
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,12 +15,12 @@ import structlog
 
 from gateway.runs.batches.records import ENDED as ENDED_BATCHES
 from gateway.runs.batches.records import Batch
-from gateway.runs.claims import Claim, Claims
-from gateway.runs.durable import Durable
-from gateway.runs.events import UNDELIVERED, Owed
+from gateway.runs.durable.claims import Claim, Claims
+from gateway.runs.durable.schema import batches, places, runs, webhook_events
+from gateway.runs.durable.slots import Slots
+from gateway.runs.durable.workflows import Durable
+from gateway.runs.hooks.events import UNDELIVERED, Owed
 from gateway.runs.records import ENDED
-from gateway.runs.schema import batches, places, runs, webhook_events
-from gateway.runs.slots import Slots
 from gateway.runs.store import decoded
 from gateway.telemetry.metrics import MENDED
 

@@ -15,18 +15,18 @@ from gateway.outside.documents import decode_json
 from gateway.outside.guard import Guard
 from gateway.outside.parameters import MAX_SEED
 from gateway.outside.spelling import is_absent, whole
-from gateway.runs.carried import Carried
+from gateway.runs.drawing.planning import plan_of
 from gateway.runs.graph.bounds import MAX_BYTES, MAX_NESTING, Bounds, nesting
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.externals import substitute
 from gateway.runs.graph.order import check_form
 from gateway.runs.graph.plain import plain
 from gateway.runs.graph.seeds import settle
-from gateway.runs.library import Library
-from gateway.runs.planning import plan_of
+from gateway.runs.library.carried import Carried
+from gateway.runs.library.library import Library
+from gateway.runs.library.uploads import Uploads
 from gateway.runs.pools import check_pool, check_volume
 from gateway.runs.records import Order
-from gateway.runs.uploads import Uploads
 from gateway.settings import Settings
 
 SEED_BITS = 32

@@ -14,9 +14,9 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.errors import RateLimited
-from gateway.runs.database import LOCK_FAMILY
+from gateway.runs.durable.database import LOCK_FAMILY
+from gateway.runs.durable.schema import places
 from gateway.runs.records import Order
-from gateway.runs.schema import places
 
 LOOKED_AT = 32
 """Runs at the front of a line that are let in at once."""

@@ -22,32 +22,32 @@ from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
-from gateway.runs.database import close_database, open_database
-from gateway.runs.durable import Durable
-from gateway.runs.events import Events, event_ids
-from gateway.runs.files import FileStore
-from gateway.runs.ground import Ground
+from gateway.runs.drawing.keeping import Keeper
+from gateway.runs.drawing.perform import Equipment, Performer
+from gateway.runs.durable.database import close_database, open_database
+from gateway.runs.durable.ground import Ground
+from gateway.runs.durable.slots import Slot, Slots
+from gateway.runs.durable.workflows import Durable
 from gateway.runs.history import History
+from gateway.runs.hooks.events import Events, event_ids
 from gateway.runs.hooks.hooks import Hooks
 from gateway.runs.hooks.records import EVENT_PREFIX, BatchEvent
 from gateway.runs.hooks.store import HookStore
-from gateway.runs.keeping import Keeper
-from gateway.runs.library import Library
+from gateway.runs.hooks.webhooks import Deliveries, Letter, secret_of
+from gateway.runs.library.files import FileStore
+from gateway.runs.library.library import Library
+from gateway.runs.library.quota import Quota
+from gateway.runs.library.signed import SignedUrls
+from gateway.runs.library.sources import Sources
+from gateway.runs.library.uploads import Uploads
 from gateway.runs.live import Notice
 from gateway.runs.mending import Mender
 from gateway.runs.ordering import Ordering
-from gateway.runs.perform import Equipment, Performer
 from gateway.runs.places import Places
-from gateway.runs.quota import Quota
 from gateway.runs.records import Attempt, Order, Run, RunOutput, WebhookEvent
-from gateway.runs.signed import SignedUrls
-from gateway.runs.slots import Slot, Slots
-from gateway.runs.sources import Sources
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.telling import webhook_body
-from gateway.runs.uploads import Uploads
 from gateway.runs.ushering import Usher
-from gateway.runs.webhooks import Deliveries, Letter, secret_of
 
 log = structlog.get_logger()
 

@@ -10,8 +10,9 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.remarks import Remark
-from gateway.runs.claims import Claim, Claims, drop, holds
-from gateway.runs.events import forget_events, write_events
+from gateway.runs.durable.claims import Claim, Claims, drop, holds
+from gateway.runs.durable.schema import outputs, places, runs
+from gateway.runs.hooks.events import forget_events, write_events
 from gateway.runs.places import HandOver, check_room, place_row
 from gateway.runs.records import (
     ENDED,
@@ -22,7 +23,6 @@ from gateway.runs.records import (
     WebhookEvent,
     message_id,
 )
-from gateway.runs.schema import outputs, places, runs
 
 T = TypeVar("T")
 Announce = Callable[[sa.Connection, Sequence[WebhookEvent]], None]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.runs.files import FileStore
+from gateway.runs.library.files import FileStore
 from gateway.runs.records import Item, Run, RunOutput, WebhookEvent
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from gateway.outages import is_outage
-from gateway.runs.durable import Durable
+from gateway.runs.durable.workflows import Durable
 from gateway.runs.places import Places
 
 log = structlog.get_logger()

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.catalog.collection import Collection, Folders
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.stamps import stamps_of, wait_for_tick
-from gateway.catalog.survey import faults_of
+from gateway.catalog.heads.stamps import stamps_of, wait_for_tick
+from gateway.catalog.survey.survey import faults_of
 from tests.catalog.making import UNET, model, weights
 
 STEM = "unet/diffusion_pytorch_model"

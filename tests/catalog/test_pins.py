@@ -9,14 +9,14 @@ from gateway.errors import ModelNotFound
 from gateway.intake import to_job
 from gateway.job import Job
 from gateway.outside.parameters import GenerationRequest, read_request
+from gateway.runs.drawing.planning import plan_of
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.refusal import GraphRefused
-from gateway.runs.planning import plan_of
 from gateway.runs.records import Order
 from gateway.settings import Settings
-from tests.runs.drawing import small_catalog
 from tests.runs.graph import examples
 from tests.runs.graph.examples import Graph
+from tests.small_engine import small_catalog
 
 CATALOG = Catalog(small_catalog().endpoints, small_catalog().adapters, {"dall-e-3": "tiny"})
 PINNED = {

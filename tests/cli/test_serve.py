@@ -18,7 +18,7 @@ from gateway.catalog.cards import CardError
 from gateway.cli.assembly import check_models
 from gateway.cli.greeting import greeting
 from gateway.cli.main import main
-from gateway.runs.database import close_database, open_database
+from gateway.runs.durable.database import close_database, open_database
 from gateway.settings import Settings
 
 Said = Callable[..., str]

@@ -16,8 +16,8 @@ from openai import OpenAI
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.clients.environments import run_node, run_python
-from tests.runs.drawing import UNUSABLE, TestEngine, small_catalog
 from tests.serving import listening
+from tests.small_engine import UNUSABLE, TestEngine, small_catalog
 
 PROGRAMS = Path(__file__).parent / "programs"
 

@@ -12,7 +12,7 @@ import torch
 from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
-from gateway.catalog.digests import Digests
+from gateway.catalog.heads.digests import Digests
 from gateway.engine.device.pacing import Timeline
 from gateway.engine.hub import Hub
 from gateway.engine.loading.loading import LoadedPipeline

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway.catalog.adapters import header_of
 from gateway.catalog.cards import CARD, AdapterCard, CardError, Component, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
-from gateway.catalog.civitai import civitai_file
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.survey import check_model, faults_of, oddities_of, state_of
+from gateway.catalog.sources.civitai import civitai_file
+from gateway.catalog.survey.adapters import header_of
+from gateway.catalog.survey.survey import check_model, faults_of, oddities_of, state_of
 from gateway.cli.main import commands
 from gateway.fetching.fetching import fetch, fetch_missing, is_here, lora_file, plan_of
 from gateway.fetching.progress import Fetching
+from tests.catalog.heads.test_layouts import PUBLISHED, hollow
 from tests.catalog.making import lora, model, write
-from tests.catalog.test_layouts import PUBLISHED, hollow
 from tests.fetching.standin import Hub, point_at, serving
 
 VERSION = 2514310

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.catalog.cards import CARD, CardError, EndpointCard, FusedLora
 from gateway.catalog.catalog import Model
-from gateway.catalog.weights import cached_file
+from gateway.catalog.sources.weights import cached_file
 from gateway.fetching.fetching import fetch, is_here, plan_of
 from gateway.fetching.progress import Fetching, under_way
 from tests.fetching.repositories import BARE, HALF, MODEL, OTHERS, SOURCE, WHOLE, shards

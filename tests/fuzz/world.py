@@ -13,7 +13,7 @@ from gateway.settings import Settings
 from tests.fuzz import comfyapi
 from tests.fuzz.seeds import Things, is_reached, of_route, requests
 from tests.fuzz.wire import Sent
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 
 @asynccontextmanager

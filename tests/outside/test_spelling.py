@@ -13,8 +13,8 @@ from gateway.outside.inline import is_inline
 from gateway.outside.spelling import Words, decimal, is_absent, truth, whole
 from gateway.outside.unread import unread
 from gateway.outside.values import convert
-from gateway.runs.files import FileStore
-from gateway.runs.signed import SignedUrls
+from gateway.runs.library.files import FileStore
+from gateway.runs.library.signed import SignedUrls
 from gateway.settings import Settings
 
 

@@ -10,9 +10,9 @@ import httpx
 import msgspec
 import sqlalchemy as sa
 
-from gateway.runs import schema
-from gateway.runs.claims import CRASHED, MAX_CRASHES
-from gateway.runs.events import UNDELIVERED
+from gateway.runs.durable import schema
+from gateway.runs.durable.claims import CRASHED, MAX_CRASHES
+from gateway.runs.hooks.events import UNDELIVERED
 from gateway.runs.records import ENDED
 from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Owner
 from tests.resilience.load import LIMITED_SAMPLES, Load, shows

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from gateway.runs.events import UNDELIVERED
+from gateway.runs.durable.schema import batches, places, runs, webhook_events
+from gateway.runs.hooks.events import UNDELIVERED
 from gateway.runs.records import ENDED
-from gateway.runs.schema import batches, places, runs, webhook_events
 from tests.resilience.audit import audit, honest_events
 from tests.resilience.ledger import new_owner
 from tests.resilience.load import LIMITED_SAMPLES, Load

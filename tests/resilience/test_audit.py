@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 
-from gateway.runs.schema import batches, outputs, places, runs, webhook_events
+from gateway.runs.durable.schema import batches, outputs, places, runs, webhook_events
 from tests.resilience.audit import audit
 from tests.resilience.house import House, tormented
 from tests.resilience.ledger import AcceptedBatch, AcceptedRun

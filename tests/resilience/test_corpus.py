@@ -18,7 +18,7 @@ from gateway.app import create_app
 from gateway.settings import Settings
 from tests.resilience import corpus
 from tests.resilience.hostile import Hostile
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 PIECE_BYTES = 2**16
 STALL_SECONDS = 0.5

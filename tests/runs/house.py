@@ -11,12 +11,12 @@ from gateway.accounts.keys import KeyStore
 from gateway.catalog.collection import Collection
 from gateway.images.darkroom import Darkroom
 from gateway.runs.batches.records import Answer, Batch, KeptFile, Line
-from gateway.runs.library import File
-from gateway.runs.perform import Equipment
+from gateway.runs.drawing.perform import Equipment
+from gateway.runs.library.library import File
 from gateway.runs.records import Order, Run
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 T = TypeVar("T")
 OWNER = "ann"

@@ -27,9 +27,9 @@ from gateway.job import Event, Job
 from gateway.settings import Settings, read_settings
 from gateway.web.server.ports import bound_sockets
 from gateway.web.server.server import Server
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.heartbeat import begin_heartbeat
 from tests.runs.postgres import free_port
+from tests.small_engine import TestEngine, small_catalog
 
 START_SECONDS = 120
 LAST_LINES = 100

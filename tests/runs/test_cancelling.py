@@ -15,15 +15,15 @@ import sqlalchemy as sa
 from PIL import Image
 
 from gateway.images.objects import Objects
-from gateway.runs import perform, planning
+from gateway.runs.drawing import perform, planning
+from gateway.runs.durable.schema import claims, places
+from gateway.runs.hooks.webhooks import gateway_secret
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
-from gateway.runs.schema import claims, places
-from gateway.runs.webhooks import gateway_secret
-from tests.runs.drawing import TestEngine
+from tests.runs.hooks.test_webhooks import settled
 from tests.runs.house import OWNER, draw, opened, order, until, uploaded
 from tests.runs.receiver import receiving
-from tests.runs.test_webhooks import settled
+from tests.small_engine import TestEngine
 
 Patch = pytest.MonkeyPatch
 Held = AbstractAsyncContextManager[tuple[Order, Callable[[], bool]]]

@@ -15,8 +15,8 @@ from gateway.runs.places import Place, beginning
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
-from tests.runs.drawing import TestEngine
 from tests.runs.house import OWNER, draw, opened, order, until
+from tests.small_engine import TestEngine
 
 
 class Watched(TestEngine):

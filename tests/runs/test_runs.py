@@ -8,14 +8,14 @@ from PIL import Image
 
 from gateway.accounts.keys import KeyStore
 from gateway.images.decode import decode
+from gateway.runs.durable.slots import Slots
 from gateway.runs.mending import LOOKS_AT_OTHERS
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
-from gateway.runs.slots import Slots
-from tests.runs.drawing import TestEngine
 from tests.runs.graph import examples
 from tests.runs.graph.examples import node
 from tests.runs.house import OWNER, draw, opened, order, until, uploaded
+from tests.small_engine import TestEngine
 
 
 async def pictures(runs: Runs, run_id: str) -> list[Image.Image]:

@@ -18,9 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
-from gateway.catalog.civitai import civitai_file, is_civitai
-from gateway.catalog.hub import FAULTS, hub_file
-from gateway.catalog.kinds import (
+from gateway.catalog.heads.kinds import (
     DOWN,
     LORA_FILE,
     PEFT_CONFIG,
@@ -33,7 +31,9 @@ from gateway.catalog.kinds import (
     unread_in,
     why_unread,
 )
-from gateway.catalog.weights import PICKLES
+from gateway.catalog.sources.civitai import civitai_file, is_civitai
+from gateway.catalog.sources.hub import FAULTS, hub_file
+from gateway.catalog.sources.weights import PICKLES
 from gateway.engine.adapters.adapters import AdapterWeights, LayerKey, LayerWeights
 from gateway.engine.adapters.changes import Change
 from gateway.engine.adapters.listening import Heard, heard

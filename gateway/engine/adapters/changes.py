@@ -8,7 +8,7 @@ LoKr (2309.14859), DoRA (2402.09353); `turning.py` has those that ask for the la
 import torch
 from torch import Tensor
 
-from gateway.catalog.kinds import DOWN, MAGNITUDE, MID, UP
+from gateway.catalog.heads.kinds import DOWN, MAGNITUDE, MID, UP
 from gateway.engine.adapters.turning import TURNS, Parts, scale_by, stretched
 
 

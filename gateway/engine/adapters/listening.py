@@ -18,7 +18,7 @@ from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 from peft import LoraConfig
 from torch import Tensor, nn
 
-from gateway.catalog.kinds import DOWN, MAGNITUDE, UP
+from gateway.catalog.heads.kinds import DOWN, MAGNITUDE, UP
 from gateway.engine.adapters.hollow import hollow_copy
 
 NAME = "adapter"

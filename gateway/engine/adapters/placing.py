@@ -12,7 +12,7 @@ import torch
 from diffusers.utils.state_dict_utils import convert_unet_state_dict_to_peft
 from torch import Tensor, nn
 
-from gateway.catalog.kinds import DOWN, UP, layers_in
+from gateway.catalog.heads.kinds import DOWN, UP, layers_in
 
 _DENOISERS = ("transformer", "unet")
 _PREFIXES = {

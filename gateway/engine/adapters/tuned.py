@@ -22,7 +22,7 @@ from peft.utils import set_peft_model_state_dict
 from torch import Tensor, nn
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.kinds import DOWN, MAGNITUDE, PEFT_CONFIG, PEFT_KINDS, UP
+from gateway.catalog.heads.kinds import DOWN, MAGNITUDE, PEFT_CONFIG, PEFT_KINDS, UP
 from gateway.engine.adapters.changes import Change
 from gateway.engine.adapters.hollow import hollow_module
 from gateway.engine.adapters.placing import Place

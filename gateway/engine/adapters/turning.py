@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from gateway.catalog.kinds import ALPHA
+from gateway.catalog.heads.kinds import ALPHA
 
 Parts = Mapping[str, Tensor]
 Turn = Callable[[Parts, Parts, float, Tensor | None], dict[str, Tensor]]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import structlog
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.stamps import stamps_of
+from gateway.catalog.heads.stamps import stamps_of
 from gateway.engine.weights.files import Origin
 from gateway.telemetry import metrics
 

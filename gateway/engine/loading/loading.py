@@ -17,8 +17,8 @@ from diffusers.pipelines.auto_pipeline import (
 )
 
 from gateway.catalog.cards import PREVIEWS, CardError, EndpointCard, FusedLora
-from gateway.catalog.fitting import Plan
-from gateway.catalog.weights import INDEX, MODULAR, index_file
+from gateway.catalog.sources.weights import INDEX, MODULAR, index_file
+from gateway.catalog.survey.fitting import Plan
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import Beside
 from gateway.engine.loading.offloading import at_work_bytes, bytes_of, has_hooks, place

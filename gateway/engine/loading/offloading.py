@@ -13,7 +13,7 @@ from diffusers.hooks.group_offloading import GroupOffloadingHook
 from torch import nn
 
 from gateway.catalog.cards import EndpointCard
-from gateway.catalog.fitting import Plan
+from gateway.catalog.survey.fitting import Plan
 from gateway.engine.weights.quantization import store_packed
 
 HOST = torch.device("cpu")

@@ -15,10 +15,10 @@ import torch
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
-from gateway.catalog.fitting import GIB, Bound, Plan, fit
-from gateway.catalog.memory import Kind, Part, parts_of
-from gateway.catalog.parts import files_of
-from gateway.catalog.stamps import Stamp, stamps_of
+from gateway.catalog.heads.stamps import Stamp, stamps_of
+from gateway.catalog.sources.parts import files_of
+from gateway.catalog.survey.fitting import GIB, Bound, Plan, fit
+from gateway.catalog.survey.memory import Kind, Part, parts_of
 from gateway.engine.device.capacity import capacity_of, host_capacity
 from gateway.engine.loading.loading import LoadedPipeline, device_of
 from gateway.settings import AUTO, Settings

@@ -18,11 +18,11 @@ import torch
 from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection, Key
-from gateway.catalog.digests import Digests
-from gateway.catalog.fitting import Plan
-from gateway.catalog.inspection import NotHereError
-from gateway.catalog.parts import bytes_on_disk, files_of
-from gateway.catalog.survey import fault_of
+from gateway.catalog.heads.digests import Digests
+from gateway.catalog.sources.parts import bytes_on_disk, files_of
+from gateway.catalog.survey.fitting import Plan
+from gateway.catalog.survey.inspection import NotHereError
+from gateway.catalog.survey.survey import fault_of
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import (
     READING,

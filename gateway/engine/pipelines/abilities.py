@@ -9,7 +9,7 @@ import diffusers
 
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
-from gateway.catalog.weights import index_file, pipeline_class
+from gateway.catalog.sources.weights import index_file, pipeline_class
 from gateway.engine.pipelines.call import hears, window
 from gateway.engine.pipelines.modular import is_modular
 from gateway.engine.weights.unusable import UNREADABLE

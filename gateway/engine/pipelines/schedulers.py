@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.parts import places_of
+from gateway.catalog.heads.stamps import Stamp, stamp_of
 from gateway.catalog.samplers import classes_of, samplers_of
-from gateway.catalog.stamps import Stamp, stamp_of
-from gateway.catalog.weights import pipeline_class
+from gateway.catalog.sources.parts import places_of
+from gateway.catalog.sources.weights import pipeline_class
 from gateway.engine.weights.unusable import UNREADABLE
 
 Oracle = Callable[[Tensor, Tensor], Tensor]

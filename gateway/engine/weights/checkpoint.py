@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.gguf import ENDING, read_gguf
+from gateway.catalog.heads.gguf import ENDING, read_gguf
 from gateway.engine.weights.files import safe_open
 
 SCALES = ("scale_weight", "weight_scale")

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.weights import PICKLES, WEIGHTS
+from gateway.catalog.sources.weights import PICKLES, WEIGHTS
 
 WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "module")
 """Keys under which trainers keep a model's weights, beside what they need to go on."""

@@ -13,9 +13,9 @@ import safetensors.torch
 import transformers.modeling_utils
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.digests import Digests
-from gateway.catalog.stamps import Stamp, are_unchanged, stamps_of, wait_for_tick
-from gateway.catalog.weights import weights_of
+from gateway.catalog.heads.digests import Digests
+from gateway.catalog.heads.stamps import Stamp, are_unchanged, stamps_of, wait_for_tick
+from gateway.catalog.sources.weights import weights_of
 
 T = TypeVar("T")
 NUM_READS = 5

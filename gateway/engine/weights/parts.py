@@ -20,8 +20,8 @@ from torch import nn
 from transformers import ProcessorMixin
 
 from gateway.catalog.cards import CardError, EndpointCard
-from gateway.catalog.layouts import PREFIX, section_of, sections_among
-from gateway.catalog.parts import Place, places_of
+from gateway.catalog.heads.layouts import PREFIX, section_of, sections_among
+from gateway.catalog.sources.parts import Place, places_of
 from gateway.engine.weights.checkpoint import Checkpoint, opened
 from gateway.engine.weights.processors import processor
 from gateway.engine.weights.quantization import packed_file, packing, store_packed

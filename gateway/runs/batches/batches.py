@@ -13,9 +13,9 @@ from gateway.images.objects import Stored
 from gateway.runs.batches.records import FILE_PREFIX, Batch, KeptFile
 from gateway.runs.batches.store import Announce, BatchStore
 from gateway.runs.batches.working import BatchWork
-from gateway.runs.events import event_ids
-from gateway.runs.files import FileStore
-from gateway.runs.quota import Room
+from gateway.runs.hooks.events import event_ids
+from gateway.runs.library.files import FileStore
+from gateway.runs.library.quota import Room
 
 log = structlog.get_logger()
 

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 
 from gateway.errors import RateLimited
 from gateway.runs.batches.records import ENDED, Batch, Fault, KeptFile, Spent
-from gateway.runs.claims import drop
-from gateway.runs.events import forget_events
+from gateway.runs.durable.claims import drop
+from gateway.runs.durable.schema import batch_answers, batch_files, batch_tokens, batches
+from gateway.runs.hooks.events import forget_events
 from gateway.runs.places import FULL_SECONDS
-from gateway.runs.schema import batch_answers, batch_files, batch_tokens, batches
 
 OPEN_BATCHES = 100
 """Of one key."""

@@ -29,10 +29,10 @@ from gateway.runs.batches.records import (
     Spent,
 )
 from gateway.runs.batches.store import BatchStore
-from gateway.runs.claims import CRASHED, MAX_CRASHES, Claim
-from gateway.runs.files import FileStore
-from gateway.runs.ground import Ground
-from gateway.runs.quota import Quota
+from gateway.runs.durable.claims import CRASHED, MAX_CRASHES, Claim
+from gateway.runs.durable.ground import Ground
+from gateway.runs.library.files import FileStore
+from gateway.runs.library.quota import Quota
 
 log = structlog.get_logger()
 Ask = Callable[[Batch, Line], Awaitable[Answer]]

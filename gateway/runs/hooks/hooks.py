@@ -9,11 +9,11 @@ import msgspec
 
 from gateway.errors import GatewayError, InvalidRequest, NotFound
 from gateway.outside.outbound import Outbound
-from gateway.runs.events import Events
-from gateway.runs.ground import Ground
+from gateway.runs.durable.ground import Ground
+from gateway.runs.hooks.events import Events
 from gateway.runs.hooks.records import EVENT_PREFIX, HOOK_PREFIX, BatchEvent, BatchNews, Hook
 from gateway.runs.hooks.store import HookStore
-from gateway.runs.webhooks import TIMEOUT_SECONDS, Deliveries, Letter, signed_headers
+from gateway.runs.hooks.webhooks import TIMEOUT_SECONDS, Deliveries, Letter, signed_headers
 
 OLD_SECRET_SECONDS = 24 * 3600
 

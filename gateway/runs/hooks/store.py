@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from gateway.errors import InvalidRequest
 from gateway.runs.batches.records import Batch
-from gateway.runs.events import Event, write_events
+from gateway.runs.durable.schema import hooks
+from gateway.runs.hooks.events import Event, write_events
 from gateway.runs.hooks.records import EVENT_PREFIX, BatchEvent, Hook
-from gateway.runs.schema import hooks
 
 MAX_HOOKS = 20
 """Of one key."""

@@ -22,14 +22,14 @@ from gateway.web.automatic1111.asking import Asking, checkpoint_of, flag, number
 from gateway.web.automatic1111.choices import Choices
 from gateway.web.automatic1111.faults import PREFIXES
 from gateway.web.automatic1111.framing import CROP, FILL, framed, framed_mask
-from gateway.web.door.bodies import Asked, read_json
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.patience import while_here
+from gateway.web.door.answers.schema import documented, refusals
+from gateway.web.door.bodies.bodies import Asked, read_json
+from gateway.web.door.bodies.sources import sources_of
+from gateway.web.door.bodies.uploads import Sources, Upload, check_count, named_picture
 from gateway.web.door.desk import Desk, model_id_of, warnings_of
 from gateway.web.door.jobs import job_of
-from gateway.web.door.patience import while_here
-from gateway.web.door.schema import documented, refusals
-from gateway.web.door.sources import sources_of
-from gateway.web.door.uploads import Sources, Upload, check_count, named_picture
 
 AnyRequest = Request[Any, Any, Any]
 ROUTE = f"{PREFIXES[0]}/v1"

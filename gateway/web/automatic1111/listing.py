@@ -5,12 +5,12 @@ from typing import Any
 
 from litestar import Request, get, post
 
-from gateway.catalog.adapters import header_of
+from gateway.catalog.survey.adapters import header_of
 from gateway.web.automatic1111.choices import Choices
 from gateway.web.automatic1111.drawing import ROUTE
 from gateway.web.automatic1111.names import SCHEDULE_NAMES, sampler_names
+from gateway.web.door.answers.schema import refusals
 from gateway.web.door.desk import Desk
-from gateway.web.door.schema import refusals
 from gateway.web.door.standing import told
 
 AnyRequest = Request[Any, Any, Any]

@@ -9,9 +9,9 @@ from gateway.outside.spelling import is_absent
 from gateway.web.automatic1111.asking import CHECKPOINT
 from gateway.web.automatic1111.choices import Choices
 from gateway.web.automatic1111.drawing import ROUTE
-from gateway.web.door.bodies import read_json
+from gateway.web.door.answers.schema import documented_body, refusals
+from gateway.web.door.bodies.bodies import read_json
 from gateway.web.door.desk import Desk
-from gateway.web.door.schema import documented_body, refusals
 
 AnyRequest = Request[Any, Any, Any]
 TAGS = ["automatic1111"]

@@ -12,15 +12,15 @@ from litestar.params import FromPath
 from gateway.errors import Conflict, Forbidden, InvalidRequest, MissingParameter, NotFound
 from gateway.outside.values import convert
 from gateway.runs.graph.bounds import MAX_CARRIED
-from gateway.runs.library import File
+from gateway.runs.library.library import File
+from gateway.runs.library.uploads import HASH, MAX_UPLOAD_BYTES
 from gateway.runs.listing import is_awaited
 from gateway.runs.runs import Runs
-from gateway.runs.uploads import HASH, MAX_UPLOAD_BYTES
 from gateway.web.comfyapi.objects import Asset, asset_object, asset_of
+from gateway.web.door.answers.schema import of_comfy_api, of_comfy_form
 from gateway.web.door.asking import AnyRequest, Asker, Asking, House
-from gateway.web.door.bodies import announced_bytes, read_json
-from gateway.web.door.forms import Form, read_form
-from gateway.web.door.schema import of_comfy_api, of_comfy_form
+from gateway.web.door.bodies.bodies import announced_bytes, read_json
+from gateway.web.door.bodies.forms import Form, read_form
 
 REFERENCE = "core/ASSET"
 MAX_NAME_CHARACTERS = 1024

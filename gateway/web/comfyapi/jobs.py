@@ -22,9 +22,9 @@ from gateway.web.comfyapi.assets import with_assets
 from gateway.web.comfyapi.events import EVENTS, Streams, events_of
 from gateway.web.comfyapi.objects import job_object, listed_object
 from gateway.web.comfyui.prompts import asks_for_previews
+from gateway.web.door.answers.schema import of_comfy_api
 from gateway.web.door.asking import AnyRequest, Asker, Asking, House
-from gateway.web.door.bodies import read_json, remembered
-from gateway.web.door.schema import of_comfy_api
+from gateway.web.door.bodies.bodies import read_json, remembered
 
 MAX_KEY_CHARACTERS = 255
 MAX_LABELS = 16

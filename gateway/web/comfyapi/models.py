@@ -19,10 +19,10 @@ from gateway.web.comfyapi.objects import drawn_asset, made_by
 from gateway.web.comfyapi.router_faults import PREFIX, number_header
 from gateway.web.comfydeploy.models import model_inputs
 from gateway.web.comfydeploy.runs import check_success
+from gateway.web.door.answers.schema import of_comfy_router
 from gateway.web.door.asking import AnyRequest, Ask, Asker, Asking, House, given
-from gateway.web.door.bodies import read_json, remembered
+from gateway.web.door.bodies.bodies import read_json, remembered
 from gateway.web.door.desk import warning_headers
-from gateway.web.door.schema import of_comfy_router
 
 PROVIDER = "local"
 """What models are listed under, whose ids have no provider of their own."""

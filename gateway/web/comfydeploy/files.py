@@ -11,14 +11,14 @@ from litestar.params import FromPath, FromQuery
 
 from gateway.errors import Forbidden, InvalidRequest, MissingParameter, NotFound, TooLarge
 from gateway.outside.spelling import whole
-from gateway.runs.files import PREFIX
+from gateway.runs.library.files import PREFIX
+from gateway.runs.library.uploads import MAX_UPLOAD_BYTES
 from gateway.runs.runs import Runs
-from gateway.runs.uploads import MAX_UPLOAD_BYTES
+from gateway.web.door.answers.schema import of_runs
+from gateway.web.door.answers.spans import file_answer
 from gateway.web.door.asking import Asking, House
-from gateway.web.door.bodies import announced_bytes
-from gateway.web.door.forms import read_form
-from gateway.web.door.schema import of_runs
-from gateway.web.door.spans import file_answer
+from gateway.web.door.bodies.bodies import announced_bytes
+from gateway.web.door.bodies.forms import read_form
 
 AnyRequest = Request[Any, Any, Any]
 

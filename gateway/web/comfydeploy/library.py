@@ -13,15 +13,15 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.errors import InvalidValue, NotFound
 from gateway.outside.values import convert
 from gateway.runs.graph.externals import InputDefinition, definitions
-from gateway.runs.library import Deployment, Workflow
+from gateway.runs.library.library import Deployment, Workflow
 from gateway.runs.ordering import json_object
 from gateway.runs.pools import pools
 from gateway.runs.runs import Runs
 from gateway.runs.telling import iso, media_item
 from gateway.web.comfydeploy.models import model_inputs, model_object
+from gateway.web.door.answers.schema import of_runs
 from gateway.web.door.asking import Asker, Asking, House
-from gateway.web.door.bodies import read_json
-from gateway.web.door.schema import of_runs
+from gateway.web.door.bodies.bodies import read_json
 
 AnyRequest = Request[Any, Any, Any]
 ENVIRONMENTS = ("staging", "production", "public-share", "private-share")

@@ -17,17 +17,17 @@ from gateway.errors import (
     NotFound,
 )
 from gateway.outages import patiently
+from gateway.runs.hooks.webhooks import webhook_status
 from gateway.runs.records import Run, RunOutput
 from gateway.runs.runs import Runs
 from gateway.runs.store import NewRun
 from gateway.runs.telling import output_object, run_object
-from gateway.runs.webhooks import webhook_status
 from gateway.web.comfydeploy.stream import stream_of
 from gateway.web.comfydeploy.wire import ReadBody, RunBody, run_body
+from gateway.web.door.answers.schema import of_runs
 from gateway.web.door.asking import Asker, Asking, House
-from gateway.web.door.bodies import read_json_or_none
+from gateway.web.door.bodies.bodies import read_json_or_none
 from gateway.web.door.desk import warning_headers
-from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 EVENTS = "text/event-stream"

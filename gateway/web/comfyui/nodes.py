@@ -19,8 +19,8 @@ from gateway.runs.graph.seeds import SEED_INPUTS
 from gateway.runs.graph.table import TABLE
 from gateway.runs.runs import Runs
 from gateway.web.comfyui.faults import FOLDERS, both
+from gateway.web.door.answers.schema import of_runs
 from gateway.web.door.asking import Asker, Asking, House
-from gateway.web.door.schema import of_runs
 
 AnyRequest = Request[Any, Any, Any]
 Choices = dict[str, list[str]]

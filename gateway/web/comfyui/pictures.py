@@ -15,17 +15,17 @@ from gateway.images.decode import decode, on_white, to_pixels
 from gateway.images.encode import encode
 from gateway.outside.documents import decode_json
 from gateway.outside.values import convert
+from gateway.runs.library.sources import MAX_BYTES
+from gateway.runs.library.uploads import MAX_UPLOAD_BYTES
 from gateway.runs.records import Run
 from gateway.runs.runs import Runs
-from gateway.runs.sources import MAX_BYTES
-from gateway.runs.uploads import MAX_UPLOAD_BYTES
 from gateway.web.comfyui.faults import both
 from gateway.web.comfyui.names import made_by, numbered, upload_name
+from gateway.web.door.answers.schema import of_runs
+from gateway.web.door.answers.stored import sniffed, streamed
 from gateway.web.door.asking import Asker, Asking, House
-from gateway.web.door.bodies import announced_bytes
-from gateway.web.door.forms import Form, read_form
-from gateway.web.door.schema import of_runs
-from gateway.web.door.stored import sniffed, streamed
+from gateway.web.door.bodies.bodies import announced_bytes
+from gateway.web.door.bodies.forms import Form, read_form
 
 AnyRequest = Request[Any, Any, Any]
 MAX_NAMESAKES = 100

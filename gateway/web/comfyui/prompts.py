@@ -19,9 +19,9 @@ from gateway.runs.runs import Runs
 from gateway.web.comfyui.faults import both
 from gateway.web.comfyui.names import is_run_id
 from gateway.web.comfyui.telling import history_entry, queue_entry, queue_status
+from gateway.web.door.answers.schema import of_runs
 from gateway.web.door.asking import Asker, Asking, House
-from gateway.web.door.bodies import read_json_of_any_type
-from gateway.web.door.schema import of_runs
+from gateway.web.door.bodies.bodies import read_json_of_any_type
 
 AnyRequest = Request[Any, Any, Any]
 MAX_HISTORY = 200

@@ -19,8 +19,8 @@ from gateway.telemetry import metrics
 from gateway.web.comfyui.faults import both, fault_body
 from gateway.web.comfyui.feed import Feed
 from gateway.web.comfyui.nodes import FEATURES
+from gateway.web.door.answers.envelope import retry_headers
 from gateway.web.door.auth import Doorkeeper
-from gateway.web.door.envelope import retry_headers
 from gateway.web.door.handshake import answer
 
 AnySocket = WebSocket[Any, Any, Any]

@@ -22,12 +22,12 @@ from gateway.remarks import Remark, codes, once
 from gateway.settings import Settings
 from gateway.studio import Picture, PreviewPicture, Rendering, Studio
 from gateway.web.door.addresses import public_base
+from gateway.web.door.answers.content import Content
+from gateway.web.door.answers.patience import HeartbeatResponse, wait_for
 from gateway.web.door.auth import Doorkeeper
-from gateway.web.door.bodies import Asked, remembered
-from gateway.web.door.content import Content
+from gateway.web.door.bodies.bodies import Asked, remembered
 from gateway.web.door.flights import Flights
 from gateway.web.door.ledger import note
-from gateway.web.door.patience import HeartbeatResponse, wait_for
 from gateway.web.door.preparing import HEADER as WAITING_HEADER
 from gateway.web.door.preparing import preparing
 from gateway.web.door.underway import UnderWay

@@ -9,11 +9,11 @@ from gateway.intake import Terms, to_job
 from gateway.job import Job
 from gateway.outside.parameters import GenerationRequest
 from gateway.remarks import Remark
-from gateway.web.door.bodies import Asked
-from gateway.web.door.controls import controlled
+from gateway.web.door.answers.patience import while_here
+from gateway.web.door.bodies.bodies import Asked
+from gateway.web.door.bodies.controls import controlled
+from gateway.web.door.bodies.uploads import Upload, inputs_of
 from gateway.web.door.desk import Desk
-from gateway.web.door.patience import while_here
-from gateway.web.door.uploads import Upload, inputs_of
 
 
 async def job_of(

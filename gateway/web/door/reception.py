@@ -19,7 +19,7 @@ from litestar.types import (
 from gateway.errors import Cancelled
 from gateway.outside.spelling import is_absent
 from gateway.web.door.addresses import MOUNTED_AT
-from gateway.web.door.packing import unpacked
+from gateway.web.door.bodies.packing import unpacked
 
 MAX_PAIRS = 64
 """Of a query; no route has ten parameters."""

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
-from gateway.catalog.survey import State, state_of
+from gateway.catalog.survey.survey import State, state_of
 from gateway.engine.protocol import EngineStatus
 from gateway.web.door.desk import Desk
 

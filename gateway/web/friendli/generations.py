@@ -15,11 +15,11 @@ from gateway.outside.parameters import GenerationRequest, fold, read_request
 from gateway.outside.unread import unread
 from gateway.outside.values import convert
 from gateway.studio import Format, Picture, Rendering
-from gateway.web.door.bodies import Asked, read_json
-from gateway.web.door.content import GAP, Content
-from gateway.web.door.controls import controlled
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.schema import documented
+from gateway.web.door.bodies.bodies import Asked, read_json
+from gateway.web.door.bodies.controls import controlled
 from gateway.web.door.desk import Desk, warnings_of
-from gateway.web.door.schema import documented
 from gateway.web.friendli.wire import (
     ContainerImage,
     ContainerImageGenerationBody,

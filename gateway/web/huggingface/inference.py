@@ -12,13 +12,13 @@ from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.unread import unread
 from gateway.studio import Format, Picture, Rendering
-from gateway.web.door.accepting import preferred
-from gateway.web.door.bodies import read_json
-from gateway.web.door.content import Content
+from gateway.web.door.answers.accepting import preferred
+from gateway.web.door.answers.content import Content
+from gateway.web.door.answers.schema import documented_picture
+from gateway.web.door.bodies.bodies import read_json
+from gateway.web.door.bodies.uploads import Upload, check_size
 from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
-from gateway.web.door.schema import documented_picture
-from gateway.web.door.uploads import Upload, check_size
 from gateway.web.huggingface.faults import InferenceFault
 from gateway.web.openai.wire import resample_headers
 

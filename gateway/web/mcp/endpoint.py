@@ -13,7 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gateway.accounts.limits import Caller
 from gateway.errors import MethodNotAllowed, NotOffered, UnsupportedMediaType
 from gateway.outside.documents import check_size
-from gateway.web.door.bodies import announced_bytes, media_type
+from gateway.web.door.bodies.bodies import announced_bytes, media_type
 from gateway.web.door.desk import Desk
 
 AnyRequest = Request[Any, Any, Any]

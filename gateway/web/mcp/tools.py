@@ -15,10 +15,10 @@ from gateway.outside.parameters import read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.unread import unread
 from gateway.studio import Picture, Rendering
+from gateway.web.door.bodies.sources import sources_of
+from gateway.web.door.bodies.uploads import Upload, named_picture
 from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.jobs import job_of
-from gateway.web.door.sources import sources_of
-from gateway.web.door.uploads import Upload, named_picture
 from gateway.web.openai.wire import ENCODINGS
 
 Kind = Literal["generate", "edit"]

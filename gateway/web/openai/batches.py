@@ -12,9 +12,9 @@ from gateway.outside.values import convert
 from gateway.runs.batches.batches import new_batch
 from gateway.runs.batches.records import Batch, Fault, Spent, Status
 from gateway.web.door.addresses import public_base
-from gateway.web.door.bodies import read_json
+from gateway.web.door.answers.schema import documented, refusals
+from gateway.web.door.bodies.bodies import read_json
 from gateway.web.door.desk import Desk
-from gateway.web.door.schema import documented, refusals
 from gateway.web.openai.files import EXPIRY_SECONDS, ends, page_size, runs_of
 
 AnyRequest = Request[Any, Any, Any]

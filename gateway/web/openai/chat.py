@@ -17,14 +17,14 @@ from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.remarks import Remark
 from gateway.studio import Picture, Rendering
-from gateway.web.door.bodies import Asked, read_json
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.envelope import envelope
+from gateway.web.door.answers.patience import while_here
+from gateway.web.door.answers.schema import documented
+from gateway.web.door.bodies.bodies import Asked, read_json
+from gateway.web.door.bodies.sources import sources_of
 from gateway.web.door.desk import Desk, warnings_of
-from gateway.web.door.envelope import envelope
 from gateway.web.door.jobs import job_of
-from gateway.web.door.patience import while_here
-from gateway.web.door.schema import documented
-from gateway.web.door.sources import sources_of
 from gateway.web.openai.conversation import OF_LANGUAGE, last_said
 from gateway.web.openai.stream import server_sent, step_comment, streamed
 from gateway.web.openai.usage import ChatUsage, Usage

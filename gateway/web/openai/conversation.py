@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.errors import InvalidType, MissingParameter
 from gateway.outside.spelling import is_absent
-from gateway.web.door.uploads import MAX_IMAGES, Sources, Upload, check_count, named_picture
+from gateway.web.door.bodies.uploads import MAX_IMAGES, Sources, Upload, check_count, named_picture
 
 BY_USER = ("user", None)
 TEXTS = ("text", "input_text", "output_text")

@@ -9,11 +9,11 @@ from gateway.accounts.limits import Caller
 from gateway.outside.parameters import fold, read_request
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
+from gateway.web.door.answers.schema import documented
+from gateway.web.door.bodies.sources import sources_of
+from gateway.web.door.bodies.uploads import Upload, read_upload
 from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
-from gateway.web.door.schema import documented
-from gateway.web.door.sources import sources_of
-from gateway.web.door.uploads import Upload, read_upload
 from gateway.web.friendli import generations as friendli
 from gateway.web.friendli import wire as friendli_wire
 from gateway.web.openai.generations import answer_images

@@ -15,12 +15,12 @@ from msgspec import UNSET, UnsetType
 from gateway.errors import InvalidType, InvalidValue, MissingParameter, OutOfRange, TooLarge
 from gateway.outside.spelling import is_absent, whole
 from gateway.runs.batches.records import KeptFile
-from gateway.runs.quota import Room
+from gateway.runs.library.quota import Room
 from gateway.runs.runs import Runs
-from gateway.web.door.bodies import announced_bytes
+from gateway.web.door.answers.schema import documented_form, refusals
+from gateway.web.door.bodies.bodies import announced_bytes
+from gateway.web.door.bodies.forms import Form, read_form
 from gateway.web.door.desk import Desk
-from gateway.web.door.forms import Form, read_form
-from gateway.web.door.schema import documented_form, refusals
 
 AnyRequest = Request[Any, Any, Any]
 MAX_FILE_BYTES = 200 * 2**20

@@ -11,15 +11,15 @@ from gateway.job import Job
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
-from gateway.web.door.bodies import Asked, read_json
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.patience import while_here
+from gateway.web.door.answers.schema import documented
+from gateway.web.door.bodies.bodies import Asked, read_json
+from gateway.web.door.bodies.sources import sources_of
+from gateway.web.door.bodies.uploads import Upload, find_pictures, names_pictures
 from gateway.web.door.desk import Desk, model_id_of, warnings_of
 from gateway.web.door.jobs import job_of
 from gateway.web.door.ledger import note
-from gateway.web.door.patience import while_here
-from gateway.web.door.schema import documented
-from gateway.web.door.sources import sources_of
-from gateway.web.door.uploads import Upload, find_pictures, names_pictures
 from gateway.web.friendli.generations import answer_container, is_container_client
 from gateway.web.openai.stream import stream_images
 from gateway.web.openai.usage import Usage

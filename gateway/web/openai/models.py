@@ -8,15 +8,15 @@ from litestar import Request, delete, get
 from litestar.params import FromPath
 
 from gateway.accounts.limits import Caller
-from gateway.catalog.adapters import header_of
 from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog, Model
-from gateway.catalog.survey import State
+from gateway.catalog.survey.adapters import header_of
+from gateway.catalog.survey.survey import State
 from gateway.errors import Forbidden, OtherWeights
 from gateway.outside.unread import IDLE
+from gateway.web.door.answers.envelope import ErrorBody
+from gateway.web.door.answers.schema import refusals
 from gateway.web.door.desk import Desk
-from gateway.web.door.envelope import ErrorBody
-from gateway.web.door.schema import refusals
 from gateway.web.door.standing import Stands, told
 
 

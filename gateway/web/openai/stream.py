@@ -15,10 +15,10 @@ from gateway.images.receipt import Receipt
 from gateway.job import Job, StepDone
 from gateway.remarks import Remark
 from gateway.studio import Picture, PreviewPicture, Rendering
-from gateway.web.door.bodies import Asked
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.envelope import envelope
+from gateway.web.door.bodies.bodies import Asked
 from gateway.web.door.desk import Desk
-from gateway.web.door.envelope import envelope
 from gateway.web.openai.usage import Usage
 from gateway.web.openai.wire import Wanted, background_of, quality_of, resample_headers
 

@@ -13,9 +13,9 @@ from gateway.errors import InvalidValue
 from gateway.outside.guard import UrlRefused
 from gateway.outside.values import convert
 from gateway.runs.hooks.records import BatchNews, Hook
-from gateway.web.door.bodies import read_json, read_json_or_none
+from gateway.web.door.answers.schema import documented, refusals
+from gateway.web.door.bodies.bodies import read_json, read_json_or_none
 from gateway.web.door.desk import Desk
-from gateway.web.door.schema import documented, refusals
 from gateway.web.openai.files import ends, page_size, runs_of
 
 AnyRequest = Request[Any, Any, Any]

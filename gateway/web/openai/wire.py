@@ -13,8 +13,8 @@ from gateway.outside.spelling import Words
 from gateway.outside.unread import unread
 from gateway.remarks import Remark, no_effect
 from gateway.studio import Format, Rendering
-from gateway.web.door.accepting import preferred
-from gateway.web.door.bodies import Asked
+from gateway.web.door.answers.accepting import preferred
+from gateway.web.door.bodies.bodies import Asked
 from gateway.web.door.desk import Desk
 from gateway.web.openai.usage import Usage
 

@@ -7,8 +7,8 @@ from litestar import Request, Response, get
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.telemetry.vitals import OK, Health, Vitals
+from gateway.web.door.answers.schema import refusals
 from gateway.web.door.auth import Doorkeeper
-from gateway.web.door.schema import refusals
 
 
 class Life(msgspec.Struct, frozen=True):

@@ -9,12 +9,12 @@ from litestar import MediaType, Request, Response, post
 from gateway.accounts.limits import Caller
 from gateway.catalog.bundle import folders
 from gateway.catalog.cards import AdapterCard, CardError
-from gateway.catalog.loras import card_of, place_of
+from gateway.catalog.drafts.loras import card_of, place_of
 from gateway.errors import AlreadyLoaded, Forbidden, GatewayError, InvalidRequest, NotFound
 from gateway.outside.values import convert
-from gateway.web.door.bodies import read_json
+from gateway.web.door.answers.schema import documented_body, refusals
+from gateway.web.door.bodies.bodies import read_json
 from gateway.web.door.desk import Desk
-from gateway.web.door.schema import documented_body, refusals
 
 T = TypeVar("T")
 OPERATION: dict[str, Any] = {

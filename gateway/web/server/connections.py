@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 from gateway.errors import GatewayError, InvalidRequest, TooSlow
 from gateway.settings import Settings
 from gateway.telemetry import metrics
-from gateway.web.door.envelope import envelope
+from gateway.web.door.answers.envelope import envelope
 from gateway.web.server.pace import Pace
 from gateway.web.server.parser import EMPTY_LINES, Parser
 from gateway.web.server.peers import PEERS

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.errors import GatewayError, ServerFull, ShuttingDown
 from gateway.telemetry.vitals import LOADING, OK, Health
-from gateway.web.door.envelope import envelope, retry_headers
+from gateway.web.door.answers.envelope import envelope, retry_headers
 from gateway.web.door.handshake import answer
 from gateway.web.server.connections import Hall
 

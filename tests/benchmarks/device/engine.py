@@ -16,7 +16,7 @@ from torch import nn
 from gateway.catalog.cards import AdapterCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
-from gateway.catalog.digests import Digests
+from gateway.catalog.heads.digests import Digests
 from gateway.engine.adapters.adapters import AdapterWeights, LayerWeights
 from gateway.engine.forwards.regional import is_compiled
 from gateway.engine.hub import Hub

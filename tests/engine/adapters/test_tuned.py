@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.kinds import PEFT_CONFIG, PEFT_FILE
+from gateway.catalog.heads.kinds import PEFT_CONFIG, PEFT_FILE
 from gateway.engine.adapters.adapter_files import adapter_files, read_adapter
 from tests.engine.adapters.drawing import (
     Drawn,

@@ -14,9 +14,9 @@ from diffusers.hooks.layerwise_casting import DEFAULT_SKIP_MODULES_PATTERN
 from torch import nn
 
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.fitting import KIB, Bound, Plan, fit
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.memory import parts_of
+from gateway.catalog.survey.fitting import KIB, Bound, Plan, fit
+from gateway.catalog.survey.memory import parts_of
 from gateway.engine.loading.loading import modules_of
 from gateway.engine.loading.offloading import at_work_bytes, is_streamed
 from gateway.job import AdapterUse, Job

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.parts import bytes_on_disk
+from gateway.catalog.sources.parts import bytes_on_disk
 from gateway.engine.loading import shelf as shelf_module
 from tests.engine import tiny
 from tests.engine.workbench import Workbench, failures, job

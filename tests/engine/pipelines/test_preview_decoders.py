@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.survey import faults_of
+from gateway.catalog.survey.survey import faults_of
 from gateway.engine import sample as sample_module
 from gateway.engine.loading.loading import load
 from gateway.job import Finished, Pixels, Preview

@@ -11,8 +11,8 @@ import torch
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.collection import Collection, Folders
-from gateway.catalog.digests import LENGTH, Digests
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.heads.digests import LENGTH, Digests
 from gateway.engine.local import LocalEngine
 from gateway.engine.weights.files import read_unchanged
 from gateway.job import AdapterUse, Failed, Finished, Job

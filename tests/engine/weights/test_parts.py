@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.inspection import inspect_endpoint
-from gateway.catalog.parts import files_of
+from gateway.catalog.sources.parts import files_of
+from gateway.catalog.survey.inspection import inspect_endpoint
 from gateway.engine.loading.loading import load
 from tests.engine import single_files, tiny
 from tests.engine.workbench import CPU, TOLERANCE, alone, difference, job

@@ -8,8 +8,8 @@ import torch
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.gguf import read_gguf
-from gateway.catalog.inspection import inspect_endpoint
+from gateway.catalog.heads.gguf import read_gguf
+from gateway.catalog.survey.inspection import inspect_endpoint
 from gateway.engine.loading.loading import load, size_bytes
 from gateway.job import AdapterUse
 from tests.engine import single_files, tiny, tiny_loras

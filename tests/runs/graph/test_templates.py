@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from gateway.images import outline
 from gateway.images.outline import outlined
+from gateway.runs.drawing.pictures import changed
 from gateway.runs.graph.compile import compile_graph
 from gateway.runs.graph.plain import plain
 from gateway.runs.graph.refusal import GraphRefused
 from gateway.runs.graph.values import Edges, Loaded, Resize
-from gateway.runs.pictures import changed
 from tests.runs.graph.drawing import Drawing
 from tests.runs.graph.examples import Graph, catalog, image_to_image, node, text_to_image
 

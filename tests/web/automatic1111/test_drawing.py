@@ -17,7 +17,7 @@ from gateway.app import create_app
 from gateway.images.encode import read_text
 from gateway.settings import Settings
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.automatic1111.sent import LIBRECHAT, OPEN_WEBUI, SILLYTAVERN
 from tests.web.openai.asking import Client, picture, two_endpoints
 

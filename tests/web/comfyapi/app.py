@@ -12,8 +12,8 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.graph import examples
+from tests.small_engine import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
 Job = dict[str, Any]

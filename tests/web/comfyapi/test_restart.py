@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.comfyapi.app import ended, graph, served, submit
 
 

@@ -13,15 +13,15 @@ from gateway.accounts.keys import KeyStore
 from gateway.catalog.collection import Collection
 from gateway.errors import GatewayError, Unauthorized
 from gateway.images.darkroom import Darkroom
-from gateway.runs.perform import Equipment
+from gateway.runs.drawing.perform import Equipment
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.web.comfydeploy.files import PUBLIC_ROUTES
 from gateway.web.comfydeploy.router import comfydeploy_router
+from gateway.web.door.answers.faults import answer_bug, answer_gateway_error, answer_http_exception
 from gateway.web.door.asking import Asker
-from gateway.web.door.faults import answer_bug, answer_gateway_error, answer_http_exception
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import refuse
+from tests.small_engine import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
 

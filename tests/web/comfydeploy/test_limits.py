@@ -8,7 +8,7 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 
 def test_every_run_of_a_batch_is_a_request(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.comfydeploy.app import served
 from tests.web.comfydeploy.test_router import MODEL, ended, tiny_graph
 

@@ -11,8 +11,8 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.graph.examples import Graph, text_to_image
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.openai.asking import Client
 
 SAMPLING = {"steps": 3, "cfg": 1, "sampler_name": "euler", "scheduler": "normal"}

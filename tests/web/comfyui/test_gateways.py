@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gateway.accounts.keys import KeyStore
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.comfyui.asking import done, endless, graph, queued, served
 from tests.web.comfyui.test_pictures import RED_PNG, upload
 from tests.web.comfyui.test_socket import SECONDS, Place, read_to_the_end

@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import PATH, Client, refused, two_endpoints
 
 OWN = "http://127.0.0.1:8000"

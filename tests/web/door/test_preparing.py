@@ -4,7 +4,7 @@ from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.fetching.progress import followed
 from gateway.job import AdapterUse, Job
 from gateway.web.door.preparing import preparing
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 
 
 class Loaded(TestEngine):

@@ -14,7 +14,7 @@ from gateway.app import create_app
 from gateway.settings import Settings
 from gateway.web.door.addresses import public_base
 from gateway.web.door.reception import MAX_PAIRS, Reception
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.openai.asking import PATH, Client, refused
 
 BODY = msgspec.json.encode({"prompt": "a cat", "size": "64x64", "response_format": "url"})

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import refused, two_endpoints
 
 DEDICATED = "/dedicated/v1/images/generations"

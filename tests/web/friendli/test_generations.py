@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import picture, refused, two_endpoints
 
 DEDICATED = "/dedicated/v1/images/generations"

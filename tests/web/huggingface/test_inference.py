@@ -10,7 +10,7 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import Client, picture, two_endpoints
 
 PNG = base64.b64encode(saved(RED.resize((96, 64)), "PNG")).decode()

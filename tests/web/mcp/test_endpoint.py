@@ -8,7 +8,7 @@ from litestar.testing import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 
 def test_without_its_extra_it_says_what_to_install(

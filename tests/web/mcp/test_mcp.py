@@ -18,9 +18,9 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.outside.inline import inline_bytes
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.house import until
 from tests.serving import listening
+from tests.small_engine import TestEngine, small_catalog
 
 Era = Literal["legacy", "auto"]
 ERAS: tuple[Era, ...] = ("legacy", "auto")

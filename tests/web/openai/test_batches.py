@@ -16,7 +16,7 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.images.test_decode import saved
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 Client = TestClient[Litestar]

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import Client, picture, refused
 
 CHAT = "/v1/chat/completions"

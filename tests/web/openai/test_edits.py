@@ -17,8 +17,8 @@ from gateway.catalog.cards import EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog
 from gateway.settings import Settings
 from tests.images.test_decode import RED, bomb, saved
-from tests.runs.drawing import TestEngine
 from tests.runs.test_cancelling import busy
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import picture, refused
 
 EDITS = "/v1/images/edits"
@@ -245,7 +245,7 @@ def test_a_null_prompt_of_a_variation_is_none(client: Client) -> None:
 def test_a_file_too_large_for_a_picture_is_not_read(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.web.door.uploads.MAX_IMAGE_BYTES", 10)
+    monkeypatch.setattr("gateway.web.door.bodies.uploads.MAX_IMAGE_BYTES", 10)
     form = {"purpose": "vision"}
     kept = client.post("/v1/files", files={"file": ("x.png", PNG)}, data=form).json()
     body = {"prompt": "x", "images": [{"file_id": kept["id"]}]}
@@ -261,7 +261,7 @@ def test_pictures_are_bounded_by_their_sum(
     several = {"model": "many", "prompt": "x", "images": [large] * 8}
     message = refused(client.post(EDITS, json=several), 400, "image_too_large", "image[7]")
     assert "1024 MiB" in message
-    monkeypatch.setattr("gateway.web.door.uploads.MAX_ALL_BYTES", len(out.getvalue()) * 2)
+    monkeypatch.setattr("gateway.web.door.bodies.uploads.MAX_ALL_BYTES", len(out.getvalue()) * 2)
     refused(client.post(EDITS, json=several), 400, "image_too_large", "images[2]")
     assert len(engine.jobs) == num_jobs
 

@@ -7,7 +7,7 @@ from litestar.testing import TestClient
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.openai.test_batches import Client, begun, ended, line
 
 

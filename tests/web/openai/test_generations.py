@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import PATH, Client, picture, post, refused
 
 

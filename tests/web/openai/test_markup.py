@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from gateway.job import Pixels
 from tests.images.test_decode import saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import refused
 from tests.web.openai.test_edits import EDITS, PNG, Client, client, edit, engine
 

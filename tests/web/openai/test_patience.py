@@ -7,7 +7,7 @@ from litestar.testing import TestClient
 from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.openai.asking import PATH, refused, two_endpoints
 
 

@@ -12,7 +12,7 @@ from gateway.app import create_app
 from gateway.catalog.cards import CardError, EndpointCard, read_card
 from gateway.catalog.catalog import Catalog
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import Client
 
 CARD = """

@@ -16,7 +16,7 @@ from gateway.images.objects import Objects
 from gateway.settings import Settings
 from gateway.web.openai.responses.kept import Kept, KeptAnswers
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import Client, picture, refused, two_endpoints
 
 PATH = "/v1/responses"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import Client, post, refused
 
 FIELDS = (

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.web.door.content import GAP, PIECE_BYTES
+from gateway.web.door.answers.content import GAP, PIECE_BYTES
 from gateway.web.openai.stream import StreamEvent, frame
 from tests.web.openai.asking import Client, picture, post
 

@@ -14,9 +14,9 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.runs.hooks.store import MAX_HOOKS
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.runs.receiver import Receiver, receiving
 from tests.serving import listening
+from tests.small_engine import TestEngine, small_catalog
 
 ALL = ["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
 ELSEWHERE = "https://93.184.215.14/hook"

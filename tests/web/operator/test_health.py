@@ -15,9 +15,9 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.engine.protocol import EngineStatus
 from gateway.images import objects
-from gateway.runs import schema
+from gateway.runs.durable import schema
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import two_endpoints
 
 

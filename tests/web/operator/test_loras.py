@@ -12,7 +12,7 @@ from gateway.accounts.keys import KeyStore
 from gateway.app import create_app
 from gateway.catalog.collection import Collection
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.openai.asking import Client, post, refused
 
 SERVED = ["tiny", "tiny:style", "slow", "editor", "old"]

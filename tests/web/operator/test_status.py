@@ -15,7 +15,7 @@ from gateway.engine.protocol import EngineStatus, LoadedEndpoint
 from gateway.fetching.progress import followed
 from gateway.settings import Settings
 from gateway.telemetry.recent import NUM_KEPT
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
 

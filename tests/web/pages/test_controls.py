@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, expect
 from gateway.app import create_app
 from gateway.settings import Settings
 from tests.images.test_decode import RED, saved
-from tests.runs.drawing import TestEngine
 from tests.serving import listening
+from tests.small_engine import TestEngine
 from tests.web.openai.asking import two_endpoints
 from tests.web.pages.browsing import generate, open_page
 

@@ -12,8 +12,8 @@ from gateway.app import create_app
 from gateway.catalog.cards import AdapterCard, EndpointCard, Sizes
 from gateway.catalog.catalog import Catalog
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine
 from tests.serving import listening
+from tests.small_engine import TestEngine
 from tests.web.pages.browsing import generate, open_page, wait_until
 
 

@@ -13,7 +13,7 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.settings import Settings
 from gateway.web.pages.reference import page
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 Client = TestClient[Litestar]
 

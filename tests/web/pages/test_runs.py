@@ -10,8 +10,8 @@ from playwright.sync_api import Browser, expect
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from tests.runs.drawing import TestEngine, small_catalog
 from tests.serving import listening
+from tests.small_engine import TestEngine, small_catalog
 from tests.web.pages.browsing import open_page
 from tests.web.pages.test_playground import faults
 

@@ -15,7 +15,7 @@ from gateway.app import create_app
 from gateway.settings import Settings
 from gateway.web.server.ports import bound_sockets
 from gateway.web.server.server import Server
-from tests.runs.drawing import TestEngine, small_catalog
+from tests.small_engine import TestEngine, small_catalog
 
 PATIENCE_SECONDS = 20
 

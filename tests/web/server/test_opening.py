@@ -15,8 +15,8 @@ from gateway.errors import GatewayError
 from gateway.settings import Settings, SettingsError
 from gateway.web.server.ports import bound_sockets
 from gateway.web.server.server import Server
-from tests.runs.drawing import TestEngine
 from tests.serving import Server as Process
+from tests.small_engine import TestEngine
 from tests.web.server.listening import PATIENCE_SECONDS, Listening, wait_until
 
 HEAVY = "torch diffusers transformers dbos sqlalchemy litestar PIL numpy gateway.app"

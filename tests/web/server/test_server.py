@@ -14,7 +14,7 @@ import pytest
 from gateway.settings import Settings
 from gateway.web.server import server
 from gateway.web.server.ports import bound_sockets
-from tests.runs.drawing import TestEngine
+from tests.small_engine import TestEngine
 from tests.web.server.listening import listening, wait_until
 
 GENERATIONS = "/v1/images/generations"

@@ -9,8 +9,8 @@ from gateway.errors import NotStored
 from gateway.job import Job
 from gateway.studio import Picture
 from gateway.web.door.addresses import public_base
-from gateway.web.door.bodies import Asked
-from gateway.web.door.content import GAP
+from gateway.web.door.answers.content import GAP
+from gateway.web.door.bodies.bodies import Asked
 from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.openai.responses.kept import Kept, KeptAnswers
 from gateway.web.openai.responses.wire import (

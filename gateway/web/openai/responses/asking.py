@@ -11,8 +11,8 @@ from gateway.catalog.catalog import Model
 from gateway.errors import InvalidType, InvalidValue, ModelNotFound
 from gateway.outside.spelling import is_absent
 from gateway.outside.values import convert
+from gateway.web.door.bodies.uploads import Sources, Upload, named_picture
 from gateway.web.door.desk import Desk
-from gateway.web.door.uploads import Sources, Upload, named_picture
 from gateway.web.openai.conversation import OF_LANGUAGE, Said, last_said
 from gateway.web.openai.responses.kept import KeptAnswers
 from gateway.web.openai.responses.wire import (

@@ -9,13 +9,13 @@ from gateway.errors import NotFound
 from gateway.outside.parameters import read_request
 from gateway.outside.values import convert
 from gateway.studio import Picture
-from gateway.web.door.bodies import read_json
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.answers.patience import while_here
+from gateway.web.door.answers.schema import documented, refusals
+from gateway.web.door.bodies.bodies import read_json
+from gateway.web.door.bodies.sources import sources_of
 from gateway.web.door.desk import Desk
 from gateway.web.door.jobs import job_of
-from gateway.web.door.patience import while_here
-from gateway.web.door.schema import documented, refusals
-from gateway.web.door.sources import sources_of
 from gateway.web.openai.responses.answer import Answer
 from gateway.web.openai.responses.asking import Asking
 from gateway.web.openai.responses.kept import KeptAnswers, read_pictures

@@ -10,8 +10,8 @@ from gateway.accounts.limits import Caller
 from gateway.errors import GatewayError
 from gateway.job import Job, StepDone
 from gateway.studio import Picture, PreviewPicture, Rendering
-from gateway.web.door.bodies import Asked
-from gateway.web.door.content import GAP, Content
+from gateway.web.door.answers.content import GAP, Content
+from gateway.web.door.bodies.bodies import Asked
 from gateway.web.door.desk import Desk
 from gateway.web.openai.responses.answer import Answer
 from gateway.web.openai.responses.wire import (

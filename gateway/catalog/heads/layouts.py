@@ -1,0 +1,148 @@
+"""What a single file of weights holds, told by the names and shapes in its head.
+
+diffusers knows the layouts that authors publish in, and goes by names and shapes alone.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from gateway.catalog.heads.gguf import ENDING, read_gguf
+from gateway.catalog.heads.headers import Shapes, read_shapes
+from gateway.catalog.heads.libraries import NO_MODULE
+from gateway.catalog.heads.stamps import Stamp, stamp_of
+from gateway.catalog.heads.stock import diffusers_folder
+
+DENOISER = "denoiser"
+SECTIONS = {
+    "vae": ("first_stage_model.", "vae."),
+    "CLIPText": ("cond_stage_model.", "conditioner.", "text_encoders.clip_"),
+    "T5Encoder": ("text_encoders.t5",),
+}
+"""How the names begin of an autoencoder's weights, and of text encoders' by class, among all."""
+
+_WHOLE = (*(start for starts in SECTIONS.values() for start in starts), "text_encoders.")
+PREFIX = "model.diffusion_model."
+_KNOWLEDGE = (
+    "CHECKPOINT_KEY_NAMES", "DIFFUSERS_DEFAULT_PIPELINE_PATHS", "infer_diffusers_model_type",
+)  # fmt: skip
+_FALLBACK = "v1"
+"""What diffusers takes everything for that it does not know."""
+
+_OTHERS: dict[str, tuple[str, dict[int, str]]] = {
+    "single_stream_modulation.lin.weight": (
+        "img_in.weight",
+        {
+            3072: "black-forest-labs/FLUX.2-klein-4B",
+            4096: "black-forest-labs/FLUX.2-klein-9B",
+            6144: "black-forest-labs/FLUX.2-dev",
+        },
+    ),
+    "transformer_blocks.0.img_mod.1.weight": ("img_in.weight", {3072: "Qwen/Qwen-Image"}),
+}
+"""Repositories that diffusers does not tell: by a name, and how high another's shape is."""
+
+
+class _Weight(NamedTuple):
+    shape: tuple[int, ...]
+
+
+_sections: dict[Path, tuple[Stamp | None, frozenset[str]]] = {}
+_configs: dict[Path, tuple[Stamp | None, str | None]] = {}
+
+
+def config_of(file: Path) -> str | None:
+    """The repository whose configs a single file of weights goes with; None if nothing tells.
+
+    Raises:
+        CardError: it is no whole file of weights.
+    """
+    stamp = stamp_of(file)
+    known, found = _configs.get(file, (None, None))
+    if stamp is None or known != stamp:
+        found = _recognized(shapes_of(file))
+        _configs[file] = stamp, found
+    return found
+
+
+def sections_of(file: Path) -> frozenset[str]:
+    """The keys of `SECTIONS` that a single file has weights of, and whether of a denoiser.
+
+    What is in none of the sections of a whole model is one's.
+
+    Raises:
+        CardError: it is no whole file of weights.
+    """
+    stamp = stamp_of(file)
+    known, found = _sections.get(file, (None, frozenset()))
+    if stamp is None or known != stamp:
+        found = sections_among(shapes_of(file))
+        _sections[file] = stamp, found
+    return found
+
+
+def sections_among(names: Iterable[str]) -> frozenset[str]:
+    """The same of weights by their names."""
+    found = {key for name in names for key in _keys(name)}
+    return frozenset(found)
+
+
+def _keys(name: str) -> Iterator[str]:
+    if not name.startswith(_WHOLE):
+        yield DENOISER
+    yield from (key for key, starts in SECTIONS.items() if name.startswith(starts))
+
+
+def section_of(name: str, cls: str) -> str | None:
+    """Where a whole model would have the weights of a part; None where no layout has them."""
+    if cls.endswith(NO_MODULE):
+        return None
+    if name == "vae":
+        return name
+    if name.startswith(("text_encoder", "image_encoder", "safety_checker")):
+        return next((key for key in SECTIONS if cls.startswith(key)), None)
+    return DENOISER
+
+
+def shapes_of(file: Path) -> Shapes:
+    if file.suffix == ENDING:
+        return {name: packed.shape for name, packed in read_gguf(file).items()}
+    return read_shapes(file)
+
+
+def _recognized(shapes: Shapes) -> str | None:
+    plain = {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
+    for mark, (measured, repositories) in _OTHERS.items():
+        if mark in plain and measured in plain:
+            return repositories.get(plain[measured][0])
+    known = _diffusers_layouts()
+    weights = {name: _Weight(shape) for name, shape in shapes.items()}
+    try:
+        kind = known.infer_diffusers_model_type(weights)
+    except (LookupError, ValueError, UnboundLocalError):  # names it knows, in strange shapes
+        return None
+    if kind == _FALLBACK and known.CHECKPOINT_KEY_NAMES[_FALLBACK] not in shapes:
+        return None
+    found: str = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
+    return found
+
+
+@cache
+def _diffusers_layouts() -> SimpleNamespace:
+    """What diffusers knows of layouts, taken out of a module that would import torch."""
+    place = diffusers_folder()
+    text = (place / "loaders" / "single_file_utils.py").read_text() if place else ""
+    wanted = [node for node in ast.parse(text).body if _name(node) in _KNOWLEDGE]
+    found: dict[str, Any] = {}
+    exec(compile(ast.Module(wanted, []), str(place), "exec"), found)
+    return SimpleNamespace(**{name: found[name] for name in _KNOWLEDGE})
+
+
+def _name(node: ast.stmt) -> str | None:
+    match node:
+        case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return None

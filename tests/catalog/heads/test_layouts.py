@@ -1,0 +1,149 @@
+"""What a single file is, told by its head; the names and shapes are the published models' own."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from gateway.catalog.cards import CardError
+from gateway.catalog.catalog import Model
+from gateway.catalog.folders import load_catalog
+from gateway.catalog.heads.layouts import config_of, sections_of
+from gateway.catalog.sources.hub import check_hub
+from gateway.catalog.survey.inspection import NotHereError
+from gateway.catalog.survey.survey import fault_of
+from gateway.fetching.fetching import plan_of
+from tests.catalog.making import write
+
+UNET = "model.diffusion_model."
+PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
+    "SD 1.5": (
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        {UNET + "output_blocks.11.0.skip_connection.weight": (320, 640, 1, 1),
+         UNET + "input_blocks.0.0.weight": (320, 4, 3, 3)},
+    ),
+    "SD 1.5 inpainting": (
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        {UNET + "input_blocks.0.0.weight": (320, 9, 3, 3)},
+    ),
+    "SD 2.1": (
+        "stabilityai/stable-diffusion-2-1",
+        {UNET + "input_blocks.2.1.transformer_blocks.0.attn2.to_k.weight": (320, 1024)},
+    ),
+    "SDXL": (
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        {"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": (1280,)},
+    ),
+    "SD 3.5 large": (
+        "stabilityai/stable-diffusion-3.5-large",
+        {UNET + "joint_blocks.37.x_block.mlp.fc1.weight": (9728, 2432)},
+    ),
+    "FLUX.1 schnell": (
+        "black-forest-labs/FLUX.1-schnell",
+        {"double_blocks.0.img_attn.norm.key_norm.scale": (128,)},
+    ),
+    "FLUX.1 Fill": (
+        "black-forest-labs/FLUX.1-Fill-dev",
+        {"double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+         "guidance_in.in_layer.bias": (3072,), "img_in.weight": (3072, 384)},
+    ),
+    "FLUX.2 klein 4B": (
+        "black-forest-labs/FLUX.2-klein-4B",
+        {"single_stream_modulation.lin.weight": (9216, 3072), "img_in.weight": (3072, 128)},
+    ),
+    "FLUX.2 dev of Comfy": (
+        "black-forest-labs/FLUX.2-dev",
+        {UNET + "single_stream_modulation.lin.weight": (18432, 6144),
+         UNET + "img_in.weight": (6144, 128)},
+    ),
+    "Chroma": ("lodestones/Chroma1-HD", {"distilled_guidance_layer.in_proj.bias": (5120,)}),
+    "Z-Image": ("Tongyi-MAI/Z-Image-Turbo", {"layers.0.adaLN_modulation.0.weight": (15360, 256)}),
+    "Lumina 2": ("Alpha-VLLM/Lumina-Image-2.0", {"cap_embedder.0.weight": (2304,)}),
+    "Sana": (
+        "Efficient-Large-Model/Sana_1600M_1024px_diffusers",
+        {"blocks.0.cross_attn.q_linear.weight": (2240, 2240)},
+    ),
+    "Qwen-Image": (
+        "Qwen/Qwen-Image",
+        {"transformer_blocks.0.img_mod.1.weight": (18432, 3072), "img_in.weight": (3072, 64)},
+    ),
+    "Krea 2": ("krea/Krea-2-Raw", {"txtfusion.projector.weight": (8, 8)}),
+}  # fmt: skip
+
+
+def hollow(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+    """A safetensors file of zeros that takes no room on the disk."""
+    head, at = {}, 0
+    for name, shape in shapes.items():
+        size = 2
+        for each in shape:
+            size *= each
+        head[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(head).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + at)
+    return path
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_layout_tells_whose_configs_it_goes_with(tmp_path: Path, name: str) -> None:
+    repository, shapes = PUBLISHED[name]
+    assert config_of(hollow(tmp_path / "model.safetensors", shapes)) == repository
+
+
+def test_a_bare_file_is_an_endpoint_by_its_stem(tmp_path: Path) -> None:
+    _, shapes = PUBLISHED["SDXL"]
+    hollow(tmp_path / "juggernaut_v9.safetensors", shapes)
+    catalog = load_catalog((tmp_path,), ())
+    assert list(catalog.endpoints) == ["juggernaut_v9"]
+    fault = fault_of(Model(catalog.endpoints["juggernaut_v9"]), catalog)
+    assert isinstance(fault, NotHereError)
+    assert "'config' = 'stabilityai/stable-diffusion-xl-base-1.0'" in fault.reason
+
+
+def test_a_file_whose_configs_cannot_be_had_says_the_three_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository, shapes = PUBLISHED["SDXL"]
+    hollow(tmp_path / "juggernaut.safetensors", shapes)
+    model = Model(load_catalog((tmp_path,), ()).endpoints["juggernaut"])
+    for attempt in (check_hub, lambda card: plan_of(Model(card))):
+        with pytest.raises(CardError, match=f"key 'config' = '{repository}': .*cannot be") as told:
+            attempt(model.endpoint)
+        lines = 'id = "juggernaut", source = "juggernaut.safetensors", config = "FOLDER"'
+        assert lines in told.value.reason
+
+
+def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> None:
+    hollow(tmp_path / "vae.safetensors", {"decoder.conv_in.weight": (2, 2)})
+    hollow(tmp_path / "x.safetensors", {"decoder.conv_in.weight": (2, 2)})
+    write(tmp_path / "own.toml", 'id = "own"\nsource = "x.safetensors"\n'
+          'components.vae = "vae.safetensors"\n')
+    catalog = load_catalog((tmp_path,), ())
+    assert list(catalog.endpoints) == ["own"]
+    assert not catalog.passed_over
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ({"odd.weight": (2, 2)}, "wanted key 'config'"),
+        ({"lora_unet_down.lora_down.weight": (2, 2)}, "wanted key 'config'"),
+    ],
+)
+def test_a_file_of_no_known_layout_is_told(tmp_path: Path, shapes: dict, says: str) -> None:  # type: ignore[type-arg]
+    hollow(tmp_path / "odd.safetensors", shapes)
+    catalog = load_catalog((tmp_path,), ())
+    fault = fault_of(Model(catalog.endpoints["odd"]), catalog)
+    assert fault is not None
+    assert says in fault.reason
+
+
+def test_sections_are_told_apart(tmp_path: Path) -> None:
+    names = (f"{UNET}a", "vae.decoder.b", "text_encoders.t5xxl.transformer.c")
+    file = hollow(tmp_path / "all.safetensors", dict.fromkeys(names, (1, 1)))
+    assert sections_of(file) == {"denoiser", "vae", "T5Encoder"}
