@@ -1,6 +1,6 @@
 // The API key: asked for when the gateway wants one, kept in this tab only.
 
-import { byId } from './dom.js';
+import { element } from './dom.js';
 
 const NAME = 'gateway-key';
 let asking = null;
@@ -23,18 +23,38 @@ export function askForKey(reason) {
 }
 
 function openDialog(reason) {
-  const dialog = byId('key-dialog');
-  const input = byId('key');
-  byId('key-reason').textContent = storedKey() ? reason : '';
-  input.value = '';
-  dialog.returnValue = 'cancel';
+  const input = element('input', '', {
+    id: 'key', type: 'password', autocomplete: 'off', spellcheck: 'false', required: '',
+  });
+  const dialog = keyDialog(storedKey() ? reason : '', input);
+  document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener('close', () => {
       const given = dialog.returnValue === 'use' && input.value.trim();
-      if (given) sessionStorage.setItem(NAME, input.value.trim());
-      input.value = '';
+      if (given) sessionStorage.setItem(NAME, given);
+      dialog.remove();
       resolve(Boolean(given));
     }, { once: true });
   });
+}
+
+function keyDialog(reason, input) {
+  const actions = element('div', '', { class: 'actions' });
+  actions.append(
+    element('button', 'Use key', { type: 'submit', class: 'primary', value: 'use' }),
+    element('button', 'Not now', { type: 'submit', value: 'cancel', formnovalidate: '' }),
+  );
+  const form = element('form', '', { method: 'dialog' });
+  form.append(
+    element('h2', 'This gateway asks for a key', { id: 'key-title' }),
+    element('p', reason, { id: 'key-reason' }),
+    element('label', 'API key', { for: 'key' }),
+    input,
+    element('p', 'Kept in this tab only, gone when it closes.', { class: 'hint' }),
+    actions,
+  );
+  const dialog = element('dialog', '', { id: 'key-dialog', 'aria-labelledby': 'key-title' });
+  dialog.append(form);
+  return dialog;
 }
