@@ -32,9 +32,8 @@ from gateway.engine.pipelines.abilities import abilities_of
 from gateway.engine.pipelines.schedulers import Schedulers
 from gateway.engine.protocol import EngineStatus
 from gateway.engine.sample import Sample
-from gateway.engine.snapshot import loaded_in
+from gateway.engine.snapshot import status_of
 from gateway.engine.turns import Pace
-from gateway.engine.weights.unusable import reason_of
 from gateway.errors import (
     GatewayError,
     GenerationFailed,
@@ -102,25 +101,11 @@ class LocalEngine:
 
     def status(self) -> EngineStatus:
         """What is loaded, running and waiting right now."""
-        hubs = list(self._hubs.values())
-        num_running = sum(not one.is_done for hub in hubs for one in hub.running.copy())
-        paces = {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
         fault = self._fault()
-        return EngineStatus(
-            ready=self._is_started and fault is None,
-            fault=fault,
-            num_running=num_running,
-            num_waiting=max(0, len(self._open) - num_running),
-            loaded=tuple(one for hub in hubs for one in loaded_in(hub)),
-            batch_sizes=tuple(size for hub in hubs for size in hub.forwards.batch_sizes.copy()),
-            step_seconds={id: pace.step_seconds for id, pace in paces.items()},
-            num_recordings=sum(len(hub.lanes.captures) for hub in hubs),
-            recorded_bytes=sum(hub.lanes.captures.size_bytes for hub in hubs),
-            plans={id: str(plan) for hub in hubs for id, plan in hub.shelf.room.plans.items()},
-            faults={
-                id: reason_of(error) for hub in hubs for id, error in hub.shelf.faults.items()
-            },
-        )
+        work: dict[Hub, list[Sample]] = {hub: [] for hub in self._hubs.values()}
+        for sample in self._open:
+            work[self._hub_of[sample.endpoint]].append(sample)
+        return status_of(work, is_ready=self._is_started and fault is None, fault=fault)
 
     def runs_scheduler(
         self, endpoint: str, name: str | None, config: Mapping[str, Any]

@@ -9,10 +9,32 @@ from gateway.catalog.abilities import Abilities
 from gateway.job import Event, Job
 
 
+class Space(msgspec.Struct, frozen=True):
+    """Bytes of memory for one kind of thing: in all, None without a bound, and taken."""
+
+    total_bytes: int | None = None
+    used_bytes: int = 0
+
+    @property
+    def total(self) -> float:
+        """In all, infinite without a bound."""
+        return float("inf") if self.total_bytes is None else self.total_bytes
+
+    @property
+    def free(self) -> float:
+        """What is not taken."""
+        return max(0.0, self.total - self.used_bytes)
+
+    def with_more(self, size_bytes: int) -> "Space":
+        """The same with so much more taken."""
+        return Space(self.total_bytes, self.used_bytes + size_bytes)
+
+
 class LoadedEndpoint(msgspec.Struct, frozen=True):
     """An endpoint in memory: its pipeline class, the bytes of its weights and its adapters.
 
-    `digests` are of the weights in memory, by model id. `planned_bytes` are what it was to take of
+    `digests` are of the weights in memory, by model id; `ranks` are those of LoRAs, by route.
+    `planned_bytes` are what it was to take of
     its device, `used_bytes` the most that it was seen to.
     """
 
@@ -22,6 +44,7 @@ class LoadedEndpoint(msgspec.Struct, frozen=True):
     size_bytes: int
     adapters: tuple[str, ...] = ()
     digests: dict[str, str | None] = msgspec.field(default_factory=dict)
+    ranks: dict[str, int] = msgspec.field(default_factory=dict)
     warm: bool = False
     planned_bytes: int = 0
     used_bytes: int = 0
@@ -36,6 +59,13 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     devices. `fault` says why it is not ready, where that is not loading; `faults`
     why models could not be loaded, by id. `plans` say of endpoints, loaded or not, how they are
     placed in their device's memory.
+
+    `queued_seconds` is the device time of all that waits and runs, where there are several
+    devices of the one with most, and `batch_seconds` the part of it that batch samples are.
+    `sample_step_seconds` is that of one step of one sample, its share of what is batched, per
+    endpoint; `load_seconds` how long the latest load of each model took, by id. `weights` is the
+    memory for endpoints, `beside` that for what lies beside them. `running_adapters` and
+    `waiting_adapters` are the ids of those that samples run and wait with.
     """
 
     ready: bool
@@ -49,6 +79,14 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     plans: dict[str, str] = msgspec.field(default_factory=dict)
     num_recordings: int = 0
     recorded_bytes: int = 0
+    queued_seconds: float = 0.0
+    batch_seconds: float = 0.0
+    sample_step_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    load_seconds: dict[str, float] = msgspec.field(default_factory=dict)
+    weights: Space = Space()
+    beside: Space = Space()
+    running_adapters: tuple[str, ...] = ()
+    waiting_adapters: tuple[str, ...] = ()
 
     @property
     def digests(self) -> dict[str, str | None]:

@@ -77,6 +77,13 @@ def size_bytes(found: Found) -> int:
             return sum(one.numel() * one.element_size() for one in found.parameters())
 
 
+def rank_of(found: Found) -> int:
+    """The largest rank of its low-rank changes, 0 where it has none."""
+    if not isinstance(found, AdapterWeights):
+        return 0
+    return max((layer.down.shape[0] for layer in found.low_rank.values()), default=0)
+
+
 class Beside:
     """What is in memory beside one pipeline, some of whose components may be compiled."""
 

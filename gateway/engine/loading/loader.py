@@ -38,6 +38,7 @@ class Loader:
     """Reads all at once that is wanted.
 
     `tell` has the engine's thread do what a load left to do, then `ended` is called there.
+    `seconds` is how long the latest load of each took, with what had to be downloaded for it.
     """
 
     def __init__(self, tell: Callable[[Command], None], ended: Command) -> None:
@@ -46,6 +47,7 @@ class Loader:
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="loader")
         self._pending: set[str] = set()
         self._faults: dict[str, Fault] = {}
+        self.seconds: dict[str, float] = {}
 
     def is_reading(self, id: str) -> bool:
         """Whether something is being read, or waits for it."""
@@ -80,7 +82,10 @@ class Loader:
         def attempt() -> Command:
             nonlocal stamps
             stamps = Origin(None, stamps_of(files()))
-            return work()
+            began = time.monotonic()
+            command = work()
+            self.seconds[id] = time.monotonic() - began
+            return command
 
         future = self._threads.submit(attempt)
         future.add_done_callback(lambda done: self._tell(lambda: self._finish(id, done, stamps)))

@@ -58,6 +58,7 @@ class Room:
         self._collection = collection
         self._device = device
         self._memory = budget.memory
+        self._endpoint_bytes = budget.endpoint_bytes
         self._beside_bytes = budget.adapter_bytes
         self._parts: dict[str, _Known] = {}
         self._plans: dict[str, tuple[EndpointCard, Plan]] = {}
@@ -109,6 +110,16 @@ class Room:
         """What is left for an endpoint's work beside the weights of all, its own among them."""
         shared = self._shared - sum(plan.weights_bytes for plan in plans)
         return max(0, int(min(shared, own.bound_bytes - own.weights_bytes)))
+
+    @property
+    def weights_bytes(self) -> float:
+        """What the weights of endpoints may take together, infinite without a bound."""
+        return min(self._endpoint_bytes, self._shared)
+
+    @property
+    def beside_bytes(self) -> float:
+        """What may lie beside them."""
+        return self._beside_bytes
 
     @contextmanager
     def measured(self, loaded: LoadedPipeline, others_bytes: int) -> Iterator[None]:

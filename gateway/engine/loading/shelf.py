@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 import torch
@@ -29,10 +28,12 @@ from gateway.engine.adapters.beside import (
     Found,
     builds_modules,
     files_beside,
+    rank_of,
     read_beside,
     size_bytes,
 )
 from gateway.engine.loading import needs
+from gateway.engine.loading.held import Held
 from gateway.engine.loading.loader import Command, Loader
 from gateway.engine.loading.loading import CONSTRUCTION, LoadedPipeline, load
 from gateway.engine.loading.room import Budget, Room, tell_memory
@@ -48,17 +49,6 @@ from gateway.telemetry import metrics
 Told = Callable[[Exception | None], None]
 
 log = structlog.get_logger()
-
-
-class Held(NamedTuple):
-    """The adapter that a route means now, and the name its weights have in memory.
-
-    The name says the digest: what runs keeps the weights it began with under another.
-    """
-
-    card: AdapterCard
-    name: str
-    origin: Origin
 
 
 class Shelf:
@@ -117,6 +107,16 @@ class Shelf:
     def held(self) -> list[tuple[Key, Held]]:
         """Adapters in memory, by endpoint id and route."""
         return list(self._held.items())
+
+    @property
+    def load_seconds(self) -> dict[str, float]:
+        """How long the latest load of each model took, by id."""
+        return self._loader.seconds.copy()
+
+    @property
+    def beside_bytes(self) -> int:
+        """What all that lies beside endpoints takes, with what was replaced and still runs."""
+        return sum(self._adapter_sizes.copy().values())
 
     def adapters(self, endpoint: str) -> Adapters:
         """The adapters of a loaded endpoint."""
@@ -240,11 +240,12 @@ class Shelf:
         """Keep an adapter, dropping others that do not run while they are too many."""
         name = f"{card.key[1]}@{origin.digest}"
         key = (card.endpoint, name)
-        self._held[card.key] = Held(card, name, origin)
+        size = size_bytes(weights)
+        self._held[card.key] = Held(card, name, origin, size, rank_of(weights))
         self._last_use[key] = next(self._uses)
         if key not in self._adapter_sizes:
             self._loaded[card.endpoint].beside.add(name, weights)
-            self._adapter_sizes[key] = size_bytes(weights)
+            self._adapter_sizes[key] = size
         self._drop_replaced()
         running = self._running_adapters()
         for other in sorted(self._adapter_sizes, key=self._last_use.__getitem__):
