@@ -8,16 +8,10 @@ from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection, Folders
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.sources.shipped import bundled
 from gateway.settings import Settings
 
 DEFAULT = "emoji"
-PACKAGE = Path(__file__).parents[1]
-
-
-def bundled(name: str) -> Path:
-    """The bundled `models` or `adapters` folder: in a wheel inside the package, else beside it."""
-    inside = PACKAGE / "bundled" / name
-    return inside if inside.is_dir() else PACKAGE.parent / name
 
 
 def folders(settings: Settings) -> Folders:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from gateway.catalog.samplers import (
     is_likely,
     samplers_of,
 )
+from gateway.catalog.survey.adapters import bundled_cards
 from gateway.errors import InvalidValue, ModelNotFound
 from gateway.job import Job
 
@@ -214,17 +216,22 @@ class Catalog(msgspec.Struct, frozen=True):
     def keys_beside(self) -> set[tuple[str, str]]:
         """The keys of all cards of what lies beside endpoints."""
         cards = (self.adapters.values(), self.controls.values(), self.embeddings.values())
-        return {card.key for each in cards for card in each}
+        found = {card.key for each in cards for card in each}
+        bundled = (bundled_cards(card) for card in self.adapters.values())
+        return found | {card.key for each in bundled for card in each}
 
     def _embeddings_in(self, job: Job) -> list[EmbeddingCard]:
-        """Those whose word a prompt of a job says."""
+        """Those whose word a prompt of a job says; an adapter's own go before others."""
         text = f"{job.prompt}\n{job.negative_prompt or ''}"
-        return [
-            card
-            for (owner, word), card in self.embeddings.items()
-            if owner == job.endpoint
-            and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)
-        ]
+        adapters = (self.adapters.get((job.endpoint, use.route)) for use in job.adapters)
+        bundled = (bundled_cards(card) for card in adapters if card)
+        own = (card for (owner, _), card in self.embeddings.items() if owner == job.endpoint)
+        said = {
+            card.route.lower(): card
+            for card in chain(own, *bundled)
+            if re.search(rf"(?<!\w){re.escape(card.route)}(?!\w)", text, re.IGNORECASE)
+        }
+        return list(said.values())
 
     def words(self, endpoint_id: str) -> list[str]:
         """The words of an endpoint's textual inversions."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalog.bundle import bundled
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.sources.shipped import bundled
 from gateway.errors import ModelNotFound
 
 

@@ -173,20 +173,20 @@ def flux2(weights: Weights) -> Weights:
     return found
 
 
-def sd_file(pipeline: Any) -> Weights:
+def sd_file(pipeline: Any, layers: int = 1) -> Weights:
     """A whole Stable Diffusion 1 in one file, as on Civitai."""
     return (
-        unet(pipeline.unet.state_dict())
+        unet(pipeline.unet.state_dict(), layers)
         | vae(pipeline.vae.state_dict())
         | clip(pipeline.text_encoder.state_dict(), "cond_stage_model.transformer.")
         | {"alphas_cumprod": torch.zeros(4)}
     )
 
 
-def sd2_file(pipeline: Any) -> Weights:
+def sd2_file(pipeline: Any, layers: int = 1) -> Weights:
     """A whole Stable Diffusion 2 in one file, whose text encoder is OpenCLIP's."""
     return (
-        unet(pipeline.unet.state_dict())
+        unet(pipeline.unet.state_dict(), layers)
         | vae(pipeline.vae.state_dict())
         | open_clip(pipeline.text_encoder.state_dict(), "cond_stage_model.model.")
     )
@@ -206,10 +206,10 @@ def sd3_file(pipeline: Any) -> Weights:
     )
 
 
-def sdxl_file(pipeline: Any) -> Weights:
+def sdxl_file(pipeline: Any, layers: int = 1) -> Weights:
     """A whole Stable Diffusion XL in one file."""
     return (
-        unet(pipeline.unet.state_dict())
+        unet(pipeline.unet.state_dict(), layers)
         | vae(pipeline.vae.state_dict())
         | clip(pipeline.text_encoder.state_dict(), "conditioner.embedders.0.transformer.")
         | open_clip(pipeline.text_encoder_2.state_dict(), "conditioner.embedders.1.model.")

@@ -6,8 +6,8 @@ import diffusers
 import pytest
 import transformers
 
-from gateway.catalog.bundle import bundled
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.sources.shipped import bundled
 from gateway.engine.pipelines.schedulers import card_scheduler
 from gateway.job import StepDone
 from tests.engine import tiny

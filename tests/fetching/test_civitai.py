@@ -17,8 +17,8 @@ from gateway.catalog.survey.survey import check_model, faults_of, oddities_of, s
 from gateway.cli.main import commands
 from gateway.fetching.fetching import fetch, fetch_missing, is_here, lora_file, plan_of
 from gateway.fetching.progress import Fetching
-from tests.catalog.heads.test_layouts import PUBLISHED, hollow
-from tests.catalog.making import lora, model, write
+from tests.catalog.heads.test_layouts import PUBLISHED
+from tests.catalog.making import hollow, lora, model, write
 from tests.fetching.standin import Hub, point_at, serving
 
 VERSION = 2514310

@@ -111,6 +111,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return _read(path)[0]
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """What whoever made a file wrote into its head.
+
+    Raises:
+        CardError: it is no whole safetensors file that can be read, and what it is instead.
+    """
+    return _read(path)[1]
+
+
 def _read(path: Path) -> _Head:
     try:
         facts = path.stat()
@@ -162,6 +171,7 @@ def _of_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Header:
         for name, width in widths.items()
         if not tuned and _DOWN.search(name) and not _OF_TEXT_ENCODERS.match(name)
     }
+    bundled = bundled_words(shapes.keys())
     return Header(
         widths=frozenset(widths.values()),
         lora_widths=frozenset(downs),
@@ -169,8 +179,8 @@ def _of_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Header:
         tuned=tuned,
         unread=unread_in(shapes.keys()),
         made_for=made_for(facts),
-        trigger_words=trigger_words(facts),
-        bundled_words=tidy(bundled_words(shapes.keys())),
+        trigger_words=tidy((*bundled, *trigger_words(facts))),
+        bundled_words=bundled,
     )
 
 

@@ -67,7 +67,8 @@ _UNREAD = {
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 
-_BUNDLED = "bundle_emb."
+BUNDLED = "bundle_emb."
+"""How names begin of vectors of words that lie in an adapter's file; the word follows."""
 
 
 def layers_in(names: Collection[str]) -> dict[str, dict[str, str]]:
@@ -102,7 +103,7 @@ def tuned_in(names: Collection[str]) -> str | None:
 
 def bundled_words(names: Collection[str]) -> tuple[str, ...]:
     """The words whose embeddings lie in a file of an adapter, as kohya's trainers bundle them."""
-    found = {name.split(".")[1] for name in names if name.startswith(_BUNDLED)}
+    found = {name.split(".")[1] for name in names if name.startswith(BUNDLED)}
     return tuple(sorted(found - {""}))
 
 

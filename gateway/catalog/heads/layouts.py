@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from gateway.catalog.heads.gguf import ENDING, read_gguf
 from gateway.catalog.heads.headers import Shapes, read_shapes
 from gateway.catalog.heads.libraries import NO_MODULE
+from gateway.catalog.heads.predicted import predicts_noise
 from gateway.catalog.heads.stamps import Stamp, stamp_of
 from gateway.catalog.heads.stock import diffusers_folder
 
@@ -46,6 +47,10 @@ _OTHERS: dict[str, tuple[str, dict[int, str]]] = {
 """Repositories that diffusers does not tell: by a name, and how high another's shape is."""
 
 
+_OF_VELOCITY, _OF_NOISE = (f"stabilityai/stable-diffusion-2-1{end}" for end in ("", "-base"))
+"""Repositories of one layout, whose pictures are of two sizes and predictions of two kinds."""
+
+
 class _Weight(NamedTuple):
     shape: tuple[int, ...]
 
@@ -64,6 +69,7 @@ def config_of(file: Path) -> str | None:
     known, found = _configs.get(file, (None, None))
     if stamp is None or known != stamp:
         found = _recognized(shapes_of(file))
+        found = _OF_NOISE if found == _OF_VELOCITY and predicts_noise(file) else found
         _configs[file] = stamp, found
     return found
 

@@ -14,6 +14,7 @@ from gateway.catalog.cards import CardError, Component, EndpointCard
 from gateway.catalog.heads.gguf import ENDING
 from gateway.catalog.heads.layouts import config_of
 from gateway.catalog.sources.civitai import civitai_file, is_civitai
+from gateway.catalog.sources.shipped import shipped_layout
 
 INDEX = "model_index.json"
 MODULAR = "modular_model_index.json"
@@ -41,7 +42,8 @@ def index_file(card: EndpointCard) -> Path | None:
         return index_in(Path(realpath(local)))
     revision = None if is_single(card) else card.revision
     found = (cached_file(layout, name, revision) for name in INDEXES)
-    return next((index for index in found if index), None)
+    shipped = shipped_layout(layout) if is_single(card) else None
+    return next((index for index in found if index), index_in(shipped) if shipped else None)
 
 
 def index_in(folder: Path) -> Path | None:

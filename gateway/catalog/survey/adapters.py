@@ -1,11 +1,18 @@
 """Whether an adapter, or what else lies beside an endpoint, can be loaded; what its file tells."""
 
+from collections.abc import Iterator
 from os.path import lexists
 from pathlib import Path
 
 import msgspec
 
-from gateway.catalog.cards import AdapterCard, CardError, ControlCard, EmbeddingCard, EndpointCard
+from gateway.catalog.cards import (
+    AdapterCard,
+    CardError,
+    ControlCard,
+    EmbeddingCard,
+    EndpointCard,
+)
 from gateway.catalog.heads.gguf import ENDING
 from gateway.catalog.heads.headers import Header, read_header
 from gateway.catalog.heads.kinds import LORA_FILE, why_unread
@@ -16,6 +23,17 @@ from gateway.catalog.sources.weights import PICKLES, REFUSED, SINGLE, WEIGHTS, c
 from gateway.catalog.survey.inspection import NotHereError, check_file
 
 _MANY = 3
+
+
+class BundledCard(EmbeddingCard, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A word whose vectors lie in an adapter's file, for those who ask for that `adapter`."""
+
+    adapter: str
+
+    @property
+    def id(self) -> str:
+        """Its name in messages."""
+        return f"{self.endpoint}:{self.adapter}/embedding/{self.route}"
 
 
 def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
@@ -79,6 +97,14 @@ def header_of(card: AdapterCard) -> Header | None:
         made_for=shown(version.base_model or "") or header.made_for,
         trigger_words=tidy(version.trained_words or ()) or header.trigger_words,
     )
+
+
+def bundled_cards(card: AdapterCard) -> Iterator[BundledCard]:
+    """The words whose embeddings lie in an adapter's file, as far as it is here."""
+    header = header_of(card)
+    for word in header.bundled_words if header else ():
+        source = str(_adapter_file(card))
+        yield BundledCard(endpoint=card.endpoint, adapter=card.route, route=word, source=source)
 
 
 def _adapter_file(card: AdapterCard) -> Path | None:

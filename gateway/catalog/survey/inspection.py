@@ -279,6 +279,9 @@ def _check_weights(card: EndpointCard, folder: Path, names: list[str], weights: 
         )
     left = next((name for name in names if name.endswith(UNFINISHED)), None)
     told = f"; {left} was not downloaded to its end" if left else ""
+    if (file := file_of(card.folder, card)) is not None:
+        key = f"key 'components.{folder.name}'"
+        told += f"; {file.name} has none of them, and {key} names a file that has"
     raise _absent(card, f"{folder.name}: its weights are missing{told}")
 
 

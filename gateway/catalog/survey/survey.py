@@ -48,7 +48,7 @@ def fault_of(model: Model, catalog: Catalog) -> CardError | None:
 def oddities_of(catalog: Catalog) -> dict[str, str]:
     """What is odd about adapters that can be loaded, by id.
 
-    They are said to be for another family than their endpoint's, or have words in them.
+    They are said to be for another family than their endpoint's.
     """
     found: dict[str, str] = {}
     for model in catalog.models():
@@ -58,9 +58,6 @@ def oddities_of(catalog: Catalog) -> dict[str, str]:
         told = header.made_for
         if told and is_stranger(told, own := pipeline_class(model.endpoint)):
             found[model.id] = f"it was made for {told}, and its endpoint is a {own}"
-        elif header.bundled_words:
-            words = ", ".join(header.bundled_words)
-            found[model.id] = f"the embeddings in it are not read ({words}); --embeddings has such"
     return found
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
 from gateway.catalog.heads.kinds import (
+    BUNDLED,
     DOWN,
     LORA_FILE,
     PEFT_CONFIG,
@@ -61,12 +62,14 @@ def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> Adap
         return found.weights
     layers = layers_in(names)
     own = {layer: parts for layer, parts in layers.items() if parts.keys() - PLAIN}
-    others = names - {name for parts in own.values() for name in parts.values()}
+    taken = {name for parts in own.values() for name in parts.values()}
+    others = {name for name in names - taken if not name.startswith(BUNDLED)}
     found.take(own)
     if not own or any("lora" in name for name in others):
         plain = {layer: parts for layer, parts in layers.items() if layer not in own}
         with TemporaryDirectory() as folder:
-            file = _part_of(path, others, Path(folder) / "part.safetensors") if own else path
+            is_part = others != names
+            file = _part_of(path, others, Path(folder) / "part.safetensors") if is_part else path
             try:
                 found.take_lora(file)
             except CardError as refused:

@@ -15,6 +15,8 @@ from tokenizers import AddedToken
 from torch import Tensor, nn
 
 from gateway.catalog.cards import CardError, EmbeddingCard
+from gateway.catalog.heads.kinds import BUNDLED
+from gateway.catalog.survey.adapters import BundledCard
 from gateway.engine.pipelines.reading import set_aside
 from gateway.engine.weights.files import safe_open
 
@@ -46,11 +48,7 @@ def read_embedding(card: EmbeddingCard, pipeline: Any, device: torch.device) -> 
     Raises:
         CardError: it is none, or not for such encoders.
     """
-    try:
-        with safe_open(card.place, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CardError(f"not a safetensors file: {error}", card.path) from error
+    tensors = _tensors(card)
     encoders: dict[str, Any] = {
         name: encoder
         for name in ENCODERS
@@ -80,6 +78,17 @@ def read_embedding(card: EmbeddingCard, pipeline: Any, device: torch.device) -> 
     if not vectors:
         raise CardError("holds no vectors", card.path)
     return Embedding(card.route, vectors)
+
+
+def _tensors(card: EmbeddingCard) -> dict[str, Tensor]:
+    """The tensors of a word's file, or those of a word in a file of others."""
+    start = f"{BUNDLED}{card.route}." if isinstance(card, BundledCard) else ""
+    try:
+        with safe_open(card.place, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(start)]  # noqa: SIM118
+            return {name.removeprefix(start): file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CardError(f"not a safetensors file: {error}", card.path) from error
 
 
 class Embeddings:

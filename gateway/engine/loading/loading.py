@@ -24,7 +24,7 @@ from gateway.engine.adapters.beside import Beside
 from gateway.engine.loading.offloading import at_work_bytes, bytes_of, has_hooks, place
 from gateway.engine.pipelines.call import known_arguments
 from gateway.engine.pipelines.inpainting import admit_latent_channels
-from gateway.engine.pipelines.modular import load_modular
+from gateway.engine.pipelines.modular import is_modular, load_modular, redrawing
 from gateway.engine.pipelines.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.pipelines.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.pipelines.schedulers import card_scheduler
@@ -169,14 +169,17 @@ class LoadedPipeline:
         unsettle(modules_of(self._components))
 
     def _sibling(self, kind: str) -> Any:
+        if is_modular(type(self.base)):
+            if (own := redrawing(self.base, masked=kind == "inpaint")) is None:
+                raise self._cannot(kind)
+            return own
         if kind == "edit":
             assert self.card.edit_pipeline
             found = diffusers_class(self.card.edit_pipeline)
         else:
             found = _sibling_class(type(self.base).__name__, *SIBLINGS[kind])
         if found is None:
-            noun = "repaint a masked part" if kind == "inpaint" else "edit images"
-            raise UnsupportedValue(f"The endpoint `{self.card.id}` cannot {noun}.", param="model")
+            raise self._cannot(kind)
         # Named one by one, since it drops a module of another class than its own hint, such
         # as a tiny autoencoder. It casts modules to float32, which a sample cannot.
         expected, _ = found._get_signature_keys(found)
@@ -186,6 +189,11 @@ class LoadedPipeline:
         if kind == "inpaint":
             admit_latent_channels(sibling)
         return sibling
+
+
+    def _cannot(self, kind: str) -> UnsupportedValue:
+        noun = "repaint a masked part" if kind == "inpaint" else "edit images"
+        return UnsupportedValue(f"The endpoint `{self.card.id}` cannot {noun}.", param="model")
 
 
 def load(card: EndpointCard, device: torch.device, plan: Plan | None = None) -> LoadedPipeline:
@@ -201,8 +209,9 @@ def load(card: EndpointCard, device: torch.device, plan: Plan | None = None) -> 
         for lora in card.fused:
             _fuse(card, lora, pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    if card.scheduler is not None:
-        pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
+    own = getattr(pipeline, "scheduler", None)
+    if own is not None and (scheduler := card_scheduler(card, own)) is not own:
+        pipeline.scheduler = scheduler
     _check_whole(card, pipeline)
     for module in modules_of(pipeline.components | {PREVIEWS: previews}):
         module.eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from diffusers import ConfigMixin, DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
+from gateway.engine.pipelines.modular import SHORTENED, is_modular
 from gateway.engine.pipelines.pixels import to_image
 from gateway.engine.pipelines.reading import beside, beside_turns
 from gateway.engine.pipelines.schedulers import made, scheduler_class
@@ -251,7 +252,9 @@ def _mask(job: Job) -> Image.Image:
 
 def _cuts_steps(pipeline: Any) -> bool:
     """Whether a strength shortens the steps; latent consistency spaces as many over less."""
-    return "get_timesteps" in _code(type(pipeline)).co_names
+    kind = type(pipeline)
+    is_made_of_blocks = is_modular(kind) and hasattr(kind, SHORTENED)
+    return is_made_of_blocks or SHORTENED in _code(kind).co_names
 
 
 def _code(kind: Any) -> types.CodeType:

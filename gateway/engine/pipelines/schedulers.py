@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.cards import CardError, EndpointCard
+from gateway.catalog.heads.layouts import DENOISER, section_of
+from gateway.catalog.heads.predicted import prediction_of
 from gateway.catalog.heads.stamps import Stamp, stamp_of
 from gateway.catalog.samplers import classes_of, samplers_of
 from gateway.catalog.sources.parts import places_of
@@ -202,15 +204,25 @@ def _tried(card: EndpointCard) -> Tried | None:
 def card_scheduler(card: EndpointCard, own: Any) -> Any:
     """The scheduler that an endpoint's card wants, on the pipeline's own config.
 
+    What its file of weights says of its prediction goes before what it shares its layout with.
+
     Raises:
         CardError: diffusers has no such class.
     """
+    if told := _predicted(card):
+        own = made(own, type(own), told)
     if card.scheduler is None:
         return own
     kind = scheduler_class(card.scheduler.cls)
     if kind is None:
         raise CardError(f"key 'scheduler': no class '{card.scheduler.cls}'", card.path)
     return made(own, kind, card.scheduler.config)
+
+
+def _predicted(card: EndpointCard) -> dict[str, Any]:
+    """What the file says that an endpoint's denoiser is read from, if it is one."""
+    denoiser = (each for each in places_of(card) if section_of(each.name, each.cls) == DENOISER)
+    return next((prediction_of(place.file) for place in denoiser if place.file), {})
 
 
 def scheduler_class(name: str) -> Any:

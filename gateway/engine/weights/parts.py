@@ -132,7 +132,7 @@ def _model(
     with init_empty_weights():
         module = kind.from_config(config)
     wanted = {name: weight.shape for name, weight in module.state_dict().items()}
-    own = _own_conversion(kind)
+    own = own_conversion(kind)
     converted = _converted(weights, wanted, config, own)
     if own:
         return kind.from_single_file(
@@ -144,7 +144,7 @@ def _model(
     return module.to(dtype)
 
 
-def _own_conversion(kind: type) -> Conversion | None:
+def own_conversion(kind: type) -> Conversion | None:
     """diffusers' conversion for a class; None where it has none."""
     names = (base.__name__ for base in kind.__mro__)
     found = next((name for name in names if name in SINGLE_FILE_LOADABLE_CLASSES), None)
@@ -156,8 +156,20 @@ def _converted(
 ) -> dict[str, Any]:
     """A file's weights under a module's names.
 
-    Which conversion makes its names and shapes those wanted is tried, on shapes alone; a class
-    that diffusers has none for may share that of another.
+    Raises:
+        ValueError: nothing known makes such of them.
+    """
+    convert, part = fitting(weights, wanted, config, own)
+    found = convert(checkpoint=part, config=config)
+    return found if found is part else {name: found[name] for name in wanted}
+
+
+def fitting(
+    weights: Checkpoint, wanted: Shapes, config: dict[str, Any], own: Conversion | None
+) -> tuple[Conversion, Checkpoint]:
+    """Which conversion makes a file's names and shapes those wanted, and of what of the file.
+
+    It is tried on shapes alone; a class that diffusers has none for may share that of another.
 
     Raises:
         ValueError: none does.
@@ -168,8 +180,7 @@ def _converted(
             with suppress(*UNFIT):
                 made = convert(checkpoint=part.sketch(), config=config)
                 if all(name in made and made[name].shape == wanted[name] for name in wanted):
-                    found = convert(checkpoint=part, config=config)
-                    return found if found is part else {name: found[name] for name in wanted}
+                    return convert, part
     raise ValueError("nothing known makes its names and shapes those of the configs")
 
 

@@ -10,8 +10,8 @@ from gateway.catalog.folders import load_catalog
 from gateway.catalog.sources.parts import places_of
 from gateway.catalog.survey.inspection import inspect_endpoint
 from gateway.cli.models import models
-from tests.catalog.heads.test_layouts import PUBLISHED, hollow
-from tests.catalog.making import Shapes, write
+from tests.catalog.heads.test_layouts import PUBLISHED
+from tests.catalog.making import Shapes, hollow, write
 from tests.fetching.standin import Hub
 
 REPOSITORY, SHAPES = PUBLISHED["Z-Image"]

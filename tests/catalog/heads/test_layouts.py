@@ -1,7 +1,5 @@
 """What a single file is, told by its head; the names and shapes are the published models' own."""
 
-import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from gateway.catalog.sources.hub import check_hub
 from gateway.catalog.survey.inspection import NotHereError
 from gateway.catalog.survey.survey import fault_of
 from gateway.fetching.fetching import plan_of
-from tests.catalog.making import write
+from tests.catalog.making import hollow, write
 
 UNET = "model.diffusion_model."
 PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
@@ -72,22 +70,6 @@ PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
 }  # fmt: skip
 
 
-def hollow(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
-    """A safetensors file of zeros that takes no room on the disk."""
-    head, at = {}, 0
-    for name, shape in shapes.items():
-        size = 2
-        for each in shape:
-            size *= each
-        head[name] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(head).encode()
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + at)
-    return path
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_layout_tells_whose_configs_it_goes_with(tmp_path: Path, name: str) -> None:
     repository, shapes = PUBLISHED[name]
@@ -95,13 +77,26 @@ def test_a_published_layout_tells_whose_configs_it_goes_with(tmp_path: Path, nam
 
 
 def test_a_bare_file_is_an_endpoint_by_its_stem(tmp_path: Path) -> None:
-    _, shapes = PUBLISHED["SDXL"]
-    hollow(tmp_path / "juggernaut_v9.safetensors", shapes)
+    _, shapes = PUBLISHED["SD 3.5 large"]
+    hollow(tmp_path / "mine_v9.safetensors", shapes)
     catalog = load_catalog((tmp_path,), ())
-    assert list(catalog.endpoints) == ["juggernaut_v9"]
+    assert list(catalog.endpoints) == ["mine_v9"]
+    fault = fault_of(Model(catalog.endpoints["mine_v9"]), catalog)
+    assert isinstance(fault, NotHereError)
+    assert "'config' = 'stabilityai/stable-diffusion-3.5-large'" in fault.reason
+
+
+def test_what_a_file_has_none_of_is_to_be_fetched_or_named(tmp_path: Path) -> None:
+    _, shapes = PUBLISHED["SDXL"]
+    more = {f"{UNET}x": (1, 1), "conditioner.embedders.0.x": (1, 1)}
+    hollow(tmp_path / "juggernaut_v9.safetensors", shapes | more)
+    catalog = load_catalog((tmp_path,), ())
     fault = fault_of(Model(catalog.endpoints["juggernaut_v9"]), catalog)
     assert isinstance(fault, NotHereError)
-    assert "'config' = 'stabilityai/stable-diffusion-xl-base-1.0'" in fault.reason
+    assert fault.reason == (
+        "vae: its weights are missing; juggernaut_v9.safetensors has none of them, and key "
+        "'components.vae' names a file that has"
+    )
 
 
 def test_a_file_whose_configs_cannot_be_had_says_the_three_lines(

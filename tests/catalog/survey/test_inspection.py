@@ -199,14 +199,16 @@ def test_an_adapter_tells_its_words_and_its_kind_and_for_what_it_was_made(tmp_pa
     )
     weights(folder / "pivotal.safetensors", learned)
     catalog = read(tmp_path)
-    ink, wash = (header_of(catalog.adapters["sd", route]) for route in ("ink", "wash"))
+    routes = ("ink", "wash", "pivotal")
+    ink, wash, pivotal = (header_of(catalog.adapters["sd", route]) for route in routes)
     assert ink
     assert wash
+    assert pivotal
+    assert pivotal.trigger_words == ("zorb",)
     assert (ink.kinds, ink.trigger_words) == (("LoRA",), ("ohwx man", "zed dog"))
     assert (wash.kinds, wash.trigger_words) == (("LoKr",), ("in the style of ink", "wash"))
     assert oddities_of(catalog) == {
         "sd:ink": "it was made for sdxl_base_v1-0, and its endpoint is a StableDiffusionPipeline",
-        "sd:pivotal": "the embeddings in it are not read (zorb); --embeddings has such",
     }
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,8 +12,8 @@ from torch import Tensor
 from gateway.catalog.cards import CardError, EmbeddingCard, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.engine.adapters.embeddings import read_embedding
-from gateway.job import Job
-from tests.engine import tiny
+from gateway.job import AdapterUse, Job
+from tests.engine import tiny, tiny_loras
 from tests.engine.conftest import built
 from tests.engine.workbench import (
     CPU,
@@ -50,9 +51,13 @@ def cards(folder: Path, family: str) -> list[EmbeddingCard]:
     ]
 
 
-def stock(family: str, words: list[EmbeddingCard], wanted: Job) -> Tensor:
-    """The same through diffusers' own loading of the files."""
+def stock(
+    family: str, words: list[EmbeddingCard], wanted: Job, lora: dict[str, Tensor] | None = None
+) -> Tensor:
+    """The same through diffusers' own loading of the files, and of a LoRA's tensors."""
     pipeline: Any = tiny.build(family)
+    if lora:
+        pipeline.load_lora_weights(lora)
     for card in words:
         if family == "sdxl":
             for end, seed in (("", "clip_l"), ("_2", "clip_g")):
@@ -99,6 +104,33 @@ def test_words_mean_what_diffusers_makes_of_the_files(family: str, tmp_path: Pat
     layer = built(family).text_encoder.get_input_embeddings()
     assert not layer._forward_hooks
     assert not layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl"])
+def test_a_word_in_an_adapters_file_is_for_those_who_ask_for_it(
+    family: str, tmp_path: Path
+) -> None:
+    words, ink = cards(tmp_path, family), tiny_loras.save(family, tmp_path, "ink")
+    lora = load_file(ink.place)
+    bundled = {
+        f"bundle_emb.{word.route}.{'string_to_param.*' if family == 'sd' else name}": tensor
+        for word in words
+        for name, tensor in load_file(word.place).items()
+    }
+    save_file(lora | bundled, ink.place)
+    plain = job(family, "a photo of ohwx here", 1, 2, negative_prompt="Bad-Hands, blur")
+    inked = msgspec.structs.replace(plain, adapters=(AdapterUse("ink", 1.0),))
+    silent = msgspec.structs.replace(inked, prompt="a cat", negative_prompt=None)
+    bench = Workbench({family: built(family)}, (ink,))
+    samples = [bench.add(one)[0] for one in (inked, silent, plain)]
+    bench.run()
+    bench.close()
+    assert not failures(bench.events)
+    wanted = (stock(family, words, inked, lora), stock(family, [], silent, lora),
+              stock(family, [], plain))  # fmt: skip
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= TOLERANCE
+    assert difference(wanted[0], stock(family, [], inked, lora)) > 10 * TOLERANCE
 
 
 def test_comfyuis_spelling_of_a_word_is_the_word(tmp_path: Path) -> None:

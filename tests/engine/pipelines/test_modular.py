@@ -7,15 +7,18 @@ from typing import Any
 import diffusers
 import msgspec
 import pytest
+import torch
 
 from gateway.catalog.cards import CARD, EndpointCard
 from gateway.catalog.catalog import Model
 from gateway.catalog.folders import load_catalog
 from gateway.engine.loading.loading import load
-from gateway.engine.pipelines.modular import as_stock
+from gateway.engine.pipelines.modular import as_stock, hide_bars
+from gateway.engine.pipelines.pixels import first_image, to_image
 from gateway.fetching.fetching import fetch_missing, is_here, plan_of
-from gateway.job import AdapterUse, Preview, StepDone
+from gateway.job import AdapterUse, Job, Preview, StepDone
 from tests.engine import tiny, tiny_loras
+from tests.engine.pipelines.test_call import noise
 from tests.engine.workbench import (
     CPU,
     TOLERANCE,
@@ -96,6 +99,68 @@ def test_a_lora_draws_what_diffusers_draws_with_it(tmp_path: Path, family: str) 
     for sample, image in zip(samples, wanted, strict=True):
         assert difference(picture(sample), image) <= TOLERANCE
     assert difference(wanted[0], wanted[1]) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("family", "is_masked"),
+    [("z_image", False), ("flux", False), ("sdxl", False), ("sdxl", True), ("qwen_image", True)],
+)
+def test_edits_together_equal_diffusers_alone(family: str, is_masked: bool) -> None:
+    shown: dict[str, Any] = {"mask": noise(1, 0)} if is_masked else {}
+    edits = [
+        job(family, f"a {colour} cat", seed, steps, images=(noise(3, seed),), strength=strength,
+            arguments={}, **shown)
+        for seed, (colour, steps, strength) in enumerate(
+            (("red", 1, 0.5), ("blue", 3, 0.5), ("green", 2, 1.0)), 1
+        )
+    ]  # fmt: skip
+    drawn = job(family, "a cat", 9, 2, arguments={})
+    pipeline = as_stock(build(family))
+    wanted = [*(stock_edit(family, one) for one in edits), alone(pipeline, drawn)]
+
+    bench = Workbench({family: pipeline})
+    samples = [bench.add(one)[0] for one in (*edits, drawn)]
+    bench.run()
+    bench.close()
+    assert not failures(bench.events)
+    tolerance = 1.01 / 255 if family == "qwen_image" else TOLERANCE
+    for sample, image in zip(samples, wanted, strict=True):
+        assert difference(picture(sample), image) <= tolerance
+    assert [sample.num_steps_done for sample in samples] == [1, 3, 2, 2]
+    assert max(bench.denoiser_rows()) >= 3
+
+
+def stock_edit(family: str, wanted: Job) -> Any:
+    """The same through diffusers' own call, which runs a share of the steps that it is asked for.
+
+    Of several numbers that leave as many steps, the least is asked for.
+    """
+    pipeline, strength = build(family), wanted.strength
+    hide_bars(pipeline._blocks)
+    assert strength
+    left = {n: int(n * strength) if family == "sdxl" else n - int(n - n * strength)
+            for n in range(10, 0, -1)}  # fmt: skip
+    asked = {steps: n for n, steps in left.items()}[wanted.num_inference_steps]
+    output_type = "pil" if family == "qwen_image" else "pt"  # it gives no tensors under a mask
+    given: dict[str, Any] = {"mask_image": to_image(wanted.mask)} if wanted.mask else {}
+    with torch.inference_mode():
+        images = pipeline(
+            prompt=wanted.prompt, image=to_image(wanted.images[0]), strength=strength,
+            num_inference_steps=asked, height=32, width=32, output_type=output_type,
+            output="images", generator=torch.Generator("cpu").manual_seed(wanted.seeds[0]),
+            **given,
+        )  # fmt: skip
+    return first_image([images])
+
+
+def test_what_no_block_does_is_told() -> None:
+    pipeline = as_stock(build("flux"))
+    bench = Workbench({"flux": pipeline})
+    bench.add(job("flux", "a cat", 1, 2, images=(noise(3, 1),), mask=noise(1, 0), arguments={}))
+    bench.run()
+    bench.close()
+    (fault,) = failures(bench.events)
+    assert "cannot repaint a masked part" in fault.message
 
 
 def test_guidance_and_negative_prompts_are_heard() -> None:

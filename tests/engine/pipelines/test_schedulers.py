@@ -17,10 +17,10 @@ from diffusers import (
     StableDiffusionPipeline,
 )
 
-from gateway.catalog.bundle import bundled
 from gateway.catalog.cards import Steps
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.samplers import SAMPLERS, SPACINGS, Choice, choose, classes_of
+from gateway.catalog.sources.shipped import bundled
 from gateway.engine.loading.loading import load
 from gateway.engine.pipelines import call
 from gateway.engine.pipelines.pixels import first_image

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from gateway.catalog.bundle import bundled
+from gateway.catalog.sources.shipped import bundled
 from tests.programs import program
 from tests.serving import serving
 from tests.web.pages.browsing import FLAGS, open_page
