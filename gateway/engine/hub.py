@@ -80,8 +80,9 @@ class Hub:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread that owns the device."""
-        self._thread.start()
+        """Start the thread that owns the device, once."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     def tell(self, command: Command) -> None:
         """Have the thread do something between two turns; safe from any thread."""
@@ -96,6 +97,7 @@ class Hub:
     def stop(self) -> None:
         """Fail what is unfinished and end the thread; safe from any thread."""
         self.tell(self._stop)
+        self.start()  # where it never ran, somebody may wait for it
 
     def join(self, seconds: float) -> None:
         """Wait for the thread to end."""
@@ -315,6 +317,7 @@ class Hub:
     def _stop(self) -> None:
         self._is_stopping = True
         self._refuse_all(ShuttingDown("The server is shutting down.", retry_after_seconds=5))
+        self.shelf.close()
 
     def _refuse_all(self, error: Exception) -> None:
         samples = [*self.running, *self.waiting]

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from types import TracebackType
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -33,6 +32,7 @@ from gateway.engine.pipelines.schedulers import Schedulers
 from gateway.engine.protocol import EngineStatus
 from gateway.engine.sample import Sample
 from gateway.engine.snapshot import status_of
+from gateway.engine.stream import JobEvents
 from gateway.engine.turns import Pace
 from gateway.errors import (
     GatewayError,
@@ -75,8 +75,7 @@ class LocalEngine:
 
     def submit(self, job: Job) -> AsyncGenerator[Event]:
         """Admit a job and return its events; see `protocol.Engine`."""
-        if self._is_draining:
-            raise ShuttingDown("The server is shutting down.", retry_after_seconds=5)
+        self._check_is_open()
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def told(event: Event) -> None:
@@ -97,7 +96,14 @@ class LocalEngine:
         self._check_door(job, samples)
         self._open.update(samples)
         hub.tell(lambda: hub.add(samples))
-        return JobEvents(hub, samples, events)
+
+        def cancel() -> None:
+            for sample in samples:
+                sample.is_cancelled = True
+            # A hub with nothing to do has to be woken to notice.
+            hub.tell(_nothing)
+
+        return JobEvents(events, len(samples), cancel)
 
     def status(self) -> EngineStatus:
         """What is loaded, running and waiting right now."""
@@ -123,6 +129,7 @@ class LocalEngine:
 
     async def load_adapter(self, endpoint: str, route: str) -> None:
         """Have an adapter in memory, beside running work; see `protocol.Engine`."""
+        self._check_is_open()
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Exception | None] = loop.create_future()
         hub, use = self._hub(endpoint), AdapterUse(route)
@@ -147,6 +154,8 @@ class LocalEngine:
         Raises:
             GenerationFailed: there are endpoints to preload, and none of them runs.
         """
+        if self._is_draining:
+            return
         self._runs_hubs = True
         for device, hub in self._hubs.items():
             _start(hub, device)
@@ -164,9 +173,13 @@ class LocalEngine:
             await asyncio.sleep(POLL_SECONDS)
         for hub in self._hubs.values():
             hub.stop()
-            hub.shelf.close()
         for hub in self._hubs.values():
             await asyncio.to_thread(hub.join, FINAL_SECONDS)
+            hub.shelf.close()  # once more, where the thread hangs
+
+    def _check_is_open(self) -> None:
+        if self._is_draining:
+            raise ShuttingDown("The server is shutting down.", retry_after_seconds=5)
 
     def _plan(self) -> None:
         """Tell of every endpoint how it will be placed, before anything is loaded."""
@@ -304,54 +317,6 @@ class LocalEngine:
             seeds=(0,),
             arguments=card.call_arguments(card.steps.min),
         )
-
-
-class JobEvents(AsyncGenerator[Event]):
-    """The events of a job's samples as they come; closed or dropped early, it cancels them.
-
-    Not a generator function: one that is never begun would never clean up.
-    """
-
-    def __init__(self, hub: Hub, samples: list[Sample], events: "asyncio.Queue[Event]") -> None:
-        self._hub = hub
-        self._samples = samples
-        self._events = events
-        self._num_open = len(samples)
-
-    async def asend(self, value: Any) -> Event:
-        """The next event."""
-        if not self._num_open:
-            raise StopAsyncIteration
-        event = await self._events.get()
-        if isinstance(event, Finished | Failed):
-            self._num_open -= 1
-        return event
-
-    async def athrow(
-        self,
-        typ: type[BaseException] | BaseException,
-        val: BaseException | object = None,
-        tb: TracebackType | None = None,
-    ) -> Event:
-        """Cancel what is unfinished, and raise."""
-        self._cancel()
-        raise typ
-
-    async def aclose(self) -> None:
-        """Cancel what is unfinished."""
-        self._cancel()
-
-    def __del__(self) -> None:
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if not self._num_open:
-            return
-        self._num_open = 0
-        for sample in self._samples:
-            sample.is_cancelled = True
-        # A hub with nothing to do has to be woken to notice.
-        self._hub.tell(_nothing)
 
 
 def _start(hub: Hub, device: torch.device) -> None:

@@ -131,7 +131,7 @@ class Engine(Protocol):
 
         Raises:
             CardError: its file cannot be used, and why.
-            GatewayError: its endpoint cannot.
+            GatewayError: its endpoint cannot, or the engine takes nothing any more.
         """
         ...
 
@@ -140,9 +140,16 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Start the engine's thread, load preloaded endpoints and warm them up."""
+        """Start the engine's thread, load preloaded endpoints and warm them up.
+
+        What was submitted before is drawn from now on. A second time it does nothing, nor does
+        it start again what was stopped.
+        """
         ...
 
     async def stop(self, grace_seconds: float) -> None:
-        """Refuse new jobs, let running ones finish for up to the grace, fail the rest."""
+        """Refuse new jobs, let running ones finish for up to the grace, fail the rest.
+
+        It may come before or during the start, and more than once.
+        """
         ...
