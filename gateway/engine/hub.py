@@ -192,7 +192,7 @@ class Hub:
                 self._owners.charge(account(sample), part, is_batch=sample.is_batch)
             self._pace(endpoint).note(seconds, steps, len(due), pixels, num_done)
 
-        with self.pacing.turn(passed), self.shelf.measured(endpoint):
+        with self.pacing.turn(passed, endpoint), self.shelf.measured(endpoint):
             for answered in self.forwards.answer(due):
                 # Who ends here is told so while the others' forward runs.
                 for sample in answered:

@@ -232,6 +232,8 @@ class LocalEngine:
         hub.lanes.captures.limit_bytes = settings.recorded_gib * GIB
         recorded = metrics.RECORDED.labels(str(device))
         recorded.set_function(lambda: hub.lanes.captures.size_bytes)
+        hung = metrics.HUNG.labels(str(device))
+        hung.set_function(lambda: hub.pulse.stuck_seconds is not None)
         places = settings.max_waiting + settings.max_batch
         # Those that run, and half as many to follow them.
         num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2

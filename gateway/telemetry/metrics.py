@@ -38,6 +38,11 @@ FETCH_TOTAL_BYTES = Gauge(
 )
 EVICTIONS = Counter("gateway_evictions_total", "Endpoints and adapters dropped", ["model"])
 ADAPTER_HITS = Counter("gateway_adapter_hits_total", "Samples that used an adapter", ["model"])
+HUNG = Gauge(
+    "gateway_engine_hung",
+    "1 while a device has not come back from a turn for many times what one takes",
+    ["device"],
+)
 DEVICE_MEMORY = Gauge("gateway_device_memory_bytes", "Device memory allocated", ["device"])
 MEMORY_PLANNED = Gauge(
     "gateway_memory_planned_bytes", "What an endpoint was planned to take", ["endpoint"]

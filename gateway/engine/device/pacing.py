@@ -184,8 +184,11 @@ class Pacing:
         self._time(began, then)
 
     @contextmanager
-    def turn(self, then: Seconds) -> Iterator[None]:
-        """Issue a turn, and have `then` called with the seconds it took the device."""
+    def turn(self, then: Seconds, kind: str = "") -> Iterator[None]:
+        """Issue a turn, and have `then` called with the seconds it took the device.
+
+        Turns of one `kind` should take about as long.
+        """
 
         line = self._line
 
@@ -196,7 +199,7 @@ class Pacing:
 
         began = line.timeline.mark()
         line.num_open += 1
-        self._pulse.begin()
+        self._pulse.begin(kind)
         try:
             yield
         finally:

@@ -29,6 +29,50 @@ def test_a_turn_is_judged_by_the_longest_before_it() -> None:
         assert pulse.stuck_seconds is None
 
 
+def test_what_one_kind_of_turn_takes_says_nothing_of_another() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    with pulse.turn("small"):
+        clock.seconds += 0.1
+    with pulse.turn("large"):
+        clock.seconds += FIRST_SECONDS  # its kernels are compiled
+        assert pulse.stuck_seconds is None
+    with pulse.turn("small"):
+        clock.seconds += LEAST_SECONDS + 1
+        assert pulse.stuck_seconds
+
+
+def test_a_turn_that_compiled_is_forgotten_in_time() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    with pulse.turn():
+        clock.seconds += FIRST_SECONDS
+    for _ in range(100):
+        with pulse.turn():
+            clock.seconds += 0.1
+    with pulse.turn():
+        clock.seconds += LEAST_SECONDS + 1
+        assert pulse.stuck_seconds
+
+
+def test_the_second_of_two_turns_lasts_from_the_end_of_the_first() -> None:
+    clock = Clock()
+    pulse = Pulse(clock)
+    for _ in range(2):
+        pulse.begin("x")
+        clock.seconds += 0.1
+        pulse.end()
+    pulse.begin("x")
+    clock.seconds += LEAST_SECONDS
+    pulse.begin("x")
+    assert pulse.stuck_seconds is None
+    clock.seconds += 1
+    assert pulse.stuck_seconds == LEAST_SECONDS + 1
+    pulse.end()
+    assert pulse.stuck_seconds is None
+    pulse.end()
+
+
 def test_a_fast_device_is_given_a_minute() -> None:
     clock = Clock()
     pulse = Pulse(clock)
