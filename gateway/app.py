@@ -27,6 +27,7 @@ from gateway.runs.durable.calendar import Calendar
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
+from gateway.telemetry import traces
 from gateway.telemetry.log import configure_logs
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
@@ -44,7 +45,7 @@ from gateway.web.door.asking import asker_of
 from gateway.web.door.auth import Doorkeeper
 from gateway.web.door.desk import Desk
 from gateway.web.door.inside import ask_inside
-from gateway.web.door.ledger import Ledger
+from gateway.web.door.ledger import QUIET, Ledger
 from gateway.web.door.reception import Reception
 from gateway.web.friendli import generations as friendli
 from gateway.web.huggingface import inference as huggingface
@@ -71,6 +72,7 @@ def create_app(
     engine = engine or _local_engine(collection, settings)
     collection.learn(engine.runs_scheduler, engine.abilities)
     configure_logs()
+    telling = traces.begin(settings)
     objects = Objects(settings)
     store = PictureStore(settings, objects)
     answers = KeptAnswers(objects, settings)
@@ -89,7 +91,7 @@ def create_app(
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
-        """Entered first and left last: the engine drains before the runs are put down."""
+        """Left last but for the traces: the engine drains before the runs are put down."""
         await objects.prove()
         async with Runs.opened(_equipment(studio, objects), keys, ask_inside(app)) as runs:
             app.state.runs = runs
@@ -148,16 +150,16 @@ def create_app(
         cors_config=door.origins,
         openapi_config=openapi_config(version("image-gateway")),
         request_max_body_size=int(settings.max_body_mib * 2**20),
-        lifespan=[with_runs, lifespan],
+        lifespan=[telling, with_runs, lifespan],
+        before_request=traces.naming(),
         logging_config=None,
         debug=False,
     )
     app.state.vitals = vitals
     # Around the router, so that what it refuses itself has a number too.
     paths = (route.path for route in app.routes)
-    app.asgi_handler = Ledger(
-        Reception(Heads(app.asgi_handler), settings.public_url, paths), recent
-    )
+    received = Reception(Heads(app.asgi_handler), settings.public_url, paths)
+    app.asgi_handler = traces.around(Ledger(received, recent), QUIET)
     return app
 
 

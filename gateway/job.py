@@ -104,13 +104,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     remarks: tuple[Remark, ...] = ()
 
+    @property
+    def model_id(self) -> str:
+        """The id by which its pictures can be asked for."""
+        return ":".join([self.endpoint, *(use.route for use in self.adapters[:1])])
+
 
 class StepDone(msgspec.Struct, frozen=True, tag="step_done"):
-    """`step` of `num_steps` denoising steps is done for sample number `sample` (from 0)."""
+    """`step` of `num_steps` denoising steps is done for sample number `sample` (from 0).
+
+    `seconds` have passed since the sample was begun.
+    """
 
     sample: int
     step: int
     num_steps: int
+    seconds: float = 0.0
 
 
 class Preview(msgspec.Struct, frozen=True, tag="preview"):
@@ -127,6 +136,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     `remarks` are what only the pipeline could tell of what was not done as asked.
     `digests` are of the weights that drew it, by model id; None where they are no files.
     `num_tokens` of its texts were read by the pipeline's tokenizers, None where it has none.
+    `seconds` have passed since it was begun.
     """
 
     sample: int
@@ -136,18 +146,21 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     digests: dict[str, str | None] = msgspec.field(default_factory=dict)
     promise: Promise = "near"
     num_tokens: int | None = None
+    seconds: float = 0.0
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """A sample that will have no picture; `code` is a key of `errors.FAILURES`.
 
     `param` is the request field at fault, where the pipeline cannot do what it asks for.
+    `seconds` have passed since it was begun, 0 where it was not.
     """
 
     sample: int
     code: str
     message: str
     param: str | None = None
+    seconds: float = 0.0
 
     def error(self) -> GatewayError:
         """The same fault as an exception of the family."""

@@ -128,6 +128,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 2
     grace_seconds: Annotated[float, _help("seconds running work may take at shutdown", ge=0)] = 30
     receipts: Annotated[bool, _help("write each picture's receipt into its PNG text")] = True
+    otlp_endpoint: Annotated[
+        str | None,
+        _help(
+            "where traces are sent by OTLP, as http://collector:4318; default: as "
+            "OTEL_EXPORTER_OTLP_ENDPOINT says, else nowhere"
+        ),
+    ] = None
     log_prompts: Annotated[bool, _help("put prompts into the log")] = False
 
     database: Annotated[
@@ -198,11 +205,8 @@ def read_settings(
         settings = msgspec.convert({"data": DATA} | given, Settings, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_explained(error, given)) from None
-    if settings.public_url and not base_of(settings.public_url):
-        raise SettingsError(
-            f"{variable('public_url')} (--public-url) = {settings.public_url!r}: expected an http "
-            "or https URL with a host, such as https://images.example.com/gateway"
-        )
+    _check_base("public_url", settings.public_url, "https://images.example.com/gateway")
+    _check_base("otlp_endpoint", settings.otlp_endpoint, "http://collector:4318")
     return settings
 
 
@@ -216,6 +220,14 @@ def strays(environment: Mapping[str, str] = os.environ) -> list[str]:
             meant = f"; perhaps {variable(near[0])} is meant" if near else ""
             lines.append(f"{key}: no such setting, passed over{meant}")
     return lines
+
+
+def _check_base(name: str, url: str | None, example: str) -> None:
+    if url and not base_of(url):
+        raise SettingsError(
+            f"{variable(name)} (--{name.replace('_', '-')}) = {url!r}: expected an http or https "
+            f"URL with a host, such as {example}"
+        )
 
 
 def _own(environment: Mapping[str, str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from gateway.images.receipt import Receipt, receipt_of, receipt_text
 from gateway.job import Failed, Finished, Job, Pixels, Preview, StepDone
 from gateway.remarks import Remark, once
 from gateway.settings import Settings
+from gateway.telemetry import traces
 from gateway.telemetry.metrics import ENCODE_SECONDS
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class Studio:
             Overloaded: before the first yield, when the engine's door is full.
             GatewayError: a sample failed; the others are cancelled.
         """
-        async with aclosing(self.engine.submit(job)) as events:
+        async with aclosing(traces.told(job, self.engine.submit(job))) as events:
             async for event in events:
                 match event:
                     case Failed():
@@ -103,7 +104,8 @@ class Studio:
     async def _picture(self, job: Job, event: Finished, rendering: Rendering) -> Picture:
         receipt = receipt_of(job, event)
         text = receipt_text(receipt) if self.settings.receipts else {}
-        pixels, data = await self._encoded(_render, event.pixels, job, rendering, text)
+        with traces.span("encode", sample=event.sample, format=rendering.format):
+            pixels, data = await self._encoded(_render, event.pixels, job, rendering, text)
         return Picture(
             sample=event.sample,
             seed=job.seeds[event.sample],

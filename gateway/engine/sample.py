@@ -69,6 +69,7 @@ class Sample:
         self.num_calls = 0
         self.num_turns_held = 0
         self._num_steps_told = 0
+        self._began: float | None = None
         self.image: Any = None
         self.fault: Exception | None = None
         self.uses: Uses = ()
@@ -133,6 +134,11 @@ class Sample:
         return tensors_of((self.parked.args, self.parked.kwargs))
 
     @property
+    def seconds(self) -> float:
+        """Since it was begun, 0 where it was not."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
     def has_fault(self) -> bool:
         """Whether its parked call failed."""
         return self._thrown is not None
@@ -146,7 +152,7 @@ class Sample:
 
         What it tells from then on follows the device.
         """
-        self._follow = follow
+        self._follow, self._began = follow, time.monotonic()
         self.must_be_alone, self.num_steps_done, self.num_calls = False, 0, 0
         self.uses = material.uses
         self._greenlet = SampleGreenlet(lambda: self._draw(material))
@@ -235,7 +241,7 @@ class Sample:
         self.num_steps_done = min(step, total)
         if self._num_steps_told < step <= total:
             self._num_steps_told = step
-            self._tell(StepDone(self.number, step, total))
+            self._tell(lambda: StepDone(self.number, step, total, self.seconds))
 
     def _preview(self, material: Material, predicted: Any, index: int) -> None:
         """Decode what the model predicts, by the pipeline's own way from latents to picture.
@@ -277,12 +283,11 @@ class Sample:
 
         def told(pixels: Pixels | None) -> None:
             if pixels is not None:
-                self.emit(
-                    Finished(self.number, pixels, scheduler, remarks, digests, promise, num_tokens)
-                )
+                made = (self.number, pixels, scheduler, remarks, digests, promise, num_tokens)
+                self.emit(Finished(*made, seconds=self.seconds))
                 return
             log.error("picture not finite", job=self.job.id, endpoint=self.endpoint)
-            self.emit(_failure(self.number, NotFinite(NOT_FINITE)))
+            self.emit(self._failure(NotFinite(NOT_FINITE)))
 
         self.is_done, self.parked = True, None
         deliver(self.image, told, self._follow)
@@ -290,10 +295,15 @@ class Sample:
     def _end(self, error: Exception) -> None:
         if not self.is_done:
             self.is_done, self.parked, self.fault = True, None, error
-            self._tell(_failure(self.number, error))
+            self._tell(lambda: self._failure(error))
 
-    def _tell(self, event: Event) -> None:
-        self._follow(lambda: self.emit(event))
+    def _failure(self, error: Exception) -> Failed:
+        code, message, param = _told_of(error)
+        return Failed(self.number, code, message, param, self.seconds)
+
+    def _tell(self, event: Callable[[], Event]) -> None:
+        """Make an event once the device has come so far, and have it known."""
+        self._follow(lambda: self.emit(event()))
 
 
 def _at_once(then: Callable[[], None]) -> None:
@@ -316,9 +326,10 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 """torch's own, of every accelerator."""
 
 
-def _failure(number: int, error: Exception) -> Failed:
+def _told_of(error: Exception) -> tuple[str, str, str | None]:
+    """What is said of a fault: its code, its message and the field that it is of."""
     if isinstance(error, GatewayError):
-        return Failed(number, error.code or "generation_failed", error.message, error.param)
+        return error.code or "generation_failed", error.message, error.param
     if is_out_of_memory(error):
-        return Failed(number, str(OutOfMemory.code), "The device has too little memory for this.")
-    return Failed(number, "generation_failed", "The pipeline failed on this request.")
+        return str(OutOfMemory.code), "The device has too little memory for this.", None
+    return "generation_failed", "The pipeline failed on this request.", None

@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.images.encode import CONTENT_TYPES, Format
 from gateway.images.objects import Objects, Stored
 from gateway.settings import Settings
+from gateway.telemetry import traces
 
 PREFIX = "/files/"
 SECRET_FILE = "url-secret"
@@ -34,7 +35,8 @@ class PictureStore:
         """
         suffix = next(suffix for suffix, kind in SUFFIXES.items() if kind == format)
         name = secrets.token_hex(16) + suffix
-        await self._objects.put(_key(name), data)
+        with traces.span("store", bytes=len(data)):
+            await self._objects.put(_key(name), data)
         return name
 
     async def open(self, name: str) -> Stored | None:

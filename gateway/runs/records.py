@@ -60,6 +60,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What its client found it by again."""
     digest: str = ""
     """Of the request, where its client gave it a name by which it may come again."""
+    trace: str = ""
+    """What goes on with it: the `traceparent` of the request."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

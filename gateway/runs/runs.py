@@ -48,6 +48,7 @@ from gateway.runs.records import Attempt, Order, Run, RunOutput, WebhookEvent
 from gateway.runs.store import Change, NewRun, RunStore
 from gateway.runs.telling import webhook_body
 from gateway.runs.ushering import Usher
+from gateway.telemetry import traces
 
 log = structlog.get_logger()
 
@@ -204,8 +205,9 @@ class Runs:
         batch_id = str(uuid.uuid4()) if len(orders) > 1 else None
         begins = await self._begins(orders[0], owner, batch_id)
         ids = [run_id or str(uuid.uuid4()), *(str(uuid.uuid4()) for _ in orders[1:])]
+        trace = traces.current()
         new = [
-            NewRun(id, owner, order, batch_id, begins)
+            NewRun(id, owner, msgspec.structs.replace(order, trace=trace), batch_id, begins)
             for id, order in zip(ids, orders, strict=True)
         ]
         try:
@@ -342,7 +344,8 @@ class Runs:
         if run is None or run.order.webhook is None:
             return None
         body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
-        return Letter(run.order.webhook, run.owner, (self._secret_of(run.owner),), body)
+        secrets = (self._secret_of(run.owner),)
+        return Letter(run.order.webhook, run.owner, secrets, body, run.order.trace)
 
     async def _sweep(self) -> None:
         """Forget what is old, by the calendar: a clock that jumps must not delete anything."""

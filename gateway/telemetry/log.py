@@ -8,9 +8,11 @@ from typing import Any
 import structlog
 
 from gateway.telemetry.lines import LineWriter
+from gateway.telemetry.traces import note_ids
 
 SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
+    note_ids,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]

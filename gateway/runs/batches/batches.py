@@ -16,6 +16,7 @@ from gateway.runs.batches.working import BatchWork
 from gateway.runs.hooks.events import event_ids
 from gateway.runs.library.files import FileStore
 from gateway.runs.library.quota import Room
+from gateway.telemetry import traces
 
 log = structlog.get_logger()
 
@@ -195,4 +196,5 @@ def new_batch(
         base_url=base_url,
         metadata=metadata,
         kept_seconds=kept_seconds,
+        trace=traces.current(),
     )

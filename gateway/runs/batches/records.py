@@ -65,6 +65,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     `base_url` begins the URLs of its pictures: its lines come with no address of their own.
     `model` is the one that all of them name; what they are answered is kept for `kept_seconds`.
+    `trace` is the one that its lines and webhooks belong to.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     kept_seconds: float | None = None
     spent: Spent = Spent()
+    trace: str = ""
 
     @property
     def has_ended(self) -> bool:

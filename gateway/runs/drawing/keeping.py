@@ -15,6 +15,7 @@ from gateway.runs.drawing.album import Frame
 from gateway.runs.graph.values import Output
 from gateway.runs.library.files import FileStore
 from gateway.runs.records import Item, RunOutput
+from gateway.telemetry import traces
 
 _EXTENSIONS = {"png": "png", "jpeg": "jpg", "jpg": "jpg", "webp": "webp"}
 
@@ -49,8 +50,10 @@ class Keeper:
     async def _keep(self, key: str, output: Output, frame: Frame) -> Item:
         started = time.monotonic()
         loop = asyncio.get_running_loop()
-        data = await loop.run_in_executor(self._encoders, _encoded, output, frame)
-        await patiently(lambda: self.files.put(key, data), "store", seconds=PATIENCE_SECONDS)
+        with traces.span("encode", format=output.file_type):
+            data = await loop.run_in_executor(self._encoders, _encoded, output, frame)
+        with traces.span("store", bytes=len(data)):
+            await patiently(lambda: self.files.put(key, data), "store", seconds=PATIENCE_SECONDS)
         return Item(
             key=key,
             filename=key.rpartition("/")[2],

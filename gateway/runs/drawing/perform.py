@@ -32,7 +32,7 @@ from gateway.runs.places import SamplesOf
 from gateway.runs.records import Run, RunOutput, Status
 from gateway.runs.store import Change, RunStore
 from gateway.settings import Settings
-from gateway.telemetry import metrics
+from gateway.telemetry import metrics, traces
 
 log = structlog.get_logger()
 MAX_PREVIEWS = 4
@@ -116,20 +116,22 @@ class Performer:
             self.held[run_id] = claim
             self.live.begin(run_id)
             try:
-                await self._draw_claimed(run, claim)
-            except Exception as error:
-                log.error("run failed", run_id=run.id, exc_info=error)
-                await self._fail(run, "failed", "The gateway had an error while drawing this run.")
+                with traces.again(run.order.trace, "run", run=run.id):
+                    await self._draw_claimed(run, claim)
             finally:
                 self.live.end(run_id)
                 del self.held[run_id]
 
     async def _draw_claimed(self, run: Run, claim: Claim) -> None:
-        if claim.is_poison:
-            log.error("run given up", run_id=run.id, crashes=claim.crashes)
-            await self._fail(run, "failed", CRASHED)
-        else:
-            await self._perform(run)
+        try:
+            if claim.is_poison:
+                log.error("run given up", run_id=run.id, crashes=claim.crashes)
+                await self._fail(run, "failed", CRASHED)
+            else:
+                await self._perform(run)
+        except Exception as error:
+            log.error("run failed", run_id=run.id, exc_info=error)
+            await self._fail(run, "failed", "The gateway had an error while drawing this run.")
 
     async def _perform(self, run: Run) -> None:
         limit = asyncio.timeout(self._seconds_left(run))
@@ -245,7 +247,8 @@ class Performer:
     async def _drawn(self, job: Job, meter: Meter, first: int) -> list[Shot]:
         shots: dict[int, Shot] = {}
         do = self.equipment.darkroom.do
-        async with aclosing(self.equipment.engine.submit(job)) as events:
+        drawn = traces.told(job, self.equipment.engine.submit(job))
+        async with aclosing(drawn) as events:
             async for event in events:
                 match event:
                     case StepDone():
@@ -274,6 +277,7 @@ class Performer:
         return await self.ground.patiently(self.store.change, run.id, change, self.held[run.id])
 
     async def _fail(self, run: Run, status: Status, error: str, refusal: str = "") -> None:
+        traces.failed(error)
         made = (failure(run.id, error, refusal),)
         await self._end(run, Change(status=status, live_status=error, error=error, outputs=made))
 

@@ -137,7 +137,7 @@ class Hooks:
             "data": {"id": event.batch_id},
         }
         signing = hook.secrets(self.ground.calendar.now())
-        return Letter(hook.url, hook.owner, signing, msgspec.json.encode(body))
+        return Letter(hook.url, hook.owner, signing, msgspec.json.encode(body), event.trace)
 
 
 def _new_secret() -> str:

@@ -41,6 +41,7 @@ class BatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     hook_id: str
     kind: BatchNews
     at: float
+    trace: str = ""
 
     @property
     def subject(self) -> str:

@@ -91,6 +91,7 @@ class HookStore:
                 hook_id=hook.id,
                 kind=kind,
                 at=time.time(),
+                trace=batch.trace,
             )
             for hook in found
             if kind in hook.event_types

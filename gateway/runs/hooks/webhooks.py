@@ -23,6 +23,7 @@ from gateway.outside.outbound import Outbound
 from gateway.runs.durable.ground import Ground
 from gateway.runs.hooks.events import E, Events
 from gateway.runs.records import Attempt
+from gateway.telemetry import traces
 
 WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
 """Before each further try; together about seven hours. Up to a tenth is added at random."""
@@ -56,12 +57,16 @@ def spread(seconds: float) -> float:
 
 
 class Letter(msgspec.Struct, frozen=True):
-    """An event as it is sent: where to, on whose account, and what signs it, newest first."""
+    """An event as it is sent: where to, on whose account, and what signs it, newest first.
+
+    `trace` is the one that it belongs to.
+    """
 
     url: str
     owner: str
     secrets: tuple[str, ...]
     body: bytes
+    trace: str = ""
 
 
 class Deliveries(Generic[E]):
@@ -115,7 +120,12 @@ class Deliveries(Generic[E]):
     async def _attempt(self, event: E, letter: Letter, number: int) -> Attempt:
         """Try once to deliver an event, and write down how it went."""
         started = time.monotonic()
-        status, fault = await self._post(event, letter)
+        with traces.again(
+            letter.trace, "webhook", asks=True, subject=event.subject, attempt=number
+        ) as headers:
+            status, fault = await self._post(event, letter, headers)
+            if fault is not None:
+                traces.failed(fault)
         seconds = time.monotonic() - started
         is_final = fault is None or status == GONE or number > len(WAITS_SECONDS)
         attempt = Attempt(event.id, number, time.time(), seconds, status, fault, is_final)
@@ -123,8 +133,10 @@ class Deliveries(Generic[E]):
         await patiently(lambda: asyncio.to_thread(record), "database")
         return attempt
 
-    async def _post(self, event: E, letter: Letter) -> tuple[int | None, str | None]:
-        headers = signed_headers(letter.secrets, event.id, letter.body)
+    async def _post(
+        self, event: E, letter: Letter, headers: dict[str, str]
+    ) -> tuple[int | None, str | None]:
+        headers = headers | signed_headers(letter.secrets, event.id, letter.body)
         try:
             status = await self.outbound.post(
                 letter.url, letter.owner, letter.body, headers, TIMEOUT_SECONDS

@@ -28,7 +28,7 @@ from gateway.web.door.answers.schema import documented, refusals
 from gateway.web.door.bodies.bodies import Asked, read_json
 from gateway.web.door.bodies.sources import sources_of
 from gateway.web.door.bodies.uploads import Sources, Upload, check_count, named_picture
-from gateway.web.door.desk import Desk, model_id_of, warnings_of
+from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.jobs import job_of
 
 AnyRequest = Request[Any, Any, Any]
@@ -277,7 +277,7 @@ def _facts(job: Job, version: str) -> dict[str, Any]:
         "negative_prompt": job.negative_prompt or "",
         "width": width,
         "height": height,
-        "sd_model_name": model_id_of(job),
+        "sd_model_name": job.model_id,
         "version": version,
     }
 

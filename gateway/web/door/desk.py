@@ -189,7 +189,7 @@ class Desk:
     def log_job(self, request: Asked, job: Job) -> None:
         """Put the facts of a job into the request's log line."""
         facts: dict[str, Any] = {
-            "model": model_id_of(job),
+            "model": job.model_id,
             "seed": job.seeds[0],
             "steps": job.num_inference_steps,
             "n": len(job.seeds),
@@ -227,11 +227,6 @@ async def _body(request: Asked, work: "asyncio.Task[list[Picture]]", respond: Re
     pictures = await asyncio.shield(work)
     note_warnings(request, pictures)
     return await respond(pictures)
-
-
-def model_id_of(job: Job) -> str:
-    """The id by which a job's pictures can be asked for."""
-    return ":".join([job.endpoint, *(use.route for use in job.adapters[:1])])
 
 
 def warnings_of(pictures: list[Picture]) -> tuple[Remark, ...]:

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 
 from gateway.runs.batches.records import Answer, Batch, Line, Spent
 from gateway.runs.batches.working import Ask
+from gateway.telemetry.traces import LINKED_TO
 from gateway.web.door.auth import BATCH_OWNER
 
 IN_LINE = {"response_format": "b64_json"}
@@ -31,7 +32,7 @@ def ask_inside(app: ASGIApp) -> Ask:
 
     async def ask(batch: Batch, line: Line) -> Answer:
         body: list[bytes] = []
-        state: dict[str, Any] = {BATCH_OWNER: batch.owner}
+        state: dict[str, Any] = {BATCH_OWNER: batch.owner, LINKED_TO: batch.trace}
 
         async def owned(scope: Any, receive: Any, send: Any) -> None:
             async def keeping(message: Any) -> None:

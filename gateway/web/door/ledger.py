@@ -10,7 +10,7 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from gateway.telemetry import metrics
+from gateway.telemetry import metrics, traces
 from gateway.telemetry.recent import RecentRequests
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ def _record(scope: HTTPScope, status: int, seconds: float) -> None:
     route = str(scope.get("path_template") or "unknown")
     model = str(facts.get("model", ""))
     metrics.REQUESTS.labels(route, model, str(status)).inc()
-    metrics.REQUEST_SECONDS.labels(route, model).observe(seconds)
+    metrics.REQUEST_SECONDS.labels(route, model).observe(seconds, traces.exemplar())
     if not path.startswith(QUIET):
         log.info(
             "request",

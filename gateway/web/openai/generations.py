@@ -17,7 +17,7 @@ from gateway.web.door.answers.schema import documented
 from gateway.web.door.bodies.bodies import Asked, read_json
 from gateway.web.door.bodies.sources import sources_of
 from gateway.web.door.bodies.uploads import Upload, find_pictures, names_pictures
-from gateway.web.door.desk import Desk, model_id_of, warnings_of
+from gateway.web.door.desk import Desk, warnings_of
 from gateway.web.door.jobs import job_of
 from gateway.web.door.ledger import note
 from gateway.web.friendli.generations import answer_container, is_container_client
@@ -81,7 +81,7 @@ async def answer_images(
         note(request.scope, tokens_read=usage.input_tokens, tokens_made=usage.output_tokens)
         answer = ImagesResponse(
             id=f"img_{job.id}",
-            model=model_id_of(job),
+            model=job.model_id,
             created=int(time.time()),
             data=[await _item(desk, request, picture, wanted) for picture in pictures],
             output_format=wanted.rendering.format,

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 
 from gateway.telemetry.vitals import OK, Health, Vitals
 from gateway.web.door.answers.schema import refusals
@@ -41,9 +42,9 @@ def routes(vitals: Vitals, door: Doorkeeper) -> list[Any]:
 
     @get("/metrics", media_type="text/plain", responses=refusals(), tags=["health"])
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
-        """Prometheus' text format, for an operator's key."""
+        """Prometheus' text format, or OpenMetrics for who takes it; for an operator's key."""
         door.check_may_measure(request)
-        kind = CONTENT_TYPE_LATEST.partition("; charset")[0]  # the framework adds its own
-        return Response(generate_latest(), media_type=kind)
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(REGISTRY), headers={"content-type": kind})
 
     return [live, health, ready, metrics]
