@@ -5,6 +5,7 @@ start, picks the endpoint that is due, and advances its samples by one model cal
 idle hub blocks on its inbox.
 """
 
+import math
 import queue
 import threading
 import time
@@ -22,7 +23,7 @@ from gateway.engine.device.pulse import Pulse
 from gateway.engine.forwards.forwards import Forwards
 from gateway.engine.forwards.lanes import Lanes
 from gateway.engine.loading.shelf import Shelf
-from gateway.engine.meeting import Meeting, ahead
+from gateway.engine.meeting import Meeting
 from gateway.engine.pipelines.reading import reader
 from gateway.engine.sample import Sample
 from gateway.engine.turns import (
@@ -68,6 +69,7 @@ class Hub:
         self._owners = Shares()
         self._companies: defaultdict[str, Company] = defaultdict(Company)
         self._meetings: defaultdict[str, Meeting] = defaultdict(Meeting)
+        self._held_until: float | None = None
         self._threads = threads
         self._is_stopping = False
         self._heap = Heap()
@@ -109,7 +111,7 @@ class Hub:
             torch.set_num_threads(self._threads)
         while not self._is_stopping:
             try:
-                self.take_commands(block=not (self._can_turn() or self.lanes.prepare()))
+                self.take_commands(block=not (self._can_turn() or self._can_prepare()))
                 with self.pulse.turn():
                     self.turn()
             except Exception as error:
@@ -121,13 +123,10 @@ class Hub:
         """End what nobody waits for, start what may, advance the endpoint that is due."""
         self._end_the_dead()
         self._start()
-        parked = [sample for sample in self.running if sample.parked]
-        if parked and self.pacing.has_room:
-            endpoint = self._next_endpoint(parked)
-            mine = [sample for sample in parked if sample.endpoint == endpoint]
-            for line, due in self.pacing.lines(self._going(endpoint, mine)):
+        if self.pacing.has_room and (going := self._all_due()):
+            for line, due in self.pacing.lines(going):
                 with line:
-                    self._advance(endpoint, due)
+                    self._advance(due)
         self._settle()
 
     def take_commands(self, *, block: bool = False) -> None:
@@ -141,26 +140,49 @@ class Hub:
             if block and not (self.running or self.waiting):
                 self._heap.rest()
 
+    def _all_due(self) -> list[Sample]:
+        """Those of one endpoint that the next forwards are for; none where all are held back."""
+        self._held_until = None
+        until = math.inf
+        parked = [sample for sample in self.running if sample.parked]
+        self._endpoints.meet({sample.endpoint for sample in parked})
+        while parked:
+            endpoint = self._next_endpoint(parked)
+            mine = [sample for sample in parked if sample.endpoint == endpoint]
+            going, held_until = self._going(endpoint, mine)
+            if going:
+                return going
+            until = min(until, held_until)
+            parked = [sample for sample in parked if sample.endpoint != endpoint]
+        self._held_until = until if until < math.inf else None
+        return []
+
     def _next_endpoint(self, parked: list[Sample]) -> str:
         """Of the owner that has had least, on whatever endpoints, the endpoint that has."""
-        self._endpoints.meet({sample.endpoint for sample in parked})
         owner = self._owners.least({account(sample) for sample in parked})
         return self._endpoints.least(
             {sample.endpoint for sample in parked if account(sample) == owner}
         )
 
-    def _going(self, endpoint: str, parked: list[Sample]) -> list[Sample]:
-        """Of an endpoint's samples those that the next forward is for."""
+    def _going(self, endpoint: str, parked: list[Sample]) -> tuple[list[Sample], float]:
+        """Of an endpoint's samples those that the next forward is for, and when others may be."""
         running, waiting = (
             [one for one in samples if one.endpoint == endpoint]
             for samples in (self.running, self.waiting)
         )
-        self._companies[endpoint].note(running, waiting, time.monotonic())
+        now = time.monotonic()
+        self._companies[endpoint].note(running, waiting, now)
         going = self._advancing(endpoint, parked)
-        held = ahead(going, lambda one: self._best_size(one) or self.max_batch)
+        held = self._meetings[endpoint].waits(
+            going,
+            lambda one: self._best_size(one) or self.max_batch,
+            self.forwards.seconds_of,
+            now,
+        )
         for sample in held:
-            sample.num_turns_held += 1
-        return [sample for sample in going if sample not in held]
+            sample.held_since = sample.held_since or now
+        until = now + min(held.values(), default=math.inf)
+        return [sample for sample in going if sample not in held], until
 
     def _advancing(self, endpoint: str, samples: list[Sample]) -> list[Sample]:
         """Of an endpoint's samples those whose turn it would be, were all of them parked."""
@@ -178,8 +200,10 @@ class Hub:
     def _pace(self, endpoint: str) -> Pace:
         return self.paces.setdefault(endpoint, Pace())
 
-    def _advance(self, endpoint: str, due: list[Sample]) -> None:
+    def _advance(self, due: list[Sample]) -> None:
         self._heap.work(time.monotonic())
+        endpoint = due[0].endpoint
+        begin = [sample for sample in due if not sample.num_steps_done]
         before = sum(sample.num_steps_done for sample in due)
         steps = num_done = 0
 
@@ -200,6 +224,8 @@ class Hub:
                     self._set_aside(sample)
             steps = sum(sample.num_steps_done for sample in due) - before
             num_done = sum(sample.is_done for sample in due)
+        if any(sample.num_steps_done for sample in begin):
+            self._meetings[endpoint].begun()
 
     def _set_aside(self, sample: Sample) -> None:
         """Leave a sample to the reader while it waits for a long text."""
@@ -221,26 +247,27 @@ class Hub:
     def _can_turn(self) -> bool:
         if not self.pacing.has_room:
             return False  # what has been done is told by a command
-        if any(sample.parked for sample in self.running) or self._has_dead():
+        if self._has_dead() or self._startable(self._useful()):
             return True
-        return bool(self._startable(self._useful()))
+        return not self._is_held and any(sample.parked for sample in self.running)
+
+    def _can_prepare(self) -> bool:
+        """Whether something was made ready for later, which takes longer than who is held."""
+        return self._held_until is None and self.lanes.prepare()
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether those who are parked wait for others, and will go on by themselves."""
+        return self._held_until is not None and time.monotonic() < self._held_until
 
     def _has_dead(self) -> bool:
         return any(sample.is_unwanted for sample in self.waiting)
-
-    def _seconds_held(self, endpoint: str) -> float:
-        """How long those who wait to begin do so for others; who finds some running begins."""
-        if any(sample.endpoint == endpoint for sample in self.running):
-            return 0.0
-        turn_seconds = self._pace(endpoint).step_seconds
-        return self._meetings[endpoint].seconds_to_wait(turn_seconds, time.monotonic())
 
     def _until_due(self) -> float | None:
         """Seconds until something is to be done without being told."""
         now = time.monotonic()
         due = [one.job.deadline - now for one in self.waiting if one.job.deadline]
-        held = map(self._seconds_held, {one.endpoint for one in self.waiting})
-        due += [seconds for seconds in held if seconds]
+        due += [self._held_until - now] if self._held_until else []
         due += [REST_SECONDS] if self._heap.is_used else []
         return max(0.001, min(due)) if due else None
 
@@ -277,9 +304,8 @@ class Hub:
         ready = [sample for sample in self.waiting if self.shelf.is_ready(sample.job)]
         going: set[Sample] = set()
         for endpoint in {sample.endpoint for sample in ready}:
-            if not self._seconds_held(endpoint):
-                there = (one for one in (*self.running, *ready) if one.endpoint == endpoint)
-                going.update(self._advancing(endpoint, list(there)))
+            there = [one for one in (*self.running, *ready) if one.endpoint == endpoint]
+            going.update(self._advancing(endpoint, there))
         return [sample for sample in ready if sample in going]
 
     def _startable(self, useful: list[Sample]) -> list[Sample]:

@@ -1,8 +1,8 @@
 """Who comes together travels together. No torch, no clock, no I/O.
 
-Samples that begin apart never share a forward again that both could have shared: so those who
-left together are waited for a moment, and whoever has not begun denoising lets those behind
-come as far.
+Samples that begin apart never share a forward again that both could have shared. So whoever
+has not begun denoising stops before a forward that is worth it: for those of its owner that
+are behind it, and, shorter, for those who left and are expected back.
 """
 
 from collections import defaultdict
@@ -11,21 +11,26 @@ from typing import Protocol, TypeVar
 
 from gateway.engine.turns import Turn, account
 
-SHARE = 0.1
-"""Of a turn's time, that newcomers are held at most for others."""
-MOST_HELD = 3
-"""Turns that a sample waits at most for those behind it."""
+CATCHING_UP = 0.5
+"""Of the time of the steps before it, that a sample waits at most for those behind it."""
+MOST_STEPS = 4
+"""That count for that: who has fifty before it is not to wait for twenty-five."""
+COMING_BACK = 0.1
+"""Of the time of its next forward, that a sample waits at most for those who left."""
 
 
 class Travelling(Turn, Protocol):
-    """What there is to know of how far a sample is; `num_calls` have been answered."""
+    """What there is to know of how far a sample is; `num_calls` have been answered.
+
+    `held_since` is when it was held back from the next one, None where it was not.
+    """
 
     @property
     def num_calls(self) -> int: ...
     @property
     def num_steps_done(self) -> int: ...
     @property
-    def num_turns_held(self) -> int: ...
+    def held_since(self) -> float | None: ...
 
 
 S = TypeVar("S", bound=Travelling)
@@ -36,7 +41,6 @@ class Meeting:
 
     def __init__(self) -> None:
         self._num_expected = 0
-        self._first_came: float | None = None
 
     def left(self, num_samples: int) -> None:
         """So many have been told their end."""
@@ -46,38 +50,45 @@ class Meeting:
         """So many are here anew."""
         self._num_expected = max(0, self._num_expected - num_samples)
 
-    def seconds_to_wait(self, turn_seconds: float, now: float) -> float:
-        """How long those who are here wait for more, on whatever clock; 0 to begin.
+    def begun(self) -> None:
+        """Some have begun denoising: who has not come by then is not expected any more."""
+        self._num_expected = 0
 
-        Who has not come by then is not expected any more.
+    def waits(
+        self,
+        going: Sequence[S],
+        best: Callable[[S], float],
+        forward_seconds: Callable[[S], float | None],
+        now: float,
+    ) -> dict[S, float]:
+        """Of those who could go along, those who are held back, and for how many seconds yet.
+
+        Those who fill a forward of the `best` size, and who has begun denoising, wait for
+        nobody. `forward_seconds` are what a sample's next call takes, where it is known.
         """
-        if self._num_expected and self._first_came is None:
-            self._first_came = now
-        if self._first_came is not None and self._num_expected:
-            seconds = self._first_came + SHARE * turn_seconds - now
-            if seconds > 0:
-                return seconds
-        self._num_expected, self._first_came = 0, None
-        return 0.0
+        cohorts: defaultdict[Hashable, list[S]] = defaultdict(list)
+        for sample in going:
+            if not sample.num_steps_done:
+                cohorts[account(sample), sample.pixels].append(sample)
+        held: dict[S, float] = {}
+        for cohort in cohorts.values():
+            furthest_behind = min(sample.num_calls for sample in cohort)
+            those_ahead = [one for one in cohort if one.num_calls > furthest_behind]
+            is_full, is_whole = (len(some) >= best(cohort[0]) for some in (those_ahead, cohort))
+            for sample in cohort:
+                seconds = forward_seconds(sample)
+                waits = _for_others(sample, seconds) if sample in those_ahead and not is_full else 0
+                if self._num_expected and not is_whole:
+                    waits = max(waits, COMING_BACK * (seconds or 0))
+                if sample.held_since is not None:
+                    waits -= now - sample.held_since
+                if waits > 0:
+                    held[sample] = waits
+        return held
 
 
-def ahead(going: Sequence[S], best: Callable[[S], float]) -> list[S]:
-    """Of those who could go along, those who let others of their owner catch up first.
-
-    Who fills a forward of the `best` size, or has begun denoising, waits for nobody.
-    """
-    cohorts: defaultdict[Hashable, list[S]] = defaultdict(list)
-    for sample in going:
-        if not sample.num_steps_done:
-            cohorts[account(sample), sample.pixels].append(sample)
-    return [
-        sample for cohort in cohorts.values() for sample in _ahead(cohort, best(cohort[0]))
-    ]
-
-
-def _ahead(cohort: list[S], best: float) -> list[S]:
-    furthest_behind = min(sample.num_calls for sample in cohort)
-    those_ahead = [one for one in cohort if one.num_calls > furthest_behind]
-    if len(those_ahead) >= best:
-        return []
-    return [one for one in those_ahead if one.num_turns_held < MOST_HELD]
+def _for_others(sample: Turn, forward_seconds: float | None) -> float:
+    """How long a sample waits for those behind it; to their end where nothing is known."""
+    if forward_seconds is None:
+        return float("inf")
+    return CATCHING_UP * forward_seconds * min(sample.num_steps, MOST_STEPS)

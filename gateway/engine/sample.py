@@ -52,7 +52,7 @@ class Sample:
     `must_be_alone` says that it has to begin again with nobody beside it.
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
     `fault` what ended it instead; `uses` are its adapters. It waits for a `parked` call or
-    for a `reading`; `num_calls` have been answered, and `num_turns_held` it let pass for others.
+    for a `reading`; `num_calls` have been answered, and from the next it has been `held_since`.
     """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
@@ -67,7 +67,7 @@ class Sample:
         self.reading: Reading | None = None
         self.num_steps_done = 0
         self.num_calls = 0
-        self.num_turns_held = 0
+        self.held_since: float | None = None
         self._num_steps_told = 0
         self._began: float | None = None
         self.image: Any = None
@@ -125,7 +125,7 @@ class Sample:
         Recorded ones have one memory with all else that is recorded.
         """
         entry = self.parked.entry if self.parked else None
-        return entry is not None and entry.method == "decode" and entry.lane != "graphs"
+        return entry is not None and entry.is_last and entry.lane != "graphs"
 
     @property
     def brings(self) -> Iterator[Tensor]:
@@ -165,7 +165,7 @@ class Sample:
 
     def answer(self, result: Any) -> None:
         """Give the parked call its result; `go_on` resumes the pipeline with it."""
-        self.parked, self._answer = None, result
+        self.parked, self.held_since, self._answer = None, None, result
         self.num_calls += 1
 
     def fail(self, error: Exception) -> None:

@@ -86,13 +86,20 @@ class Forwards:
         entry, shape = max(spent, key=spent.__getitem__)
         return self._learned[entry].best(shape)
 
+    def seconds_of(self, sample: Sample) -> float | None:
+        """How long a forward takes that answers a sample's parked call; None where none has."""
+        call = _parked(sample)
+        learned = self._learned.get(call.entry)
+        return learned.seconds(shape_of(call.args, call.kwargs)) if learned else None
+
     def _groups(self, samples: Iterable[Sample]) -> list[list[Sample]]:
+        """Who shares a forward with whom; those who leave with theirs go first."""
         called: dict[Entry, list[Sample]] = {}
         for sample in samples:
             called.setdefault(_parked(sample).entry, []).append(sample)
         return [
             part
-            for entry, callers in called.items()
+            for entry, callers in sorted(called.items(), key=lambda item: not item[0].is_last)
             for group in self._alike(entry, callers)
             for part in _chunks(group, self._most(group))
         ]
@@ -119,7 +126,8 @@ class Forwards:
         call = _parked(group[0])
         if call.entry.is_invariant:
             return INVARIANT_CALLS
-        most = self._learned[call.entry].most(len(group), shape_of(call.args, call.kwargs))
+        shape = shape_of(call.args, call.kwargs)
+        most = self._learned[call.entry].most(len(group), shape, leaves=call.entry.is_last)
         if (pixels := call.entry.pixels_at_once) is None:
             return most
         return max(1, min(most, pixels // group[0].pixels))
@@ -295,16 +303,21 @@ class Learned:
         self._num_full = 0
         self._portions: dict[Shape, Portions] = {}
 
-    def most(self, num_samples: int, shape: Shape) -> int:
+    def most(self, num_samples: int, shape: Shape, *, leaves: bool = False) -> int:
         """The most samples of a group of this shape that one forward should have."""
         portions = self._portions.get(shape)
-        best = portions.of(num_samples) if portions else num_samples
+        best = portions.of(num_samples, leaves=leaves) if portions else num_samples
         return best if self.limit is None else min(best, self.limit)
 
     def best(self, shape: Shape) -> int | None:
         """The best size of a forward of this shape, where it has been learned."""
         portions = self._portions.get(shape)
         return portions.best if portions else None
+
+    def seconds(self, shape: Shape) -> float | None:
+        """How long forwards of this shape took of late, of whatever size."""
+        portions = self._portions.get(shape)
+        return portions.forward_seconds if portions else None
 
     def trust(self, key: Hashable, even: bool) -> None:
         """Calls of a group key are of a form that is proved; how even they are is part of it."""

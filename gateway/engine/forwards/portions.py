@@ -6,8 +6,13 @@ a GPU no less, so a large group is answered in portions. No torch, no clock.
 
 WORTHWHILE = 0.92
 """A smaller portion is taken if its samples cost less than this share of the larger's."""
-HOPELESS = 1.5
+LEAVING = 1.04
+"""A portion whose samples leave with it is as small as costs no more than so many times the
+best: the first of them are encoded, sent, and followed by the next, while the others' run."""
+HOPELESS = 1.3
 """Smaller portions yet are not tried once one costs so many times the best."""
+LATEST = 0.3
+"""How much a forward counts beside those before it."""
 NUM_WHOLE = 8
 """Groups answered whole before smaller portions are tried."""
 NUM_BETWEEN_TRIALS = 64
@@ -20,15 +25,18 @@ class Portions:
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}
         self._num_groups = 0
+        self.forward_seconds: float | None = None
 
     def note(self, num_samples: int, seconds: float) -> None:
         """A forward of so many samples took so long."""
         size, cost = _power(num_samples), seconds / num_samples
         known = self._seconds.setdefault(size, cost)
-        self._seconds[size] = known + 0.3 * (cost - known)
+        self._seconds[size] = _followed(known, cost)
+        before = seconds if self.forward_seconds is None else self.forward_seconds
+        self.forward_seconds = _followed(before, seconds)
 
-    def of(self, num_samples: int) -> int:
-        """The most samples a forward of this group should have."""
+    def of(self, num_samples: int, *, leaves: bool = False) -> int:
+        """The most samples a forward of this group should have, which may leave with it."""
         whole = _power(num_samples)
         if whole == 1 or whole not in self._seconds:
             return num_samples
@@ -41,6 +49,8 @@ class Portions:
         if self._num_groups % NUM_BETWEEN_TRIALS == 0:
             looks_up = self._num_groups // NUM_BETWEEN_TRIALS % 2
             best = min(whole, best * 2) if looks_up else max(1, best // 2)
+        elif leaves:
+            best = self._smallest(best)
         return num_samples if best == whole else best
 
     @property
@@ -53,13 +63,11 @@ class Portions:
 
     def _untried(self, whole: int, best: int) -> int:
         """The next smaller size to try, downwards until they are hopeless; 0 for none."""
-        smallest = min(size for size in self._seconds if size <= whole)
-        if self._seconds[smallest] > HOPELESS * self._seconds[best]:
-            return 0
         size = whole // 2
-        while size in self._seconds:
+        hopeless = HOPELESS * self._seconds[best]
+        while size in self._seconds and (size >= best or self._seconds[size] <= hopeless):
             size //= 2
-        return size
+        return 0 if size in self._seconds else size
 
     def _best(self, whole: int) -> int:
         best = whole
@@ -67,6 +75,18 @@ class Portions:
             if size < best and self._seconds[size] < WORTHWHILE * self._seconds[best]:
                 best = size
         return best
+
+    def _smallest(self, best: int) -> int:
+        """The smallest size that costs hardly more than the best one."""
+        return min(
+            size
+            for size, seconds in self._seconds.items()
+            if size <= best and seconds <= LEAVING * self._seconds[best]
+        )
+
+
+def _followed(known: float, latest: float) -> float:
+    return known + LATEST * (latest - known)
 
 
 def _power(number: int) -> int:

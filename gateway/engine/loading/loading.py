@@ -111,7 +111,7 @@ class LoadedPipeline:
         """What stands in the place of the pipeline's own parts where a preview is decoded."""
         if self.previews is None:
             return {}
-        decoders = (one.component for one in self.entries if one.method == "decode")
+        decoders = (one.component for one in self.entries if one.is_last)
         return {next(decoders): self.previews}
 
     @property

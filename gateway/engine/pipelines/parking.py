@@ -45,6 +45,11 @@ class Entry:
     def __str__(self) -> str:
         return f"{self.component}.{self.method}"
 
+    @property
+    def is_last(self) -> bool:
+        """Whether pictures end with it: a decoder's."""
+        return self.method == "decode"
+
     def park(self) -> None:
         """Replace the entry point; hooks installed before stay inside the original."""
         self.original = getattr(self.module, self.method)
@@ -150,7 +155,7 @@ class Memory:
 
     def note(self, entry: Entry, result: Any) -> None:
         """Keep a result."""
-        if self._is_recalling or entry.method == "decode":
+        if self._is_recalling or entry.is_last:
             return
         results = self._results.setdefault(entry, [])
         if len(results) < self.NUM_KEPT:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from gateway.engine.forwards.portions import NUM_WHOLE, Portions
 
 
-def worked(seconds_of: Callable[[int], float], num_samples: int, rounds: int = 60) -> list[int]:
+def worked(
+    seconds_of: Callable[[int], float], num_samples: int, rounds: int = 60, *, leaves: bool = False
+) -> list[int]:
     """The portions chosen over many groups, each forward taking `seconds_of(samples)`."""
     portions, chosen = Portions(), []
     for _ in range(rounds):
-        size = portions.of(num_samples)
+        size = portions.of(num_samples, leaves=leaves)
         chosen.append(size)
         for start in range(0, num_samples, size):
             count = min(size, num_samples - start)
@@ -40,8 +42,25 @@ def test_the_best_size_is_told_once_smaller_ones_have_been_tried() -> None:
     assert told[-1] == 4
 
 
+def test_a_slow_first_lone_forward_does_not_keep_others_from_being_tried() -> None:
+    portions = Portions()
+    portions.note(1, 10.0)
+    for _ in range(3 * NUM_WHOLE):
+        size = portions.of(8)
+        portions.note(size, size * (1.0 if size <= 4 else 1.4))
+    assert portions.of(8) == 4
+
+
 def test_equal_costs_keep_the_group_whole() -> None:
     assert worked(float, 8)[-1] == 8
+
+
+def test_those_who_leave_do_so_in_the_smallest_portions_that_cost_no_more() -> None:
+    costs = {8: 1.0, 4: 1.01, 2: 1.02, 1: 1.4}
+    chosen = worked(lambda count: count * costs[count], 8, leaves=True)
+    assert chosen[-1] == 2
+    assert worked(lambda count: count * costs[count], 8)[-1] == 8
+    assert worked(lambda count: 1.0 + 0.1 * count, 8, leaves=True)[-1] == 8
 
 
 def test_the_first_groups_are_whole_whatever_lone_forwards_took() -> None:
