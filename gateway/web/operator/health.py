@@ -44,6 +44,7 @@ def routes(vitals: Vitals, door: Doorkeeper) -> list[Any]:
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Prometheus' text format, or OpenMetrics for who takes it; for an operator's key."""
         door.check_may_measure(request)
+        await vitals.health()
         encode, kind = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(REGISTRY), headers={"content-type": kind})
 
