@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 from litestar import Litestar
@@ -29,9 +28,7 @@ from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
 from gateway.telemetry import traces
-from gateway.telemetry.disks import watch_disks
 from gateway.telemetry.log import configure_logs
-from gateway.telemetry.metrics import BUILD
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.automatic1111 import drawing, listing, options
@@ -57,7 +54,7 @@ from gateway.web.openai import batches, chat, edits, generations, models, webhoo
 from gateway.web.openai import files as openai_files
 from gateway.web.openai.responses import routes as responses
 from gateway.web.openai.responses.kept import KeptAnswers
-from gateway.web.operator import health, loras, status
+from gateway.web.operator import health, loras, replicas, status
 from gateway.web.pages import pages, reference
 
 SWEEP_SECONDS = 60
@@ -91,8 +88,6 @@ def create_app(
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
     vitals.watch("keys", _keys_look(door), fresh_seconds=0)
     vitals.watch("store", objects.check)
-    BUILD.labels(version("image-gateway")).set(1)
-    watch_disks(_folders(settings))
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
@@ -135,6 +130,7 @@ def create_app(
             *webhooks.routes(desk),
             *models.routes(desk),
             *loras.routes(desk),
+            *replicas.routes(desk),
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
             comfydeploy_router(asker_of(door, settings)),
@@ -172,14 +168,6 @@ def _local_engine(collection: Collection, settings: Settings) -> Engine:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     return LocalEngine(collection, settings)
-
-
-def _folders(settings: Settings) -> dict[str, Path]:
-    """Those that the gateway writes to."""
-    folders = {"data": settings.data}
-    if "://" not in settings.store_location:
-        folders["store"] = Path(settings.store_location).expanduser()
-    return folders
 
 
 def _engine_look(engine: Engine) -> Look:

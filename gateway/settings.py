@@ -73,6 +73,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device: Annotated[str, _help("device of endpoints whose card says auto", pattern=DEVICE)] = (
         "auto"
     )
+    devices: Annotated[
+        tuple[str, ...],
+        _help(
+            "devices that draw together, a replica on each: cuda:0,cuda:1 or all; cpu:2 to try it; "
+            "in a cluster all, gpu:4 or gpu:8@0.5"
+        ),
+    ] = ()
+    cluster: Annotated[
+        str | None, _help("address of a Ray cluster to draw on, as auto or 10.0.0.5:6379")
+    ] = None
     memory: Annotated[
         str,
         _help("memory to plan with on each device, as 12GiB; auto: what is free", pattern=MEMORY),

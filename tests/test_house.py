@@ -21,6 +21,9 @@ LIGHT = ("gateway.web", "gateway.runs", "gateway.images", "gateway.engine.protoc
 VAGUE = {"utils", "helpers", "common", "core", "service", "manager", "handler", "base", "misc"}
 MAX_LINES = 400
 
+# What a replica's process holds, and its front never imports.
+REPLICAS = {"engine.local", "engine.device.heap"}
+
 # What each part may import of the others; the modules beside them (the catalogue, settings, …)
 # are open to all but `job` and `errors`.
 REACHES = {
@@ -28,6 +31,7 @@ REACHES = {
     "runs": {"images", "engine.protocol"},
     "images": set[str](),
     "engine": set[str](),
+    "cluster": {"engine.protocol", "engine.stream", "engine.turns", "engine.forecast"} | REPLICAS,
     "job": {"errors", "remarks"},
     "errors": set[str](),
 }
@@ -117,13 +121,34 @@ def test_only_the_engine_imports_torch() -> None:
     assert users == {"engine"}
 
 
+def test_only_the_cluster_imports_ray() -> None:
+    users = {
+        dotted(path)
+        for path in modules()
+        if any(name.split(".")[0] == "ray" for name in imports(path))
+    }
+    assert users == {"cluster.actors", "cluster.session"}
+
+
+def test_a_gateway_of_one_device_and_a_front_of_several_import_no_more_than_they_need() -> None:
+    front = "import sys, gateway.cluster.grounds"
+    names = front, f"{front}, gateway.cluster.actors"
+    for program, heavy in zip(names, (HEAVY | {"ray"}, HEAVY), strict=True):
+        check = f"sys.exit(' '.join({heavy!r} & sys.modules.keys()) or 0)"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{program}; {check}"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_only_the_app_and_the_command_line_know_the_real_engine() -> None:
     users = {
         dotted(path).split(".")[0]
         for path in modules()
         if any((own(name) or "").startswith("engine.local") for name in imports(path))
     }
-    assert users <= JOINERS
+    assert users <= JOINERS | {"cluster"}
     assert users
 
 

@@ -145,10 +145,12 @@ class Door:
     """
 
     def __init__(self, places: int, num_busy: int = 0) -> None:
-        self.places = places
-        self._spare = math.ceil(places / 4)
-        self._num_busy = num_busy
+        self.resize(places, num_busy)
         self._lines: dict[str, Line] = {}
+
+    def resize(self, places: int, num_busy: int) -> None:
+        """Have more places from now on, or fewer: those inside stay."""
+        self.places, self._spare, self._num_busy = places, math.ceil(places / 4), num_busy
 
     def ask(
         self,

@@ -3,6 +3,7 @@
 import sys
 
 import click
+import msgspec
 import structlog
 from litestar import Litestar
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +15,7 @@ from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.survey.survey import check_model
 from gateway.cli.greeting import greeting
+from gateway.cluster.devices import places_here
 from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.runs.durable.database import close_database, open_database
@@ -35,14 +37,30 @@ def assembled(settings: Settings, port: int) -> tuple[Litestar, Engine]:
     collection = served_collection(settings)
     check_models(settings, collection)
 
-    settle_heap()
-    from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
-
-    engine = LocalEngine(collection, settings)
+    engine = _engine(collection, settings)
     app = create_app(settings, engine, collection)
     if sys.stdout.isatty():
         app.on_startup.append(lambda: click.echo(greeting(settings, collection.latest, port)))
     return app, engine
+
+
+def _engine(collection: Collection, settings: Settings) -> Engine:
+    """The engine in this process, or one of several replicas.
+
+    Raises:
+        SettingsError: the devices are none, or what several need is not installed.
+    """
+    places = places_here(settings.devices) if settings.devices and not settings.cluster else []
+    if settings.cluster or len(places) > 1:
+        from gateway.cluster.grounds import engine_over  # noqa: PLC0415  what one device needs not
+
+        return engine_over(places or None, collection, settings)
+    if places:
+        settings = msgspec.structs.replace(settings, device=places[0].name)
+    settle_heap()
+    from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
+
+    return LocalEngine(collection, settings)
 
 
 def check_models(settings: Settings, collection: Collection) -> None:

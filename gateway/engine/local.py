@@ -113,6 +113,12 @@ class LocalEngine:
             work[self._hub_of[sample.endpoint]].append(sample)
         return status_of(work, is_ready=self._is_started and fault is None, fault=fault)
 
+    @property
+    def paces(self) -> dict[str, Pace]:
+        """How fast each endpoint goes."""
+        hubs = list(self._hubs.values())
+        return {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
+
     def runs_scheduler(
         self, endpoint: str, name: str | None, config: Mapping[str, Any]
     ) -> bool | None:

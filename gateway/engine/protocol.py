@@ -1,7 +1,7 @@
 """What the rest of the gateway knows of an engine; imports no torch."""
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -50,6 +50,23 @@ class LoadedEndpoint(msgspec.Struct, frozen=True):
     used_bytes: int = 0
 
 
+class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several engines behind one front: where it is and how it stands.
+
+    `standing` is `ready`, `starting`, `draining`, `dead` or `ended`; `process` its number on the
+    machine `host`. `fault` is why it is not ready, or none of what is preloaded can be drawn.
+    """
+
+    name: str
+    standing: str
+    host: str = ""
+    process: int | None = None
+    num_running: int = 0
+    num_waiting: int = 0
+    queued_seconds: float = 0.0
+    fault: str | None = None
+
+
 class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot for health checks and the operator's page.
 
@@ -65,7 +82,8 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     `sample_step_seconds` is that of one step of one sample, its share of what is batched, per
     endpoint; `load_seconds` how long the latest load of each model took, by id. `weights` is the
     memory for endpoints, `beside` that for what lies beside them. `running_adapters` and
-    `waiting_adapters` are the ids of those that samples run and wait with.
+    `waiting_adapters` are the ids of those that samples run and wait with. `replicas` are the
+    engines behind this one, where it has none of its own.
     """
 
     ready: bool
@@ -87,6 +105,7 @@ class EngineStatus(msgspec.Struct, frozen=True, kw_only=True):
     beside: Space = Space()
     running_adapters: tuple[str, ...] = ()
     waiting_adapters: tuple[str, ...] = ()
+    replicas: tuple[ReplicaStatus, ...] = ()
 
     @property
     def digests(self) -> dict[str, str | None]:
@@ -151,5 +170,29 @@ class Engine(Protocol):
         """Refuse new jobs, let running ones finish for up to the grace, fail the rest.
 
         It may come before or during the start, and more than once.
+        """
+        ...
+
+
+@runtime_checkable
+class Replicated(Protocol):
+    """An engine of several replicas, which can be ended and begun anew one by one."""
+
+    async def drain(self, replica: str) -> None:
+        """Give a replica no more work, let it finish or move what it has, and end it.
+
+        Nobody takes its place until it is restarted.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        ...
+
+    async def restart(self, replica: str | None = None) -> None:
+        """Begin a replica anew, or all of them one after another; no work is lost.
+
+        Raises:
+            NotFound: there is none of this name.
+            GenerationFailed: one did not come back; those after it were left as they are.
         """
         ...

@@ -22,7 +22,6 @@ from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
-from gateway.runs.census import CENSUS_SECONDS, Census
 from gateway.runs.drawing.keeping import Keeper
 from gateway.runs.drawing.perform import Equipment, Performer
 from gateway.runs.durable.database import close_database, open_database
@@ -144,7 +143,6 @@ class Runs:
             asyncio.create_task(_again(SWEEP_SECONDS, self._sweep)),
             asyncio.create_task(_again(LOOK_SECONDS, self._mend)),
             asyncio.create_task(_again(SLOT_SECONDS, self._keep_slot)),
-            asyncio.create_task(_again(CENSUS_SECONDS, Census(self.ground).take)),
             asyncio.create_task(self.usher.stay()),
         ]
 

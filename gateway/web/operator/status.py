@@ -109,6 +109,7 @@ def narrowed(snapshot: Snapshot, models: list[Model]) -> Snapshot:
             loaded=loaded,
             step_seconds=step_seconds,
             faults={},
+            replicas=(),
             plans={id: plan for id, plan in engine.plans.items() if id in owners},
         ),
     )

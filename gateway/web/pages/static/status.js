@@ -41,6 +41,8 @@ function render(snapshot) {
   renderFigures(snapshot);
   renderCharts(engine);
   byId('endpoints').replaceChildren(...snapshot.endpoints.map((id) => endpointRow(id, snapshot)));
+  byId('replicas-section').hidden = engine.replicas.length === 0;
+  byId('replicas').replaceChildren(...engine.replicas.map(replicaRow));
   renderFaults(snapshot);
   byId('recent').replaceChildren(...snapshot.recent.map(requestRow));
   byId('none-yet').hidden = snapshot.recent.length > 0;
@@ -92,6 +94,19 @@ function endpointRow(id, { engine, unusable, fetching }) {
     cell(engine.plans[id] ?? '', 'text'),
     cell(loaded?.adapters.join(', ') ?? ''),
     cell(milliseconds(engine.step_seconds[id]), 'number'));
+  return row;
+}
+
+function replicaRow(replica) {
+  const row = element('tr');
+  row.append(
+    cell(replica.name),
+    cell(replica.standing, replica.standing === 'ready' ? '' : 'quiet'),
+    cell(replica.process ? `${replica.process} on ${replica.host}` : ''),
+    cell(replica.num_running, 'number'),
+    cell(replica.num_waiting, 'number'),
+    cell(`${replica.queued_seconds.toFixed(1)} s`, 'number'),
+    cell(replica.fault ?? '', 'text'));
   return row;
 }
 
