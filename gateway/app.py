@@ -28,6 +28,8 @@ from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
 from gateway.telemetry import traces
+from gateway.telemetry.gathered import GATHERED
+from gateway.telemetry.gauges import Gauges
 from gateway.telemetry.log import configure_logs
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
@@ -83,6 +85,7 @@ def create_app(
     desk = Desk(studio, store, door, settings, outbound)
     choices = Choices(desk, objects)
     agents = Endpoint(desk)
+    gauges = Gauges(GATHERED, engine, collection, with_vllm=settings.vllm_metrics)
     recent = RecentRequests()
     vitals = Vitals()
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
@@ -138,7 +141,7 @@ def create_app(
             comfyapi_router(asker_of(door, settings)),
             router_models.router(asker_of(door, settings)),
             *agents.routes(),
-            *health.routes(vitals, door),
+            *health.routes(vitals, door, gauges),
             *pages.PAGES,
             reference.document,
             *status.routes(desk, recent),

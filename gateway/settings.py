@@ -54,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = msgspec.field(default_factory=dict)
     no_auth: Annotated[bool, _help("answer anyone, even when bound wider than loopback")] = False
     open_metrics: Annotated[bool, _help("answer /metrics without a key")] = False
+    vllm_metrics: Annotated[
+        bool, _help("tell queue and adapters at /metrics by vLLM's names too, for routers")
+    ] = False
     allowed_hosts: Annotated[
         tuple[str, ...],
         _help("names that a gateway without keys may be called by besides loopback's, as a,b"),

@@ -1,4 +1,4 @@
-"""Every metric the gateway exposes at `/metrics`, in one table."""
+"""Every metric the gateway counts, in one table; what is read off the engine is in `gauges`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -30,6 +30,10 @@ LOADS = Counter("gateway_loads_total", "Endpoints and adapters loaded", ["model"
 LOAD_SECONDS = Histogram(
     "gateway_load_seconds", "Time to load an endpoint", ["model"], buckets=SECONDS
 )
+ADAPTER_LOAD_SECONDS = Histogram(
+    "gateway_adapter_load_seconds", "Time to load a LoRA, with what had to be fetched",
+    buckets=SECONDS,
+)  # fmt: skip
 FETCHED_BYTES = Gauge(
     "gateway_fetched_bytes", "Of the latest download of a model, bytes that are here", ["model"]
 )

@@ -321,6 +321,7 @@ class Shelf:
     def _ask_for_adapter(self, card: AdapterCard) -> None:
         loaded = self._loaded[card.endpoint]
 
+        @metrics.ADAPTER_LOAD_SECONDS.time()
         def read() -> Command:
             fetch_missing(Model(loaded.card, card))
 

@@ -6,7 +6,6 @@ import msgspec
 from litestar import Request, Response, get
 from prometheus_client.exposition import choose_encoder
 
-from gateway.telemetry.gathered import GATHERED
 from gateway.telemetry.vitals import OK, Health, Vitals
 from gateway.web.door.answers.schema import refusals
 from gateway.web.door.auth import Doorkeeper
@@ -18,8 +17,11 @@ class Life(msgspec.Struct, frozen=True):
     status: str = OK
 
 
-def routes(vitals: Vitals, door: Doorkeeper) -> list[Any]:
-    """The route handlers; health asks for no key, whatever name it is called by."""
+def routes(vitals: Vitals, door: Doorkeeper, measured: Any) -> list[Any]:
+    """The route handlers; health asks for no key, whatever name it is called by.
+
+    `measured` is a registry of metrics, or what collects as one does.
+    """
 
     async def found() -> Health:
         return msgspec.structs.replace(await vitals.health(), warnings=tuple(door.concerns()))
@@ -45,6 +47,6 @@ def routes(vitals: Vitals, door: Doorkeeper) -> list[Any]:
         """Prometheus' text format, or OpenMetrics for who takes it; for an operator's key."""
         door.check_may_measure(request)
         encode, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(GATHERED), headers={"content-type": kind})
+        return Response(encode(measured), headers={"content-type": kind})
 
     return [live, health, ready, metrics]
