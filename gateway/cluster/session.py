@@ -97,9 +97,11 @@ class Session:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         import ray  # noqa: PLC0415  once its environment is set
         from ray._private import worker  # noqa: PLC0415
+        from ray._raylet import Config  # noqa: PLC0415
 
         worker.print_to_stdstream = _log_instead
         if self._address is None:
+            Config.initialize("")  # reads the environment, which it may have done before
             node = worker._global_node = _own_node(self._num_workers)
         ray.init(
             address=node.gcs_address if node else self._address,
