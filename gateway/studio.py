@@ -1,6 +1,7 @@
 """A job drawn: the engine's events turned into encoded pictures, each with its receipt."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -105,7 +106,10 @@ class Studio:
         receipt = receipt_of(job, event)
         text = receipt_text(receipt) if self.settings.receipts else {}
         with traces.span("encode", sample=event.sample, format=rendering.format):
-            pixels, data = await self._encoded(_render, event.pixels, job, rendering, text)
+            shown = traces.exemplar()
+            pixels, data = await self._encoded(
+                _render, event.pixels, job, rendering, text, shown
+            )
         return Picture(
             sample=event.sample,
             seed=job.seeds[event.sample],
@@ -129,7 +133,11 @@ class Studio:
 
 
 def _render(
-    pixels: Pixels, job: Job, rendering: Rendering, text: dict[str, str]
+    pixels: Pixels,
+    job: Job,
+    rendering: Rendering,
+    text: dict[str, str],
+    exemplar: dict[str, str] | None = None,
 ) -> tuple[Pixels, bytes]:
     if job.matting:
         pixels = cut_out(pixels)
@@ -137,5 +145,7 @@ def _render(
         pixels = resample(pixels, job.output_size)
     if rendering.format == "raw":
         return pixels, pixels.data
-    with ENCODE_SECONDS.labels(rendering.format).time():
-        return pixels, encode(pixels, rendering.format, quality=rendering.quality, text=text)
+    began = time.perf_counter()
+    data = encode(pixels, rendering.format, quality=rendering.quality, text=text)
+    ENCODE_SECONDS.labels(rendering.format).observe(time.perf_counter() - began, exemplar)
+    return pixels, data

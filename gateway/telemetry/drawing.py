@@ -11,9 +11,11 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode, Tracer
 
-from gateway.job import Event, Failed, Finished, Job, Preview, StepDone
+from gateway.job import Event, Failed, Finished, Job, StepDone
 
 CANCELLED = "cancelled"
+MAX_INTEGER = 2**63 - 1
+"""Of an attribute; seeds go to twice that."""
 
 
 def told(tracer: Tracer, job: Job, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
@@ -50,16 +52,14 @@ class Drawing:
         """Something has become known of a sample."""
         now = time.time_ns()
         match event:
-            case StepDone():
-                self._open[event.sample].step(event, now)
-            case Finished():
-                self._open.pop(event.sample).finish(event, now)
-            case Failed():
-                self._open.pop(event.sample).fail(event, now)
+            case StepDone() if phases := self._open.get(event.sample):
+                phases.step(event, now)
+            case Finished() if phases := self._open.pop(event.sample, None):
+                phases.finish(event, now)
+            case Failed() if phases := self._open.pop(event.sample, None):
+                phases.fail(event, now)
                 self._has_failed = True
                 _fault(self._span, event.code, event.message)
-            case Preview():
-                pass
 
     def end(self) -> None:
         """Nobody waits for more; what is open was cancelled."""
@@ -142,7 +142,7 @@ def _asked(job: Job) -> dict[str, str | int | list[str]]:
         "gen_ai.output.type": "image",
         "gen_ai.provider.name": "image-gateway",
         "gen_ai.request.model": job.model_id,
-        "gen_ai.request.seed": job.seeds[0],
+        "gen_ai.request.seed": job.seeds[0] if job.seeds[0] <= MAX_INTEGER else str(job.seeds[0]),
         "gen_ai.request.choice.count": len(job.seeds),
         "gateway.job": job.id,
         "gateway.width": job.width,

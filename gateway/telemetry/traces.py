@@ -49,7 +49,8 @@ def begin(settings: Settings) -> Lifespan:
     Returns what is to be entered first and left last, so that all that ends is told.
 
     Raises:
-        SettingsError: the settings do, and the libraries are missing.
+        SettingsError: the settings do, and the libraries are missing; or a standard variable is
+            malformed.
     """
     spans = _On.spans = _spans(settings)
 
@@ -132,9 +133,12 @@ def _spans(settings: Settings) -> "Spans | None":
             raise SettingsError(f"{variable('otlp_endpoint')} (--otlp-endpoint): {MISSING}")
         log.warning(f"nothing is told to the collector that the environment names: {MISSING}")
         return None
-    from gateway.telemetry.spans import Spans  # noqa: PLC0415  only who traces needs it
+    try:
+        from gateway.telemetry.spans import Spans  # noqa: PLC0415  only who traces needs it
 
-    return Spans(settings.otlp_endpoint)
+        return Spans(settings.otlp_endpoint)
+    except ValueError as error:  # the SDK's own, of the standard variables
+        raise SettingsError(f"a variable OTEL_…: {error}") from None
 
 
 def _is_wanted(settings: Settings) -> bool:

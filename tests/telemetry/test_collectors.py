@@ -60,6 +60,18 @@ def test_the_standard_variables_say_when_nothing_is_told(
     assert traces.naming() is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_BSP_MAX_QUEUE_SIZE", "0"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "-1")]
+)
+def test_malformed_standard_variables_are_named(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name.removeprefix("OTEL_BSP_").lower()):
+        traces.begin(Settings(data=tmp_path))
+
+
 def test_what_is_not_kept_is_not_told(tmp_path: Path) -> None:
     with collecting() as collector:
         with told(

@@ -9,8 +9,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import httpx2
+import mcp
 import openai
 import pytest
+from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -50,13 +53,15 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def address(
-    catalog: Catalog, collector: Collector, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def address(catalog: Catalog, collector: Collector, data: Path) -> Iterator[str]:
     """A gateway that tells of what it does, twenty times a second."""
     settings = Settings(
-        data=tmp_path_factory.mktemp("data"), threads=1, otlp_endpoint=collector.url,
-        url_allow=("127.0.0.1",),
+        data=data, threads=1, otlp_endpoint=collector.url, url_allow=("127.0.0.1",)
     )
     with pytest.MonkeyPatch.context() as patching:
         patching.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -134,12 +139,13 @@ def test_each_of_several_pictures_has_its_own_phases(
     trace, headers = new_trace()
     client.images.generate(
         model="sd", prompt="a", n=4, size="64x64", response_format="b64_json",
-        extra_headers=headers,
+        extra_headers=headers, extra_body={"seed": 2**64 - 4},
     )
     found = tree(collector, trace, f"POST {PATH}")
     assert names(found[f"POST {PATH}"]) == ["generate_content sd", *["encode"] * 4]
     (drawing,) = collector.named(trace, "generate_content sd")
     assert drawing.attributes["gen_ai.request.choice.count"] == 4
+    assert drawing.attributes["gen_ai.request.seed"] == str(2**64 - 4)
     for sample in range(4):
         phases = [one for one in found[drawing.name] if one.attributes["gateway.sample"] == sample]
         assert names(phases) == [*PHASES]
@@ -197,11 +203,10 @@ def test_who_leaves_ends_the_trace(address: str, collector: Collector) -> None:
 
 
 def test_a_run_goes_on_with_the_trace_and_its_webhooks_receivers_may(
-    address: str, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+    address: str, collector: Collector, data: Path
 ) -> None:
     trace, headers = new_trace()
-    with receiving(gateway_secret(_data_of(tmp_path_factory))) as receiver:
-        receiver.any_time = True
+    with receiving(gateway_secret(data)) as receiver:
         queued = httpx.post(
             f"{address}/api/run/deployment/queue",
             json={
@@ -226,11 +231,6 @@ def test_a_run_goes_on_with_the_trace_and_its_webhooks_receivers_may(
     assert {span.kind for span in found[request.name] if span.name == "webhook"} == {CLIENT}
 
 
-def _data_of(factory: pytest.TempPathFactory) -> Path:
-    """Where the gateway of these tests has its data."""
-    return factory.getbasetemp() / "data0"
-
-
 def test_a_batchs_lines_point_to_who_began_it(client: openai.OpenAI, collector: Collector) -> None:
     trace, headers = new_trace()
     line = (
@@ -253,6 +253,26 @@ def test_a_batchs_lines_point_to_who_began_it(client: openai.OpenAI, collector: 
     assert answered.trace != trace
     (drawing,) = collector.wait_for(answered.trace, "generate_content sd")
     assert drawing.parent == answered.id
+
+
+async def test_a_tool_is_called_in_the_trace_of_its_own_request(
+    address: str, collector: Collector
+) -> None:
+    (_, headers), (trace, more) = new_trace(), new_trace()
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
+        transport = streamable_http_client(f"{address}/mcp", http_client=http)
+        async with mcp.Client(transport, mode="legacy") as agent:
+            http.headers.update(more)
+            asked = {"prompt": "a", "model": "sd", "size": "64x64"}
+            drawn = await agent.call_tool("generate_image", asked)
+            assert not drawn.is_error, drawn
+    found = tree(collector, trace, "execute_tool")
+    assert names(found["execute_tool"])[0] == "generate_content sd"
+    assert names(found["generate_content sd"]) == [*PHASES]
+    (tool,) = collector.named(trace, "execute_tool")
+    assert tool.attributes["gateway.tool"] == "generate_image"
+    (request,) = [one for one in collector.of(trace) if one.id == tool.parent]
+    assert request.name == "POST /mcp"
 
 
 def test_requests_of_one_connection_are_traces_of_their_own(
@@ -310,13 +330,20 @@ def test_a_latency_leads_to_its_trace(address: str, collector: Collector) -> Non
     asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"}
     answer = httpx.get(f"{address}/metrics", headers=asked)
     assert answer.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    exemplars = [
+    assert {"trace_id": trace, "span_id": request.id} in _exemplars(answer, "request")
+    # Of encoding as well, whose thread knows of no trace.
+    assert any(labels["trace_id"] for labels in _exemplars(answer, "encode"))
+    for odd in ("application/openmetrics-text;version=x", "text/plain;version=1.0.0.x", "\xff;=;,"):
+        assert httpx.get(f"{address}/metrics", headers=[(b"accept", odd.encode())]).is_success
+
+
+def _exemplars(answer: httpx.Response, kind: str) -> list[dict[str, str]]:
+    return [
         sample.exemplar.labels
         for family in text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
         for sample in family.samples
-        if family.name == "gateway_request_seconds" and sample.exemplar
+        if family.name == f"gateway_{kind}_seconds" and sample.exemplar
     ]
-    assert {"trace_id": trace, "span_id": request.id} in exemplars
 
 
 def test_the_log_names_the_trace(

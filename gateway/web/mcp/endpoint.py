@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gateway.accounts.limits import Caller
 from gateway.errors import MethodNotAllowed, NotOffered, UnsupportedMediaType
 from gateway.outside.documents import check_size
+from gateway.telemetry import traces
 from gateway.web.door.bodies.bodies import announced_bytes, media_type
 from gateway.web.door.desk import Desk
 
@@ -20,6 +21,9 @@ AnyRequest = Request[Any, Any, Any]
 PATH = "/mcp"
 CALLER = "mcp_caller"
 """In a request's state: whose it is."""
+
+TRACE = "mcp_trace"
+"""And the trace under way: its session, where it is answered, has none, or an earlier one."""
 
 
 class Passed(Response[Any]):
@@ -102,7 +106,7 @@ class Endpoint:
 
 def _of_caller(app: ASGIApp, caller: Caller) -> ASGIApp:
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"][CALLER] = caller
+        scope["state"] |= {CALLER: caller, TRACE: traces.current()}
         await app(scope, receive, send)
 
     return asked

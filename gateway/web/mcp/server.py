@@ -28,8 +28,9 @@ from mcp_types import (
 from gateway.accounts.limits import Caller
 from gateway.errors import GatewayError
 from gateway.outside.documents import MAX_JSON_BYTES
+from gateway.telemetry import traces
 from gateway.web.door.desk import Desk
-from gateway.web.mcp.endpoint import CALLER
+from gateway.web.mcp.endpoint import CALLER, TRACE
 from gateway.web.mcp.tools import TOOLS, Drawn, Kind, drawing, models_of
 
 INSTRUCTIONS = "Draws and edits pictures. list_models tells the models and what each takes."
@@ -72,8 +73,11 @@ def server_of(desk: Desk) -> Server[Any]:
         return ListToolsResult(tools=[_tool(name, *told) for name, told in TOOLS.items()])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+        assert context.request is not None
+        trace = context.request.scope["state"][TRACE]
         try:
-            return await _called(desk, context, params)
+            with traces.again(trace, "execute_tool", tool=params.name[:100]):
+                return await _called(desk, context, params)
         except GatewayError as error:
             return CallToolResult(content=[_text(error.message)], is_error=True)
 

@@ -1,5 +1,6 @@
 """Is it alive, is it ready, how is it doing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -46,7 +47,15 @@ def routes(vitals: Vitals, door: Doorkeeper, measured: Any) -> list[Any]:
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Prometheus' text format, or OpenMetrics for who takes it; for an operator's key."""
         door.check_may_measure(request)
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        encode, kind = _format(request.headers.get("accept", ""))
         return Response(encode(measured), headers={"content-type": kind})
 
     return [live, health, ready, metrics]
+
+
+def _format(accept: str) -> tuple[Callable[[Any], bytes], str]:
+    """How metrics are written for who takes what, and its content type."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # of versions that are none
+        return choose_encoder("")
