@@ -64,8 +64,10 @@ class Meeting:
         """Of those who could go along, those who are held back, and for how many seconds yet.
 
         Those who fill a forward of the `best` size, and who has begun denoising, wait for
-        nobody. `forward_seconds` are what a sample's next call takes, where it is known.
+        nobody; nor does anyone for the absent while others go on, whose turn would be missed.
+        `forward_seconds` are what a sample's next call takes, where it is known.
         """
+        awaits = self._num_expected and not any(sample.num_steps_done for sample in going)
         cohorts: defaultdict[Hashable, list[S]] = defaultdict(list)
         for sample in going:
             if not sample.num_steps_done:
@@ -78,7 +80,7 @@ class Meeting:
             for sample in cohort:
                 seconds = forward_seconds(sample)
                 waits = _for_others(sample, seconds) if sample in those_ahead and not is_full else 0
-                if self._num_expected and not is_whole:
+                if awaits and not is_whole:
                     waits = max(waits, COMING_BACK * (seconds or 0))
                 if sample.held_since is not None:
                     waits -= now - sample.held_since

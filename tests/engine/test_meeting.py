@@ -82,7 +82,9 @@ def test_who_waits_for_nobody() -> None:
     assert waits(Meeting(), *fill_a_forward, behind, best=2) == [0] * 3
     meeting = Meeting()
     meeting.left(2)
-    assert waits(meeting, *fill_a_forward, draws, best=2) == [0] * 3
+    assert waits(meeting, *fill_a_forward, best=2) == [0] * 2
+    assert waits(meeting, behind) != [0]
+    assert waits(meeting, behind, draws) == [0] * 2, "a turn of the other would be missed"
 
 
 def test_those_who_come_while_others_leave_are_waited_for_only_before_their_steps() -> None:
