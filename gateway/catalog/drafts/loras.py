@@ -5,10 +5,17 @@ from pathlib import Path
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from msgspec import ValidationError, convert
 
-from gateway.catalog.cards import AdapterCard, Route
+from gateway.catalog.cards import AdapterCard, CardError, Route
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Folders
 from gateway.catalog.heads.kinds import ADAPTER_FILES
+from gateway.catalog.sources.civitai import (
+    CHECKPOINT,
+    ask_version,
+    civitai_refusal,
+    is_civitai,
+    known_version,
+)
 from gateway.catalog.sources.hub import FAULTS, hub_file, is_hub_id
 from gateway.catalog.sources.weights import PICKLES, WEIGHTS
 from gateway.errors import InvalidRequest, NotFound
@@ -39,7 +46,9 @@ def place_of(name: str, catalog: Catalog) -> tuple[str, str]:
 
 
 def card_of(name: str, path: str, catalog: Catalog, folders: Folders) -> AdapterCard:
-    """The card that serves a file under the adapters' folders, or of the hub; may download it.
+    """The card that serves a file under the adapters' folders, of the hub, or of Civitai.
+
+    One of the hub may be downloaded here; a version of Civitai's is when it is loaded.
 
     Raises:
         InvalidRequest: it lies elsewhere, or is no safetensors file.
@@ -47,8 +56,28 @@ def card_of(name: str, path: str, catalog: Catalog, folders: Folders) -> Adapter
         ModelNotFound: there is no such endpoint.
     """
     endpoint, route = place_of(name, catalog)
+    if is_civitai(path):
+        _check_version(path)
+        return AdapterCard(endpoint=endpoint, route=route, source=path)
     found = _local_file(path, folders) or _hub_file(path)
     return AdapterCard(endpoint=endpoint, route=route, source=str(found))
+
+
+def _check_version(source: str) -> None:
+    """See that a version of Civitai's is there, and no model of its own, before it is fetched."""
+    try:
+        version = known_version(source) or ask_version(source)
+    except CardError as fault:
+        raise InvalidRequest(f"'{source}': {fault.reason}.", param="lora_path") from None
+    except FAULTS as error:
+        reason = civitai_refusal(error) or str(error).strip() or type(error).__name__
+        raise NotFound(
+            f"'{source}' is not to be had: {reason.splitlines()[0]}", param="lora_path"
+        ) from None
+    if version.model.type == CHECKPOINT:
+        raise InvalidRequest(
+            f"'{source}' is a model of its own, and no LoRA.", param="lora_path"
+        )
 
 
 def _local_file(text: str, folders: Folders) -> Path | None:

@@ -26,7 +26,8 @@ OPERATION: dict[str, Any] = {
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What is to be served and where it lies: a path in a folder of adapters, or a hub id."""
+    """What is to be served, and where it lies: a path in a folder of adapters, a hub id, or
+    `civitai:VERSION`."""
 
     lora_name: str
     lora_path: str
