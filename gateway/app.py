@@ -10,14 +10,16 @@ import structlog
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 
-from gateway.accounts.keys import KeyStore
-from gateway.catalog.bundle import served_collection
+from gateway.accounts.limits import Limits
+from gateway.catalog.bundle import folders, served_collection
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.engine.protocol import Engine
 from gateway.errors import GatewayError
+from gateway.fronts.holdings import holdings_of
 from gateway.images.objects import Objects
 from gateway.images.receipt import receipt_of, receipt_text
+from gateway.images.signing import Signer
 from gateway.images.store import PictureStore
 from gateway.job import Finished, Job
 from gateway.outside.guard import Guard
@@ -76,11 +78,11 @@ def create_app(
     configure_logs()
     telling = traces.begin(settings)
     objects = Objects(settings)
-    store = PictureStore(settings, objects)
+    held = holdings_of(settings)
+    store = PictureStore(settings, objects, held.signer)
     answers = KeptAnswers(objects, settings)
     studio = Studio(engine, collection, settings)
-    keys = KeyStore(settings.data)
-    door = Doorkeeper(settings, keys)
+    door = Doorkeeper(settings, held.keys, Limits(held.tally))
     outbound = Outbound(Guard(settings.url_allow))
     desk = Desk(studio, store, door, settings, outbound)
     choices = Choices(desk, objects)
@@ -96,7 +98,11 @@ def create_app(
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
         """Left last but for the traces: the engine drains before the runs are put down."""
         await objects.prove()
-        async with Runs.opened(_equipment(studio, objects), keys, ask_inside(app)) as runs:
+        equipment = _equipment(studio, objects, held.signer)
+        async with (
+            held.followed(collection, folders(settings), engine.notice),
+            Runs.opened(equipment, held.keys, ask_inside(app)) as runs,
+        ):
             app.state.runs = runs
             vitals.watch("database", runs.check)
             yield
@@ -132,7 +138,7 @@ def create_app(
             *batches.routes(desk),
             *webhooks.routes(desk),
             *models.routes(desk),
-            *loras.routes(desk),
+            *loras.routes(desk, held.board),
             *replicas.routes(desk),
             *pictures.routes(store),
             *comfydeploy_files.PUBLIC_ROUTES,
@@ -188,7 +194,7 @@ def _keys_look(door: Doorkeeper) -> Look:
     return look
 
 
-def _equipment(studio: Studio, objects: Objects) -> Equipment:
+def _equipment(studio: Studio, objects: Objects, signer: Signer) -> Equipment:
     """What runs are drawn with; their pictures carry the same receipts as any other."""
 
     def describe(job: Job, finished: Finished) -> dict[str, str]:
@@ -203,6 +209,7 @@ def _equipment(studio: Studio, objects: Objects) -> Equipment:
         darkroom=studio.darkroom,
         describe=describe,
         objects=objects,
+        signer=signer,
     )
 
 

@@ -40,6 +40,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     `owner` is the key it is accounted to; `clamp_steps` lowers a step count above the
     card's maximum to it instead of refusing; `timeout_seconds` holds for requests that
     name no time themselves. `remarks` are what is to be said of the request's fields.
+    `luck` is the seed of a request that names none and must come to the same when it is
+    repeated.
     """
 
     owner: str = ""
@@ -47,6 +49,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     clamp_steps: bool = False
     timeout_seconds: float | None = None
     remarks: tuple[Remark, ...] = ()
+    luck: int | None = None
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -109,7 +112,7 @@ def to_job(
         width=width,
         height=height,
         output_size=output_size,
-        seeds=seeds(request.seed, request.n),
+        seeds=seeds(request.seed, request.n, terms.luck),
         adapters=adapters,
         pins=pins,
         images=inputs.images,
@@ -166,10 +169,10 @@ def of_size(
         yield Remark("size_changed", param, told)
 
 
-def seeds(seed: int | None, n: int) -> tuple[int, ...]:
-    """One seed per sample, counting up from the first; None and -1 begin at random."""
-    first = random.getrandbits(32) if seed in (None, -1) else seed
-    assert first is not None
+def seeds(seed: int | None, n: int, luck: int | None = None) -> tuple[int, ...]:
+    """One seed per sample, counting up from the first; None and -1 begin by luck or at random."""
+    drawn = random.getrandbits(32) if luck is None else luck
+    first = drawn if seed is None or seed == -1 else seed
     return tuple((first + index) % (MAX_SEED + 1) for index in range(n))
 
 

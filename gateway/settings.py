@@ -182,6 +182,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Where pictures are kept, the default filled in."""
         return self.store or str(self.data / "pictures")
 
+    @property
+    def has_server(self) -> bool:
+        """Whether there is a database that other fronts may share."""
+        return bool(self.database) and not str(self.database).startswith("sqlite")
+
 
 class SettingsError(Exception):
     """A setting cannot be used; the message names key, value and what was wanted."""

@@ -30,6 +30,7 @@ REACHES = {
     "web": {"runs", "images", "engine.protocol"},
     "runs": {"images", "engine.protocol"},
     "images": set[str](),
+    "fronts": {"runs", "images"},
     "engine": set[str](),
     "cluster": {"engine.protocol", "engine.stream", "engine.turns", "engine.forecast"} | REPLICAS,
     "job": {"errors", "remarks"},

@@ -1,9 +1,10 @@
-"""API keys: made by the command line, shown once, kept hashed, read by a running server.
+"""API keys: made by the command line, shown once, kept hashed, read by running servers.
 
 A key is 256 random bits, so a plain SHA-256 hides it: there is nothing to guess that a
 slow hash would protect.
 
-Keys only go by being revoked or with their whole file: one that cannot be read leaves those
+They lie in the data folder, or in the database that several fronts share (`fronts/keys.py`).
+Keys only go by being revoked or with their whole file: where they cannot be read, those stay
 in force that were read before.
 """
 
@@ -14,18 +15,22 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 FILE = "keys.json"
+MOVED = "keys.moved"
+"""Says where the keys of a folder are now, which is in it no more."""
+
 MARK = "gw-"
 
 
 class KeyFileError(Exception):
-    """The file of the keys cannot be used; the message names it and says why."""
+    """The keys cannot be used where they are kept; the message names it and says why."""
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,36 +52,29 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False
 
 
-class KeyStore:
-    """The keys in a data folder; changes by another process are seen at once.
+class Keys(ABC):
+    """Keys wherever they are kept; changes by another process are seen soon.
 
-    `fault` says why the file cannot be read, and is None where it can.
+    `fault` says why they cannot be read, and is None where they can.
     """
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / FILE
-        self.fault: str | None = None
-        self._stamp: tuple[int, ...] | None = None
-        self._keys: dict[str, Key] = {}
+    fault: str | None = None
 
     def keys(self) -> list[Key]:
         """Every key, oldest first."""
-        self._refresh()
-        return list(self._keys.values())
+        return list(self._held().values())
 
     def find(self, secret: str) -> Key | None:
         """The key that a secret belongs to."""
-        self._refresh()
         hashed = _hash(secret).encode()
-        for key in self._keys.values():
+        for key in self._held().values():
             if hmac.compare_digest(key.hashed.encode(), hashed):
                 return key
         return None
 
     def get(self, key_id: str) -> Key | None:
         """The key of an id."""
-        self._refresh()
-        return self._keys.get(key_id)
+        return self._held().get(key_id)
 
     def create(
         self,
@@ -104,43 +102,74 @@ class KeyStore:
             concurrent_samples=concurrent_samples,
             operator=operator,
         )
-        with self._alone():
-            self._write({**self.whole(), key.id: key})
+        self._add(key)
         return key, secret
 
+    @abstractmethod
     def revoke(self, key_id: str) -> bool:
         """Forget a key; False if there is none of that id.
 
         Raises:
             KeyFileError: the keys there are cannot be read.
         """
+
+    def whole(self) -> Mapping[str, Key]:
+        """Every key by its id, for who needs the place itself to be in order.
+
+        Raises:
+            KeyFileError: it cannot be read.
+        """
+        found = self._held()
+        if self.fault is not None:
+            raise KeyFileError(self.fault)
+        return found
+
+    @abstractmethod
+    def _held(self) -> Mapping[str, Key]:
+        """Every key by its id as of now; asked for with each request."""
+
+    @abstractmethod
+    def _add(self, key: Key) -> None:
+        """Keep one more."""
+
+
+class KeyStore(Keys):
+    """The keys in a data folder; changes by another process are seen at once."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / FILE
+        self._stamp: tuple[int, ...] | None = None
+        self._keys: dict[str, Key] = {}
+
+    def revoke(self, key_id: str) -> bool:
+        """Forget a key; False if there is none of that id.
+
+        Raises:
+            KeyFileError: the keys there are cannot be read, or have moved.
+        """
         with self._alone():
-            kept = self.whole()
+            kept = dict(self.whole())
             if kept.pop(key_id, None) is None:
                 return False
             self._write(kept)
             return True
 
-    def whole(self) -> dict[str, Key]:
-        """Every key by its id, for who needs the file itself to be in order.
-
-        Raises:
-            KeyFileError: it cannot be read.
-        """
-        self._refresh()
-        if self.fault is not None:
-            raise KeyFileError(self.fault)
-        return dict(self._keys)
+    def _add(self, key: Key) -> None:
+        with self._alone():
+            self._write({**self.whole(), key.id: key})
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold off other processes that would change the keys at the same moment."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        moved = self._path.with_name(MOVED)
+        if moved.exists():
+            raise KeyFileError(f"{moved}: {moved.read_text().strip()}")
         with self._path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _refresh(self) -> None:
+    def _held(self) -> dict[str, Key]:
         try:
             facts = self._path.stat()
             stamp = (facts.st_ino, facts.st_size, facts.st_ctime_ns)
@@ -153,8 +182,9 @@ class KeyStore:
             self._stamp, self._keys, self.fault = None, {}, None
         except (OSError, ValueError, RecursionError) as error:
             self._stamp, self.fault = None, f"{self._path} cannot be read: {error}"
+        return self._keys
 
-    def _write(self, keys: dict[str, Key]) -> None:
+    def _write(self, keys: Mapping[str, Key]) -> None:
         partial = self._path.with_suffix(".partial")
         partial.unlink(missing_ok=True)  # what a crash left may be readable by others
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:

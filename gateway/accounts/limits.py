@@ -1,20 +1,19 @@
 """Who asks, and how much they may ask for."""
 
 import time
-from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import get_args
 
 import msgspec
 
 from gateway.accounts.admission import Asker, Door, departures
 from gateway.accounts.keys import Key
+from gateway.accounts.tally import OwnTally, Tally
 from gateway.catalog.catalog import Model
 from gateway.errors import Forbidden, InvalidRequest, OutOfRange, RateLimited
 from gateway.job import Priority
 
-MINUTE = 60.0
 FADE = 0.8
 """How much of what samples took before counts beside the latest."""
 
@@ -64,19 +63,28 @@ class Account:
 
     def __init__(self, limit: int) -> None:
         self.permits: list[Permit] = []
+        self._limit = limit
         # Its places are kept for nobody: a key may always have as many as it is allowed.
         self._doors = {priority: Door(limit, limit) for priority in get_args(Priority)}
         self._seconds: float | None = None
 
-    def ask(self, asker: Asker, priority: Priority, now: float) -> int | None:
-        """None if there is room, else after how many whole seconds there should be."""
+    def ask(
+        self, asker: Asker, priority: Priority, now: float, *, is_full: bool = False
+    ) -> int | None:
+        """None if there is room, else after how many whole seconds there should be.
+
+        There is none where it `is_full` by samples in progress elsewhere, of which nothing
+        more is known.
+        """
         begun = [one.begun for one in self._held(priority) for _ in range(one.num_samples)]
         seconds = self._seconds or max((now - at for at in begun), default=0.0)
         left = [max(0.0, at + seconds - now) for at in begun]
+        if is_full:
+            left += [seconds] * (self._limit - len(left))
         return self._doors[priority].ask(
             asker,
             now,
-            {asker.owner: len(begun)},
+            {asker.owner: len(left)},
             lambda: departures(asker.owner, left, [], seconds, len(left)),
         )
 
@@ -92,21 +100,24 @@ class Account:
 
 
 class Limits:
-    """Counts requests and samples per key, and refuses what is over."""
+    """Counts requests and samples per key, and refuses what is over.
 
-    def __init__(self) -> None:
-        self._asked: defaultdict[str, deque[float]] = defaultdict(deque)
+    The `tally` says what all fronts have together; it is this process's own for a lone one.
+    """
+
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = tally or OwnTally()
         self._accounts: dict[tuple[str, int], Account] = {}
 
-    def count_request(self, caller: Caller) -> None:
+    async def count_request(self, caller: Caller) -> None:
         """Let a request count towards its key's minute; a batch's lines do not.
 
         Raises:
             RateLimited: the key has had its requests of this minute.
         """
-        self._count(caller, 1)
+        await self._count(caller, 1)
 
-    def count_runs(self, caller: Caller, num_runs: int) -> None:
+    async def count_runs(self, caller: Caller, num_runs: int) -> None:
         """Let a request that makes several runs, counted once already, count as so many.
 
         Raises:
@@ -120,25 +131,23 @@ class Limits:
                 f"this API key may make {limit} a minute.",
                 code="batch_too_large",
             )
-        self._count(caller, num_runs - 1)
+        await self._count(caller, num_runs - 1)
 
-    def _count(self, caller: Caller, num_requests: int) -> None:
+    async def _count(self, caller: Caller, num_requests: int) -> None:
         limit = _per_minute(caller)
-        if limit is None:
+        if limit is None or num_requests <= 0:
             return
-        now, asked = time.monotonic(), self._asked[caller.id]
-        while asked and asked[0] <= now - MINUTE:
-            asked.popleft()
-        excess = len(asked) + num_requests - limit
-        if excess > 0:
+        seconds = await self._tally.count(caller.id, limit, num_requests)
+        if seconds is not None:
             raise RateLimited(
                 f"Rate limit reached for requests: limit {limit} per minute.",
-                retry_after_seconds=(asked[excess - 1] + MINUTE - now) if asked else MINUTE,
+                retry_after_seconds=seconds,
             )
-        asked.extend([now] * num_requests)
 
-    @contextmanager
-    def permit(self, caller: Caller, num_samples: int, claim: str = "") -> Iterator[None]:
+    @asynccontextmanager
+    async def permit(
+        self, caller: Caller, num_samples: int, claim: str = ""
+    ) -> AsyncIterator[None]:
         """Hold a key's samples while they are drawn; its batches take no room from the rest.
 
         `claim` is the same when whoever was refused asks again.
@@ -154,20 +163,21 @@ class Limits:
         if num_samples > limit:
             raise OutOfRange("n", "integer", limit, num_samples, above=True)
         account = self._accounts.setdefault((caller.id, limit), Account(limit))
-        now = time.monotonic()
-        seconds = account.ask(Asker(caller.id, claim, num_samples), caller.priority, now)
-        if seconds is not None:
-            raise RateLimited(
-                f"Rate limit reached for concurrent images: limit {limit}.",
-                retry_after_seconds=seconds,
-            )
-        permit = Permit(num_samples, caller.priority, now)
-        account.permits.append(permit)
-        try:
-            yield
-            account.note(time.monotonic() - now)
-        finally:
-            account.permits.remove(permit)
+        async with self._tally.holding(caller.id, caller.priority, limit, num_samples) as is_held:
+            now, asker = time.monotonic(), Asker(caller.id, claim, num_samples)
+            seconds = account.ask(asker, caller.priority, now, is_full=not is_held)
+            if seconds is not None:
+                raise RateLimited(
+                    f"Rate limit reached for concurrent images: limit {limit}.",
+                    retry_after_seconds=seconds,
+                )
+            permit = Permit(num_samples, caller.priority, now)
+            account.permits.append(permit)
+            try:
+                yield
+                account.note(time.monotonic() - now)
+            finally:
+                account.permits.remove(permit)
 
 
 def _per_minute(caller: Caller) -> int | None:

@@ -6,7 +6,6 @@ import click
 import msgspec
 import structlog
 from litestar import Litestar
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app import create_app
 from gateway.catalog.bundle import DEFAULT, served_collection, served_ids
@@ -14,12 +13,13 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.survey.survey import check_model
+from gateway.cli.database import check_database
 from gateway.cli.greeting import greeting
+from gateway.cli.serve import check_door
 from gateway.cluster.devices import places_here
 from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
-from gateway.runs.durable.database import close_database, open_database
-from gateway.settings import Settings, SettingsError, variable
+from gateway.settings import Settings
 from gateway.telemetry.log import configure_logs
 
 log = structlog.get_logger()
@@ -33,6 +33,8 @@ def assembled(settings: Settings, port: int) -> tuple[Litestar, Engine]:
         CardError: none of the models that were asked for can.
     """
     check_database(settings)
+    if settings.has_server:
+        check_door(settings)
     configure_logs()
     collection = served_collection(settings)
     check_models(settings, collection)
@@ -83,18 +85,3 @@ def check_models(settings: Settings, collection: Collection) -> None:
     for id, told in faults.items():
         if told != collection.faults().get(id):  # else it has been said
             log.warning("a model cannot be used", model=id, fault=str(told))
-
-
-def check_database(settings: Settings) -> None:
-    """See that the database can be used, before anything takes seconds or is taken up.
-
-    Raises:
-        SettingsError: it cannot, and why.
-    """
-    try:
-        close_database(open_database(settings))
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        # A URL may hold a password: it is named, not shown.
-        where = variable("database") if settings.database else f"runs.sqlite in {settings.data}"
-        raise SettingsError(f"{where}: {reason}") from None

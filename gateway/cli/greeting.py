@@ -2,8 +2,8 @@
 
 from importlib.metadata import version
 
-from gateway.accounts.keys import KeyStore
 from gateway.catalog.catalog import Catalog
+from gateway.fronts.holdings import has_keys
 from gateway.outside.addresses import is_loopback
 from gateway.settings import Settings
 
@@ -15,7 +15,7 @@ EVERYWHERE = ("", "0.0.0.0", "::")
 def greeting(settings: Settings, catalog: Catalog, port: int) -> str:
     """Lines for a person; the curl among them draws when it is pasted."""
     url = (settings.public_url or f"http://{_host(settings)}:{port}").rstrip("/")
-    keyed = not settings.no_auth and bool(KeyStore(settings.data).whole())
+    keyed = not settings.no_auth and has_keys(settings)
     models = [model.id for model in catalog.models()]
     rows = [
         ("page", f"{url}/"),

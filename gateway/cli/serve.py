@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gateway.accounts.keys import KeyStore
 from gateway.cli.options import setting_options
+from gateway.fronts.holdings import has_keys
 from gateway.outside.addresses import is_loopback
 from gateway.settings import Settings, SettingsError, read_settings, variable
 from gateway.web.server.ports import bound_sockets
@@ -30,7 +30,8 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     """Serve ENDPOINTS (default: the bundled `emoji`) until told to stop."""
     settings = read_settings({"endpoints": endpoints, **flags})
     check_folder(settings)
-    check_door(settings)
+    if not settings.has_server:  # else when that has been seen to answer
+        check_door(settings)
     with bound_sockets(settings) as sockets:
         port = sockets[0].getsockname()[1]
         Server(partial(_assembled, settings, port), settings).run(sockets)
@@ -73,7 +74,7 @@ def check_door(settings: Settings) -> None:
         SettingsError: bound wider than loopback with no API key and no `--no-auth`.
         KeyFileError: the file of the keys cannot be read.
     """
-    if settings.no_auth or KeyStore(settings.data).whole() or is_loopback(settings.host):
+    if settings.no_auth or has_keys(settings) or is_loopback(settings.host):
         return
     raise SettingsError(
         f"--host {settings.host} answers nobody without an API key: create one first "

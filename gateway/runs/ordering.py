@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -37,7 +37,7 @@ Inputs = dict[str, Any]
 Permit = Callable[[Model], None]
 """Raises where a key may not use a model."""
 
-Allow = Callable[[int], None]
+Allow = Callable[[int], Awaitable[None]]
 """Raises where a request may not make so many runs."""
 
 
@@ -84,7 +84,7 @@ class Ordering:
         return self.collection.now()
 
     async def orders(
-        self, wanted: Wanted, owner: str, permit: Permit, allow: Allow = lambda _num_runs: None
+        self, wanted: Wanted, owner: str, permit: Permit, allow: Allow | None = None
     ) -> list[Order]:
         """The orders of a request, each of them checked; nothing is kept of one that is refused.
 
@@ -103,7 +103,8 @@ class Ordering:
         wanted, target = await self.darkroom.do(_lightened, wanted, target, carried)
         orders = await self.library.in_thread(self._expanded, wanted, target, permit, carried)
         await carried.check()
-        allow(len(orders))
+        if allow is not None:
+            await allow(len(orders))
         await carried.keep(self.uploads)
         return orders
 

@@ -12,9 +12,10 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from gateway.accounts.keys import KeyStore
+from gateway.accounts.keys import Keys
 from gateway.catalog.catalog import Catalog
 from gateway.errors import Conflict
+from gateway.images.signing import Signer
 from gateway.images.store import PictureStore
 from gateway.outages import is_outage, patiently
 from gateway.outside.guard import Guard
@@ -33,7 +34,7 @@ from gateway.runs.hooks.events import Events, event_ids
 from gateway.runs.hooks.hooks import Hooks
 from gateway.runs.hooks.records import EVENT_PREFIX, BatchEvent
 from gateway.runs.hooks.store import HookStore
-from gateway.runs.hooks.webhooks import Deliveries, Letter, secret_of
+from gateway.runs.hooks.webhooks import Deliveries, Letter, secrets_of
 from gateway.runs.library.files import FileStore
 from gateway.runs.library.library import Library
 from gateway.runs.library.quota import Quota
@@ -68,7 +69,7 @@ SWEEPS_AT_ONCE = 10
 class Runs:
     """The one object that the web layer knows of runs."""
 
-    def __init__(self, equipment: Equipment, keys: KeyStore, ask: Ask) -> None:
+    def __init__(self, equipment: Equipment, keys: Keys, ask: Ask) -> None:
         settings = equipment.settings
         self.settings = settings
         self.collection = equipment.collection
@@ -83,7 +84,8 @@ class Runs:
         self.store = RunStore(self.engine, self.durable.enqueue_deliveries)
         self.history = History(self.engine)
         self.library = Library(self.engine, self.threads)
-        self.files = FileStore(settings, equipment.objects)
+        signer = equipment.signer or Signer.of_folder(settings.data)
+        self.files = FileStore(settings, equipment.objects, signer)
         outbound = Outbound(Guard(settings.url_allow))
         self.keeper = Keeper(self.files)
         most_bytes = int(settings.kept_gib * 2**30)
@@ -92,7 +94,7 @@ class Runs:
         self.ordering = Ordering(
             settings, self.collection, self.library, self.uploads, equipment.darkroom
         )
-        self.signed = SignedUrls(PictureStore(settings, equipment.objects), self.files)
+        self.signed = SignedUrls(PictureStore(settings, equipment.objects, signer), self.files)
         self.sources = Sources(
             self.signed,
             self.files,
@@ -107,7 +109,7 @@ class Runs:
         )
         self.places = Places(self.engine, samples_of)
         self.usher = Usher(self.places, self.durable, self._room, self.threads)
-        self._secret_of = partial(secret_of, keys=keys, data=settings.data)
+        self._secrets_of = partial(secrets_of, keys=keys, signer=signer)
         self.events = Events(self.engine, WebhookEvent)
         self.deliveries = Deliveries(self.events, outbound, self.ground, self._letter)
         hooks = HookStore(self.engine, self.durable.enqueue_deliveries)
@@ -121,7 +123,7 @@ class Runs:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, equipment: Equipment, keys: KeyStore, ask: Ask) -> AsyncIterator["Runs"]:
+    async def opened(cls, equipment: Equipment, keys: Keys, ask: Ask) -> AsyncIterator["Runs"]:
         """Runs for as long as the block lasts; `ask` answers the lines of batches."""
         runs = cls(equipment, keys, ask)
         await runs.start()
@@ -344,7 +346,7 @@ class Runs:
         if run is None or run.order.webhook is None:
             return None
         body = msgspec.json.encode(webhook_body(event, run.order.base_url, self.files))
-        secrets = (self._secret_of(run.owner),)
+        secrets = self._secrets_of(run.owner)
         return Letter(run.order.webhook, run.owner, secrets, body, run.order.trace)
 
     async def _sweep(self) -> None:
@@ -390,7 +392,7 @@ async def _again(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
 
 
-def _samples_of(keys: KeyStore, owner: str) -> int | None:
+def _samples_of(keys: Keys, owner: str) -> int | None:
     """How many samples a key may draw at once, as it stands now; None for any number."""
     key = keys.get(owner)
     return key.concurrent_samples if key else None

@@ -16,78 +16,87 @@ def limits_and_caller(data: Path, limit: int | None) -> tuple[Limits, Caller]:
     return Limits(), Caller(key)
 
 
-def test_samples_in_progress_are_bounded_and_given_back(tmp_path: Path) -> None:
+async def let_in(limits: Limits, caller: Caller, num_samples: int) -> None:
+    """Draw so many samples in no time."""
+    async with limits.permit(caller, num_samples):
+        pass
+
+
+async def test_samples_in_progress_are_bounded_and_given_back(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, 4)
-    with limits.permit(caller, 3):
-        with pytest.raises(RateLimited) as refused, limits.permit(caller, 2):
-            pytest.fail("five of four were let in")
+    async with limits.permit(caller, 3):
+        with pytest.raises(RateLimited) as refused:
+            await let_in(limits, caller, 2)
         assert refused.value.retry_after_seconds
         assert refused.value.code == "rate_limit_exceeded"
-        with limits.permit(caller, 1):
+        async with limits.permit(caller, 1):
             pass
-    with limits.permit(caller, 4):
+    async with limits.permit(caller, 4):
         pass
 
 
-def test_a_failed_drawing_gives_its_samples_back(tmp_path: Path) -> None:
+async def test_a_failed_drawing_gives_its_samples_back(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, 1)
-    with pytest.raises(ZeroDivisionError), limits.permit(caller, 1):
-        raise ZeroDivisionError
-    with limits.permit(caller, 1):
+    with pytest.raises(ZeroDivisionError):
+        async with limits.permit(caller, 1):
+            raise ZeroDivisionError
+    async with limits.permit(caller, 1):
         pass
 
 
-def test_no_limit_and_no_key_are_not_counted_out(tmp_path: Path) -> None:
+async def test_no_limit_and_no_key_are_not_counted_out(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, None)
-    with limits.permit(caller, 1000), limits.permit(caller, 1000), limits.permit(Caller(), 1000):
-        pass
+    async with limits.permit(caller, 1000), limits.permit(caller, 1000):
+        await let_in(limits, Caller(), 1000)
 
 
-def test_one_keys_samples_are_not_anothers(tmp_path: Path) -> None:
+async def test_one_keys_samples_are_not_anothers(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, 1)
     other, _ = KeyStore(tmp_path).create("other", concurrent_samples=1)
-    with limits.permit(caller, 1), limits.permit(Caller(other), 1):
+    async with limits.permit(caller, 1), limits.permit(Caller(other), 1):
         pass
 
 
-def test_a_keys_batches_take_no_room_from_its_people(tmp_path: Path) -> None:
+async def test_a_keys_batches_take_no_room_from_its_people(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, 4)
     batch = Caller(caller.key, "batch")
-    with limits.permit(batch, 4), limits.permit(caller, 4):
+    async with limits.permit(batch, 4), limits.permit(caller, 4):
         pass
-    with limits.permit(batch, 4), pytest.raises(RateLimited), limits.permit(batch, 1):
-        pytest.fail("batches went over the limit")
-    with limits.permit(caller, 3), pytest.raises(RateLimited), limits.permit(batch, 2):
-        pytest.fail("a batch took what people hold")
+    async with limits.permit(batch, 4):
+        with pytest.raises(RateLimited):
+            await let_in(limits, batch, 1)
+    async with limits.permit(caller, 3):
+        with pytest.raises(RateLimited):
+            await let_in(limits, batch, 2)
 
 
-def test_what_can_never_fit_is_not_worth_another_try(tmp_path: Path) -> None:
+async def test_what_can_never_fit_is_not_worth_another_try(tmp_path: Path) -> None:
     limits, caller = limits_and_caller(tmp_path, 4)
-    with pytest.raises(OutOfRange) as refused, limits.permit(caller, 5):
-        pytest.fail("five of four were let in")
+    with pytest.raises(OutOfRange) as refused:
+        await let_in(limits, caller, 5)
     assert (refused.value.status, refused.value.param) == (400, "n")
 
 
-def test_a_request_that_makes_many_runs_counts_as_many(tmp_path: Path) -> None:
+async def test_a_request_that_makes_many_runs_counts_as_many(tmp_path: Path) -> None:
     key, _ = KeyStore(tmp_path).create("shop", requests_per_minute=10)
     limits, caller = Limits(), Caller(key)
 
-    def ask(num_runs: int) -> None:
-        limits.count_request(caller)
-        limits.count_runs(caller, num_runs)
+    async def ask(num_runs: int) -> None:
+        await limits.count_request(caller)
+        await limits.count_runs(caller, num_runs)
 
-    ask(6)
-    ask(1)
+    await ask(6)
+    await ask(1)
     with pytest.raises(RateLimited) as refused:
-        ask(4)
+        await ask(4)
     assert 55 < (refused.value.retry_after_seconds or 0) <= 60
-    ask(2)
+    await ask(2)
     with pytest.raises(RateLimited):
-        limits.count_request(caller)
+        await limits.count_request(caller)
     with pytest.raises(InvalidRequest, match="10 a minute"):
-        limits.count_runs(caller, 11)
-    Limits().count_runs(Caller(), 10**6)
-    Limits().count_runs(Caller(key, "batch"), 10**6)
+        await limits.count_runs(caller, 11)
+    await Limits().count_runs(Caller(), 10**6)
+    await Limits().count_runs(Caller(key, "batch"), 10**6)
 
 
 def test_the_refused_are_told_when_the_keys_own_samples_should_be_done() -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from gateway.accounts.keys import KeyFileError, KeyStore
 from gateway.cli.keys import keys
 from gateway.errors import NotFound
-from gateway.runs.hooks.webhooks import gateway_secret
+from tests.runs.house import gateway_secret
 
 
 def typed(data: Path, *words: str) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.images.store import PREFIX, PictureStore, content_type, read_secret
+from gateway.images.signing import read_secret
+from gateway.images.store import PREFIX, PictureStore, content_type
 from gateway.settings import Settings
 
 PNG = b"\x89PNG picture"

@@ -17,11 +17,10 @@ from PIL import Image
 from gateway.images.objects import Objects
 from gateway.runs.drawing import perform, planning
 from gateway.runs.durable.schema import claims, places
-from gateway.runs.hooks.webhooks import gateway_secret
 from gateway.runs.records import Order
 from gateway.runs.runs import Runs
 from tests.runs.hooks.test_webhooks import settled
-from tests.runs.house import OWNER, draw, opened, order, until, uploaded
+from tests.runs.house import OWNER, draw, gateway_secret, opened, order, until, uploaded
 from tests.runs.receiver import receiving
 from tests.small_engine import TestEngine
 

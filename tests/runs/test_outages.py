@@ -16,13 +16,12 @@ from litestar.testing import TestClient
 from gateway.app import create_app
 from gateway.job import Finished, Job
 from gateway.runs.durable.schema import claims, outputs, places
-from gateway.runs.hooks.webhooks import gateway_secret
 from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from tests.runs import postgres
 from tests.runs.batches.test_batch_work import begun, content, ended
 from tests.runs.batches.test_batch_work import opened as opened_for_batches
-from tests.runs.house import OWNER, draw, opened, order, until
+from tests.runs.house import OWNER, draw, gateway_secret, opened, order, until
 from tests.runs.receiver import receiving
 from tests.small_engine import TestEngine, small_catalog
 

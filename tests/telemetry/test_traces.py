@@ -21,10 +21,10 @@ from gateway.app import create_app
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.folders import load_catalog
 from gateway.engine.local import LocalEngine
-from gateway.runs.hooks.webhooks import gateway_secret
 from gateway.settings import Settings
 from tests.engine import tiny, tiny_loras
 from tests.engine.holding import holding
+from tests.runs.house import gateway_secret
 from tests.runs.receiver import receiving
 from tests.serving import listening
 from tests.telemetry.collector import Collector, Told, collecting, new_trace

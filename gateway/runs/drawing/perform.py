@@ -16,6 +16,7 @@ from gateway.images.darkroom import Darkroom
 from gateway.images.encode import encode, resample
 from gateway.images.matting import cut_out
 from gateway.images.objects import Objects
+from gateway.images.signing import Signer
 from gateway.job import Failed, Finished, Job, Preview, StepDone
 from gateway.outages import patiently
 from gateway.remarks import Remark, codes, once
@@ -51,6 +52,7 @@ class Equipment(msgspec.Struct, frozen=True, kw_only=True):
     darkroom: Darkroom
     describe: Describe = lambda _job, _event: {}
     objects: Objects | None = None
+    signer: Signer | None = None
 
     @property
     def catalog(self) -> Catalog:

@@ -2,7 +2,8 @@
 
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ OURS = "gateway_"
 SHOWN = 5
 
 LOCK_FAMILY = zlib.crc32(b"image-gateway") & 0x7FFFFFFF
+LOCK_OF_TABLES = -2
+"""Beside the numbers of processes' slots: who makes tables holds off the others."""
 
 
 class NewerDatabase(ValueError):
@@ -46,24 +49,43 @@ def open_database(settings: Settings) -> sa.Engine:
     """
     url = settings.database or f"sqlite:///{settings.data / 'runs.sqlite'}"
     engine = _sqlite(url, settings.data) if url.startswith("sqlite") else _server(url)
-    _check_age(engine)
-    metadata.create_all(engine)
-    with suppress(sa.exc.IntegrityError), engine.begin() as connection:  # two start at once
-        if connection.execute(sa.select(schema.c.version)).first() is None:
-            connection.execute(sa.insert(schema).values(version=VERSION))
-    for table in metadata.tables.values():
-        for index in table.indexes:
-            index.create(engine, checkfirst=True)
+    try:
+        with _alone(engine) as connection:
+            _check_age(connection)
+            _make_tables(connection)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
-def _check_age(engine: sa.Engine) -> None:
+def _make_tables(connection: sa.Connection) -> None:
+    metadata.create_all(connection)
+    if connection.execute(sa.select(schema.c.version)).first() is None:
+        connection.execute(sa.insert(schema).values(version=VERSION))
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.create(connection, checkfirst=True)
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction in which no other process makes tables."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            lock = sa.func.pg_advisory_xact_lock(LOCK_FAMILY, LOCK_OF_TABLES)
+            connection.execute(sa.select(lock))
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+def _check_age(connection: sa.Connection) -> None:
     """Refuse what a later gateway has written, by what it says or by what is unknown in it."""
-    inspector = sa.inspect(engine)
+    inspector = sa.inspect(connection)
     found = {name for name in inspector.get_table_names() if name.startswith(OURS)}
     if schema.name in found:
-        with engine.connect() as connection:
-            version = connection.execute(sa.select(sa.func.max(schema.c.version))).scalar() or 0
+        version = connection.execute(sa.select(sa.func.max(schema.c.version))).scalar() or 0
         if version > VERSION:
             raise NewerDatabase(
                 f"its tables are of version {version}, and this gateway knows those up to "

@@ -238,3 +238,62 @@ batch_files = sa.Table(
     sa.Index("gateway_batch_files_by_owner", "owner", "number"),
     sqlite_autoincrement=True,
 )
+
+secrets = sa.Table(
+    "gateway_secrets",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False, unique=True),
+)
+"""What the fronts of this database sign with: the first; the others are known."""
+
+keys = sa.Table(
+    "gateway_keys",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("body", sa.Text, nullable=False),
+)
+"""One that was revoked stays, so that no folder it came from brings it back."""
+
+adapters = sa.Table(
+    "gateway_adapters",
+    metadata,
+    sa.Column("id", sa.String(256), primary_key=True),
+    sa.Column("number", _BIG, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("path", sa.Text),
+)
+"""Those loaded by request, and with no path those unloaded; `number` is that of the change."""
+
+changes = sa.Table(
+    "gateway_changes",
+    metadata,
+    sa.Column("subject", sa.String(32), primary_key=True),
+    sa.Column("number", _BIG, nullable=False),
+)
+"""How often each of the tables above has changed, so that fronts see it by a glance."""
+
+requests = sa.Table(
+    "gateway_requests",
+    metadata,
+    sa.Column("number", _BIG, primary_key=True, autoincrement=True),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("num_requests", sa.Integer, nullable=False),
+    sa.Index("gateway_requests_by_owner", "owner", "at"),
+    sqlite_autoincrement=True,
+)
+"""Of each key's minute what has been granted to fronts, in small shares."""
+
+samples = sa.Table(
+    "gateway_samples",
+    metadata,
+    sa.Column("owner", sa.String(128), primary_key=True),
+    sa.Column("front", sa.String(64), primary_key=True),
+    sa.Column("interactive", sa.Integer, nullable=False),
+    sa.Column("batch", sa.Integer, nullable=False),
+    sa.Column("until", sa.Float, nullable=False),
+)
+"""Those of each key that a front draws at once; a front that is gone holds none from `until` on."""

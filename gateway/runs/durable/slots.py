@@ -22,6 +22,19 @@ _LOCKED = sa.text(
 _LOCKED_HERE = sa.text(f"{_LOCKED.text} AND pid = pg_backend_pid()")
 
 
+_HELD = sa.text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    f" AND classid = {LOCK_FAMILY} AND objid < {MAX_SLOTS} AND database ="
+    " (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def num_held(connection: sa.Connection) -> int:
+    """How many processes hold slots of a server's database; blocks."""
+    num: int = connection.execute(_HELD).scalar_one()
+    return num
+
+
 class Lock(Protocol):
     """What nobody else holds."""
 

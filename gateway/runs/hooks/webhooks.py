@@ -1,23 +1,19 @@
 """Webhook deliveries: signed, in their order, tried again for hours, every try written down."""
 
 import asyncio
-import base64
-import hashlib
-import hmac
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Generic
 
 import msgspec
 from standardwebhooks import Webhook
 
-from gateway.accounts.keys import KeyStore
+from gateway.accounts.keys import Keys
 from gateway.errors import GatewayError
-from gateway.images.store import SECRET_FILE, read_secret
+from gateway.images.signing import Signer
 from gateway.outages import patiently
 from gateway.outside.outbound import Outbound
 from gateway.runs.durable.ground import Ground
@@ -30,20 +26,12 @@ WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
 
 TIMEOUT_SECONDS = 20
 GONE = 410
-SecretOf = Callable[[str], str]
-"""The `whsec_` secret that an owner's webhooks are signed with."""
 
 
-def secret_of(owner: str, keys: KeyStore, data: Path) -> str:
-    """The secret that an owner's webhooks are signed with: its key's, else the gateway's own."""
+def secrets_of(owner: str, keys: Keys, signer: Signer) -> tuple[str, ...]:
+    """The secrets that an owner's webhooks are signed with: its key's, else the gateway's own."""
     key = keys.get(owner)
-    return key.webhook_secret if key else gateway_secret(data)
-
-
-def gateway_secret(data: Path) -> str:
-    """The secret of runs that no key asked for."""
-    secret = hmac.new(read_secret(data / SECRET_FILE), b"webhooks", hashlib.sha256)
-    return "whsec_" + base64.b64encode(secret.digest()).decode()
+    return (key.webhook_secret,) if key else signer.webhook_secrets()
 
 
 def wait_seconds(attempt: int) -> float:

@@ -5,13 +5,11 @@ URLs touches.
 """
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import AsyncIterator
 from typing import IO
 
 from gateway.images.objects import Objects, Stored
-from gateway.images.store import SECRET_FILE, read_secret
+from gateway.images.signing import Signer
 from gateway.settings import Settings
 
 PREFIX = "/kept/"
@@ -21,9 +19,11 @@ PIECE_BYTES = 2**20
 class FileStore:
     """Keyed bytes. A key's signature is what lets its URL be read or written."""
 
-    def __init__(self, settings: Settings, objects: Objects | None = None) -> None:
+    def __init__(
+        self, settings: Settings, objects: Objects | None = None, signer: Signer | None = None
+    ) -> None:
         self._objects = objects or Objects(settings)
-        self._secret = read_secret(settings.data / SECRET_FILE)
+        self._signer = signer or Signer.of_folder(settings.data)
 
     async def put(self, key: str, data: bytes | AsyncIterator[bytes]) -> None:
         """Keep bytes, or all that come; the same key again replaces them."""
@@ -51,16 +51,19 @@ class FileStore:
 
     def sign(self, purpose: str, key: str) -> str:
         """The signature that lets its holder do something with a key."""
-        text = f"{purpose}\n{key}".encode()
-        return hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:32]
+        return self._signer.sign(_text(purpose, key))
 
     def is_signed(self, purpose: str, key: str, signature: str) -> bool:
         """Whether a signature was given out here."""
-        return hmac.compare_digest(self.sign(purpose, key).encode(), signature.encode())
+        return self._signer.is_signed(_text(purpose, key), signature)
 
     def path_of(self, key: str, purpose: str = "read") -> str:
         """Path and query of the URL that a key is read at, or written to."""
         return f"{PREFIX}{key}?sig={self.sign(purpose, key)}"
+
+
+def _text(purpose: str, key: str) -> str:
+    return f"{purpose}\n{key}"
 
 
 async def _pieces(source: IO[bytes]) -> AsyncIterator[bytes]:

@@ -96,7 +96,7 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
     """The route handlers."""
 
     async def draw(request: AnyRequest, *, edits: bool) -> Response[Any]:
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         given = await read_json(request)
         model = await choices.model(caller, checkpoint_of(given))
         asking = read_asking(given, model, desk.catalog, desk.settings.max_prompt_characters)
@@ -178,7 +178,7 @@ def routes(desk: Desk, choices: Choices, version: str) -> list[Any]:
     )
     async def read_info(request: AnyRequest) -> Info:
         """What a PNG says of how it was made, by this gateway or by AUTOMATIC1111."""
-        desk.admit(request)
+        await desk.admit(request)
         image = (await read_json(request)).get("image")
         if is_absent(image):
             raise MissingParameter("image")

@@ -128,7 +128,7 @@ def routes(desk: Desk, choices: Choices) -> list[Any]:
     )
     async def refresh(request: AnyRequest) -> None:
         """Nothing to do: folders are looked at all the time."""
-        desk.admit(request)
+        await desk.admit(request)
 
     return [
         list_models,

@@ -53,7 +53,7 @@ def routes(desk: Desk, choices: Choices) -> list[Any]:
     )
     async def set_options(request: AnyRequest) -> dict[str, Any]:
         """Choose the checkpoint of your key's requests that name none."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         name = (await read_json(request)).get(CHECKPOINT)
         if not is_absent(name):
             await choices.choose(caller, str(name))

@@ -166,10 +166,10 @@ async def accepted(runs: Runs, body: ReadBody, asker: Asker, only: str = "") -> 
     """The runs of a body, written down; `only` refuses a batch with its words."""
     wanted = body.wanted(asker.base_url)
 
-    def allow(num_runs: int) -> None:
+    async def allow(num_runs: int) -> None:
         if only and num_runs > 1:
             raise InvalidRequest(f"{only}; queue the batch of {num_runs} runs instead.")
-        asker.count(num_runs)
+        await asker.count(num_runs)
 
     orders = await runs.ordering.orders(wanted, asker.owner, asker.permit, allow)
     return await runs.accept(orders, asker.owner)

@@ -1,6 +1,6 @@
 """Who asks for runs, and what the routes of every dialect of them are given."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ class Asker(msgspec.Struct, frozen=True):
     owner: str
     base_url: str
     permit: Permit
-    count: Callable[[int], None]
+    count: Callable[[int], Awaitable[None]]
 
     def may(self, model: Model) -> bool:
         """Whether this key may use a model."""
@@ -44,15 +44,15 @@ House = NamedDependency[Runs]
 """What route handlers are given: who asks, and the runs."""
 
 
-Ask = Callable[[AnyRequest], Asker]
+Ask = Callable[[AnyRequest], Awaitable[Asker]]
 
 
 def asker_of(door: Doorkeeper, settings: Settings) -> Ask:
     """Who asks, by the gateway's own keys; polling does not count towards a key's minute."""
 
-    def ask(request: AnyRequest) -> Asker:
+    async def ask(request: AnyRequest) -> Asker:
         polls = request.method == HttpMethod.GET
-        caller = door.identify(request) if polls else door.admit(request)
+        caller = door.identify(request) if polls else await door.admit(request)
         count = partial(door.limits.count_runs, caller)
         return Asker(caller.id, public_base(request, settings), caller.check_may_use, count)
 
@@ -62,14 +62,14 @@ def asker_of(door: Doorkeeper, settings: Settings) -> Ask:
 def given(ask: Ask) -> dict[str, Provide]:
     """What `Asking` and `House` are; the application keeps its `Runs` in `state.runs`."""
 
-    def asker(request: AnyRequest) -> Asker:
-        return ask(request)
+    async def asker(request: AnyRequest) -> Asker:
+        return await ask(request)
 
     def runs(request: AnyRequest) -> Runs:
         found: Runs = request.app.state.runs
         return found
 
     return {
-        "asker": Provide(asker, sync_to_thread=False),
+        "asker": Provide(asker),
         "runs": Provide(runs, sync_to_thread=False),
     }

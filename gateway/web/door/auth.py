@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from litestar.connection import ASGIConnection
 
-from gateway.accounts.keys import KeyStore
+from gateway.accounts.keys import Keys
 from gateway.accounts.limits import Caller, Limits
 from gateway.errors import Forbidden, Unauthorized
 from gateway.outside.addresses import is_loopback, is_wide
@@ -31,8 +31,8 @@ log = structlog.get_logger()
 class Doorkeeper:
     """Knows the keys, and who may do without one."""
 
-    def __init__(self, settings: Settings, keys: KeyStore) -> None:
-        self.limits = Limits()
+    def __init__(self, settings: Settings, keys: Keys, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
         self.origins = Origins(settings, lambda: self.is_open)
         self._settings = settings
         self._keys = keys
@@ -63,7 +63,7 @@ class Doorkeeper:
         self._told = found
         return found
 
-    def admit(self, connection: Connection) -> Caller:
+    async def admit(self, connection: Connection) -> Caller:
         """Who asks; the request counts towards the key's minute.
 
         Raises:
@@ -72,7 +72,7 @@ class Doorkeeper:
             Misdirected, Forbidden: none is needed, and a stranger's page asks.
         """
         caller = self.identify(connection)
-        self.limits.count_request(caller)
+        await self.limits.count_request(caller)
         return caller
 
     def identify(self, connection: Connection) -> Caller:

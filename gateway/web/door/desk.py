@@ -1,6 +1,7 @@
 """Where a dialect's request becomes pictures: admit the caller, draw, wait as long as it takes."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
@@ -25,7 +26,7 @@ from gateway.web.door.addresses import public_base
 from gateway.web.door.answers.content import Content
 from gateway.web.door.answers.patience import HeartbeatResponse, wait_for
 from gateway.web.door.auth import Doorkeeper
-from gateway.web.door.bodies.bodies import Asked, remembered
+from gateway.web.door.bodies.bodies import Asked, is_remembered, remembered
 from gateway.web.door.flights import Flights
 from gateway.web.door.ledger import note
 from gateway.web.door.preparing import HEADER as WAITING_HEADER
@@ -33,6 +34,7 @@ from gateway.web.door.preparing import preparing
 from gateway.web.door.underway import UnderWay
 
 Respond = Callable[[list[Picture]], Awaitable[Content]]
+IDEMPOTENCY_HEADER = "idempotency-key"
 TIMEOUT_HEADER = "X-Request-Timeout"
 WARNINGS_HEADER = "x-warnings"
 LINGER_SECONDS = 2.0
@@ -69,9 +71,9 @@ class Desk:
         """Where pictures that clients send are worked on."""
         return self.studio.darkroom
 
-    def admit(self, request: Asked) -> Caller:
+    async def admit(self, request: Asked) -> Caller:
         """Who asks; counts towards the key's requests per minute."""
-        return self.door.admit(request)
+        return await self.door.admit(request)
 
     def resolve(self, model_id: str | None, caller: Caller) -> Model:
         """The model an id means, the default one for none.
@@ -104,6 +106,7 @@ class Desk:
             clamp_steps=clamp_steps,
             timeout_seconds=_timeout_seconds(request),
             remarks=remarks,
+            luck=_luck(request, caller),
         )
 
     async def answer(
@@ -177,14 +180,16 @@ class Desk:
     ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
         """Draw a job and yield what comes; closing it cancels the work."""
         self.log_job(request, job)
-        with self.door.limits.permit(caller, len(job.seeds), job.claim):
-            async with aclosing(self.studio.draw(job, rendering)) as drawn:
-                pictures: list[Picture] = []
-                async for item in drawn:
-                    if isinstance(item, Picture):
-                        pictures.append(item)
-                        note_warnings(request, pictures)
-                    yield item
+        async with (
+            self.door.limits.permit(caller, len(job.seeds), job.claim),
+            aclosing(self.studio.draw(job, rendering)) as drawn,
+        ):
+            pictures: list[Picture] = []
+            async for item in drawn:
+                if isinstance(item, Picture):
+                    pictures.append(item)
+                    note_warnings(request, pictures)
+                yield item
 
     def log_job(self, request: Asked, job: Job) -> None:
         """Put the facts of a job into the request's log line."""
@@ -201,12 +206,10 @@ class Desk:
     async def _draw(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering
     ) -> list[Picture]:
-        with (
-            self.door.limits.permit(caller, len(job.seeds), job.claim),
-            self.under_way.begun(job, request.scope["path"]) as drawing,
-        ):
-            async with aclosing(self.studio.draw(job, rendering)) as drawn:
-                return await drawing.watch(drawn)
+        async with self.door.limits.permit(caller, len(job.seeds), job.claim):
+            with self.under_way.begun(job, request.scope["path"]) as drawing:
+                async with aclosing(self.studio.draw(job, rendering)) as drawn:
+                    return await drawing.watch(drawn)
 
 
 def _timeout_seconds(request: Asked) -> float | None:
@@ -248,16 +251,24 @@ def note_warnings(request: Asked, pictures: list[Picture]) -> None:
 
 def _flight_key(request: Asked, caller: Caller) -> str:
     """Who asks for what, to the byte."""
-    named = request.headers.get("idempotency-key", "")
+    named = request.headers.get(IDEMPOTENCY_HEADER, "")
     accepted = request.headers.get("accept", "")
     return "\n".join(
         (caller.id, request.scope["path"], accepted, named, remembered(request).digest)
     )
 
 
+def _luck(request: Asked, caller: Caller) -> int | None:
+    """The seed of a request with an `Idempotency-Key`: the same again, at whichever front."""
+    if not request.headers.get(IDEMPOTENCY_HEADER) or not is_remembered(request):
+        return None
+    digest = hashlib.sha256(_flight_key(request, caller).encode()).digest()
+    return int.from_bytes(digest[:4])
+
+
 def _is_retry(request: Asked) -> bool:
     count = request.headers.get("x-stainless-retry-count", "0")
-    return count not in ("", "0") or "idempotency-key" in request.headers
+    return count not in ("", "0") or IDEMPOTENCY_HEADER in request.headers
 
 
 def _tries_again(request: Asked) -> bool:

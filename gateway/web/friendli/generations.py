@@ -49,7 +49,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def generate_dedicated(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw one picture; Friendli's dedicated endpoint."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         given = await read_json(request)
         body = convert(fold(given), DedicatedImageGenerationBody)
         asked = read_request(given)
@@ -66,7 +66,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def generate_container(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw one picture; Friendli's container."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         return await answer_container(desk, request, caller, await read_json(request))
 
     return [generate_dedicated, generate_container]

@@ -49,7 +49,7 @@ def routes(desk: Desk) -> list[Any]:
         request: Request[Any, Any, Any], model_id: FromPath[str] = ""
     ) -> Response[Any]:
         """Draw one picture and answer its bytes; Hugging Face's inference."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         inputs, fields = _read(await read_json(request))
         model = desk.resolve(model_id.strip("/") or None, caller)
         upload = Upload(fields, [])

@@ -102,7 +102,7 @@ async def _called(desk: Desk, context: Context, params: CallToolRequestParams) -
     if params.name not in TOOLS:
         why = f"There is no tool {params.name[:100]}; there are {', '.join(TOOLS)}."
         return CallToolResult(content=[_text(why)], is_error=True)
-    desk.door.limits.count_request(caller)
+    await desk.door.limits.count_request(caller)
     kind: Kind = "edit" if params.name == "edit_image" else "generate"
     drawn = await drawing(desk, request, caller, kind, arguments, context.session.report_progress)
     return _told(drawn)

@@ -147,7 +147,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def create_batch(request: AnyRequest) -> BatchObject:
         """Have the requests of a file answered within a day."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         body = convert(await read_json(request), BatchBody)
         if body.endpoint not in ENDPOINTS:
             supported = ", ".join(f"'{endpoint}'" for endpoint in ENDPOINTS)
@@ -193,7 +193,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def cancel_batch(request: AnyRequest, batch_id: FromPath[str]) -> BatchObject:
         """Stop a batch; what is answered by then can be read."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         return BatchObject.of(await runs_of(request).batches.cancel(batch_id, caller.id))
 
     return [create_batch, list_batches, get_batch, cancel_batch]

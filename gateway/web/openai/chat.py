@@ -126,7 +126,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def complete_chat(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw what the last message of a chat asks for."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         given = of_deployment(request, await read_json(request))
         said = last_said(given.get("messages"), "messages")
         fields = {name: value for name, value in given.items() if name not in OF_CHAT}

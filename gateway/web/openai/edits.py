@@ -64,7 +64,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def edit_images(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw pictures, or the masked part of one, after a prompt."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         upload = await read(request, caller)
         if friendli.is_container_client(request, upload.fields):
             return await _answer_container(desk, request, caller, upload)
@@ -78,7 +78,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def vary_image(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw a picture again, a little differently."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         upload = await read(request, caller)
         given = {name: value for name, value in upload.fields.items() if not is_absent(value)}
         fields = {"prompt": VARIATION_PROMPT, "strength": VARIATION_STRENGTH, **given}
@@ -95,7 +95,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def edit_dedicated(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw a picture; Friendli's dedicated endpoint."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         upload = await read(request, caller)
         body = convert(fold(upload.fields), friendli_wire.DedicatedImageGenerationBody)
         asked = read_request(upload.fields)
@@ -114,7 +114,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def edit_container(request: Request[Any, Any, Any]) -> Response[Any]:
         """Redraw a picture; Friendli's container."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         return await _answer_container(desk, request, caller, await read(request, caller))
 
     return [edit_images, vary_image, edit_dedicated, edit_container]

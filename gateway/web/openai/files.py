@@ -94,7 +94,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def upload_file(request: AnyRequest) -> FileObject:
         """Keep a file; `purpose` batch for the requests of a batch, as JSON lines."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         coming = min(announced_bytes(request) or MAX_FILE_BYTES, MAX_FILE_BYTES)
         runs = runs_of(request)
         async with runs.quota.room(caller.id, coming) as room, read_form(request) as form:
@@ -151,7 +151,7 @@ def routes(desk: Desk) -> list[Any]:
     @delete("/v1/files/{file_id:str}", status_code=200, responses=refusals(404), tags=["batches"])
     async def delete_file(request: AnyRequest, file_id: FromPath[str]) -> FileDeleted:
         """Forget a file at once."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         batches = runs_of(request).batches
         file = await batches.file(file_id, caller.id)
         await batches.delete_file(file)

@@ -48,7 +48,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def generate_images(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw pictures from a text prompt, or after pictures that are sent with it."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         given = of_deployment(request, await read_json(request))
         if is_container_client(request, given):
             return await answer_container(desk, request, caller, given)

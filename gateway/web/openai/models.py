@@ -76,7 +76,7 @@ def routes(desk: Desk) -> list[Any]:
     @get(["/v1/models", "/models"], responses=refusals(), tags=["models"])
     async def list_models(request: Request[Any, Any, Any]) -> ModelList:
         """Every endpoint, every `endpoint:adapter`, and the aliases."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         catalog = desk.catalog
         return ModelList(await asyncio.to_thread(model_cards, catalog, caller, await told(desk)))
 
@@ -87,7 +87,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ModelCard:
         """One model."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         wanted = model_id.lstrip("/")
         model = desk.resolve(wanted, caller)
         target = desk.catalog.meaning(wanted)
@@ -104,7 +104,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def delete_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ErrorBody:
         """Refused: models come and go with the catalogue's folders."""
-        desk.admit(request)
+        await desk.admit(request)
         raise Forbidden(f"The model `{model_id.lstrip('/')}` belongs to this server's catalogue.")
 
     return [list_models, get_model, delete_model]

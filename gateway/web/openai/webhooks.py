@@ -136,7 +136,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def create_endpoint(request: AnyRequest) -> EndpointWithSecret:
         """Have a URL told when your batches end; the answer has the secret that signs."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         body = convert(await read_json(request), EndpointBody)
         news = _news(body.event_types)
         with _naming_the_url():
@@ -171,7 +171,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def update_endpoint(request: AnyRequest, endpoint_id: FromPath[str]) -> Endpoint:
         """Change an endpoint's name, URL or events."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         body = convert(await read_json(request), EndpointChange)
         given = {name: value for name, value in msgspec.structs.asdict(body).items() if value}
         if body.event_types:
@@ -185,7 +185,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def delete_endpoint(request: AnyRequest, endpoint_id: FromPath[str]) -> EndpointDeleted:
         """Forget an endpoint; it is told nothing more."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         await runs_of(request).hooks.delete(endpoint_id, caller.id)
         return EndpointDeleted(endpoint_id)
 
@@ -199,7 +199,7 @@ def routes(desk: Desk) -> list[Any]:
         request: AnyRequest, endpoint_id: FromPath[str]
     ) -> EndpointWithSecret:
         """Sign by a new secret; the old one may sign beside it for a day."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         body = convert(await read_json_or_none(request) or {}, Rotation)
         keeps_old = body.keep_old_secret_active_for_24_hours
         hooks = runs_of(request).hooks
@@ -213,7 +213,7 @@ def routes(desk: Desk) -> list[Any]:
     )
     async def test_endpoint(request: AnyRequest, endpoint_id: FromPath[str]) -> TrialResult:
         """Send an endpoint an event that is made up."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         (kind,) = _news([convert(await read_json(request), Trial).event_type], "event_type")
         status = await runs_of(request).hooks.try_out(endpoint_id, caller.id, kind)
         return TrialResult(webhook_endpoint_id=endpoint_id, event_type=kind, status_code=status)

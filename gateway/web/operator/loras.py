@@ -7,6 +7,7 @@ import msgspec
 from litestar import MediaType, Request, Response, post
 
 from gateway.accounts.limits import Caller
+from gateway.catalog.board import Board
 from gateway.catalog.bundle import folders
 from gateway.catalog.cards import AdapterCard, CardError
 from gateway.catalog.drafts.loras import card_of, place_of
@@ -40,14 +41,14 @@ class Unload(msgspec.Struct, frozen=True):
     lora_name: str
 
 
-def routes(desk: Desk) -> list[Any]:
-    """The route handlers."""
+def routes(desk: Desk, board: Board) -> list[Any]:
+    """The route handlers; the `board` is where other fronts hear of it."""
     collection, engine = desk.studio.collection, desk.studio.engine
 
     @post("/v1/load_lora_adapter", operation_class=documented_body(Load), **OPERATION)
     async def load(request: Request[Any, Any, Any]) -> Response[str]:
         """Serve a LoRA as `endpoint:route`; one on the default endpoint by a bare name as well."""
-        _check_operator(desk.admit(request))
+        _check_operator(await desk.admit(request))
         asked = await _asked(request, Load)
         catalog = collection.now()
         place = place_of(asked.lora_name, catalog)
@@ -62,12 +63,13 @@ def routes(desk: Desk) -> list[Any]:
         )
         with collection.trial(card, asked.lora_name if ":" not in asked.lora_name else None):
             await _load(card)
+            await board.loaded(card.id, asked.lora_name, asked.lora_path)
         return _success(asked.lora_name, "added")
 
     @post("/v1/unload_lora_adapter", operation_class=documented_body(Unload), **OPERATION)
     async def unload(request: Request[Any, Any, Any]) -> Response[str]:
         """Serve a LoRA no more, wherever it came from, until it is loaded or the next start."""
-        _check_operator(desk.admit(request))
+        _check_operator(await desk.admit(request))
         asked = await _asked(request, Unload)
         catalog = collection.now()
         card = catalog.adapters.get(place_of(asked.lora_name, catalog))
@@ -75,6 +77,7 @@ def routes(desk: Desk) -> list[Any]:
             raise NotFound(
                 f"The LoRA adapter '{asked.lora_name}' cannot be found.", param="lora_name"
             )
+        await board.unloaded(card.id, asked.lora_name)
         collection.withdraw(card)
         engine.notice()
         return _success(asked.lora_name, "removed")

@@ -36,26 +36,29 @@ def routes(desk: Desk) -> list[Any]:
     @post("/v1/replicas/{name:str}/drain", **OPERATION)
     async def drain(request: Request[Any, Any, Any], name: FromPath[str]) -> Replicas:
         """Let a replica finish, or move, what it draws, and end it until it is restarted."""
-        await asyncio.shield(_replicated(desk, request).drain(name))
+        replicated = await _replicated(desk, request)
+        await asyncio.shield(replicated.drain(name))
         return now()
 
     @post("/v1/replicas/{name:str}/restart", **OPERATION)
     async def restart(request: Request[Any, Any, Any], name: FromPath[str]) -> Replicas:
         """Begin a replica anew."""
-        await asyncio.shield(_replicated(desk, request).restart(name))
+        replicated = await _replicated(desk, request)
+        await asyncio.shield(replicated.restart(name))
         return now()
 
     @post("/v1/replicas/restart", **OPERATION)
     async def restart_all(request: Request[Any, Any, Any]) -> Replicas:
         """Begin all replicas anew, each when the one before is ready again."""
-        await asyncio.shield(_replicated(desk, request).restart())
+        replicated = await _replicated(desk, request)
+        await asyncio.shield(replicated.restart())
         return now()
 
     return [drain, restart, restart_all]
 
 
-def _replicated(desk: Desk, request: Request[Any, Any, Any]) -> Replicated:
-    _check_operator(desk.admit(request))
+async def _replicated(desk: Desk, request: Request[Any, Any, Any]) -> Replicated:
+    _check_operator(await desk.admit(request))
     engine = desk.studio.engine
     if not isinstance(engine, Replicated):
         raise NotOffered("This gateway draws on one device: it has no replicas.")

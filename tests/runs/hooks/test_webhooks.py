@@ -8,13 +8,14 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.accounts.keys import KeyStore
+from gateway.images.signing import Signer
 from gateway.runs.durable.schema import webhook_attempts
 from gateway.runs.hooks import webhooks
-from gateway.runs.hooks.webhooks import gateway_secret, secret_of, webhook_status
+from gateway.runs.hooks.webhooks import secrets_of, webhook_status
 from gateway.runs.records import Attempt
 from gateway.runs.runs import Runs
 from tests.outside.hostile import Hostile, hostile
-from tests.runs.house import OWNER, draw, opened, order, until
+from tests.runs.house import OWNER, draw, gateway_secret, opened, order, until
 from tests.runs.postgres import free_port
 from tests.runs.receiver import Receiver, receiving
 from tests.small_engine import TestEngine
@@ -71,8 +72,9 @@ def test_every_status_is_told_in_order_and_signed(tmp_path: Path, database: str 
 def test_a_keys_own_secret_signs_its_webhooks(tmp_path: Path) -> None:
     keys = KeyStore(tmp_path)
     key, _ = keys.create("someone")
-    assert secret_of(key.id, keys, tmp_path) == key.webhook_secret
-    assert secret_of("nobody", keys, tmp_path) == gateway_secret(tmp_path)
+    signer = Signer.of_folder(tmp_path)
+    assert secrets_of(key.id, keys, signer) == (key.webhook_secret,)
+    assert secrets_of("nobody", keys, signer) == (gateway_secret(tmp_path),)
     assert gateway_secret(tmp_path) != key.webhook_secret
 
 

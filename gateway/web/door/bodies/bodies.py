@@ -38,6 +38,11 @@ def remember(request: Asked, read: Read) -> None:
     request.scope["state"][_READ] = read
 
 
+def is_remembered(request: Asked) -> bool:
+    """Whether a request has a body of its own, and it has been read."""
+    return _READ in request.scope["state"]
+
+
 def remembered(request: Asked) -> Read:
     """What is known of a request's body, which has been read."""
     read: Read = request.scope["state"][_READ]

@@ -41,7 +41,7 @@ def routes(desk: Desk, kept: KeptAnswers) -> list[Any]:
     )
     async def respond(request: Request[Any, Any, Any]) -> Response[Any]:
         """Draw what the last input of a user asks for."""
-        caller = desk.admit(request)
+        caller = await desk.admit(request)
         given = await read_json(request)
         asking = Asking(given)
         model = asking.model(desk, caller)
