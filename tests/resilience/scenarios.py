@@ -11,6 +11,7 @@ from tests.resilience.crowd import crowd
 from tests.resilience.descriptors import descriptors
 from tests.resilience.disk import full_disk
 from tests.resilience.fairness import SECONDS, SIZES, fairness
+from tests.resilience.fronts import fronts_and_database_killed, many_runs
 from tests.resilience.kills import kills
 from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
@@ -31,6 +32,16 @@ async def kills_on_postgresql(folder: Path) -> Row:
     """A hundred kills."""
     with postgres.running() as server:
         return await kills(folder, server.new_database(), num_kills=100)
+
+
+async def fronts_killed(folder: Path) -> Row:
+    """Twenty times a front, and as often the database."""
+    return await fronts_and_database_killed(folder, num_kills=20)
+
+
+async def ten_thousand_runs(folder: Path) -> Row:
+    """Over three fronts."""
+    return await many_runs(folder, 10_000)
 
 
 async def a_full_disk(folder: Path) -> Row:
@@ -94,6 +105,8 @@ async def ten_thousand_pictures(folder: Path) -> Row:
 SCENARIOS: dict[str, Scenario] = {
     "kills-sqlite": kills_on_sqlite,
     "kills-postgresql": kills_on_postgresql,
+    "fronts": fronts_killed,
+    "ten-thousand-runs": ten_thousand_runs,
     "full-disk": a_full_disk,
     "no-descriptors": no_descriptors,
     "database-restarts": database_restarts,

@@ -13,6 +13,7 @@ from tests.resilience.clocks import clocks
 from tests.resilience.crowd import crowd
 from tests.resilience.descriptors import descriptors
 from tests.resilience.disk import full_disk
+from tests.resilience.fronts import fronts_and_database_killed
 from tests.resilience.kills import kills
 from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
@@ -23,6 +24,7 @@ SMALL_ENGINE = ""
 SHORT: dict[str, Callable[[Path], Coroutine[Any, Any, Row]]] = {
     "a full disk": lambda folder: full_disk(folder, times=1, seconds=3),
     "no descriptors": lambda folder: descriptors(folder, limit=128, num_connections=160, seconds=3),
+    "fronts that die, and their database": lambda folder: fronts_and_database_killed(folder, 1),
     "a database that restarts": lambda folder: outages(folder, (2, 1)),
     "a clock that jumps": lambda folder: clocks(folder, None, rounds=1, seconds=1, restarts=True),
     "slow clients": lambda folder: crowd(folder, 200, head_seconds=2, stall_seconds=3),
