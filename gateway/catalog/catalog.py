@@ -146,11 +146,12 @@ class Catalog(msgspec.Struct, frozen=True):
             ModelNotFound: the message names the endpoints, or the routes, that exist.
         """
         model_id = self.aliases.get(model_id, model_id)
-        if "@" in model_id:
-            return self._resolve_pinned(model_id)
         if model_id in self.endpoints:
             return Model(self.endpoints[model_id])
         prefixes = [id for id in self.endpoints if model_id.startswith(f"{id}:")]
+        routes = ((id, model_id.removeprefix(f"{id}:")) for id in prefixes)
+        if "@" in model_id and not any(key in self.adapters for key in routes):
+            return self._resolve_pinned(model_id)
         if not prefixes and (newer := self._newer()) is not self:
             return newer.resolve(model_id)
         if not prefixes and (target := self._by_pattern(model_id)):

@@ -2,7 +2,7 @@
 
 `models/` holds `<id>.toml`, `<folder>/card.toml` (weights beside the card), or what needs no card:
 `<id>/model_index.json`, `<owner>/<name>/model_index.json`, a repository as the hub's cache has it,
-a bare `<id>.safetensors` or `.gguf`;
+a bare `<id>.safetensors` or `.gguf`, or a whole model in one, `<folder>/<name>.safetensors`;
 `adapters/<endpoint>/` holds `<route>.toml`, `<route>/card.toml`, or a bare
 `<route>.safetensors` that needs no card, as does a folder `<route>/` that diffusers or PEFT wrote.
 """
@@ -29,6 +29,7 @@ from gateway.catalog.cards import (
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.drafts.inferred import infer
 from gateway.catalog.heads.kinds import ADAPTER_FILES
+from gateway.catalog.heads.layouts import DENOISER, sections_of
 from gateway.catalog.sources.weights import (
     SINGLE,
     SNAPSHOTS,
@@ -145,11 +146,15 @@ class _Reading:
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
                 continue
-            for id, place in pipelines_in(inner):
+            pipelines = list(pipelines_in(inner))
+            for id, place in pipelines:
                 self._add(found, infer(place, id).card(id, ".", place / CARD))
-        for path in sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}")):
+            for path in () if pipelines else _single_files(inner):
+                if path not in self.used and _is_whole(path):
+                    self._add(found, _of_file(path, f"{inner.name}/{path.stem}"))
+        for path in _single_files(folder):
             if path not in self.used:
-                self._add(found, _of_file(path))
+                self._add(found, _of_file(path, path.stem))
         self.endpoints |= found
 
     def read_adapters(self, folder: Path) -> None:
@@ -217,12 +222,23 @@ class _Reading:
         self.used |= {card.path, *(Path(normpath(folder / each)) for each in sources)}
 
 
-def _of_file(path: Path) -> EndpointCard:
+def _single_files(folder: Path) -> list[Path]:
+    return sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}"))
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a file has more of a model than its denoiser, and no other part alone."""
+    with suppress(CardError):
+        return len(found := sections_of(file)) > 1 and DENOISER in found
+    return False
+
+
+def _of_file(path: Path, id: str) -> EndpointCard:
     """The endpoint of a bare file, as far as the configs tell that it goes with."""
     plain = EndpointCard(id="a", source=path.name, path=path)
     index, layout = index_file(plain), layout_of(plain)
     told = infer(index.parent if index else path, path.stem, str(layout))
-    return told.card(path.stem, path.name, path)
+    return told.card(id, path.name, path)
 
 
 def _check_owner(card: EndpointCard | AdapterCard, named: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from gateway.catalog.collection import Collection, Folders
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.heads.stamps import stamps_of, wait_for_tick
 from gateway.catalog.survey.survey import faults_of
-from tests.catalog.making import UNET, model, weights
+from tests.catalog.making import UNET, hollow, model, weights, write
 
 STEM = "unet/diffusion_pytorch_model"
 
@@ -111,3 +111,46 @@ def test_what_comes_while_it_is_served_is_seen(tmp_path: Path, place: str) -> No
     assert len(collection.renewed().endpoints) == 1
     shutil.rmtree(tmp_path / place)
     assert list(collection.renewed().endpoints) == []
+
+
+WHOLE: dict[str, tuple[int, ...]] = {
+    "model.diffusion_model.output_blocks.11.0.skip_connection.weight": (320, 640, 1, 1),
+    "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
+    "cond_stage_model.transformer.text_model.final_layer_norm.bias": (768,),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "id"),
+    [
+        ("My Mix (v1.5) – ünï.safetensors", "My Mix (v1.5) – ünï"),
+        ("mix.v1.2-fp16.safetensors", "mix.v1.2-fp16"),
+        ("mix of night.sft", "mix of night"),
+        ("Anime/the mix.safetensors", "Anime/the mix"),
+    ],
+)
+def test_a_file_of_a_whole_model_is_an_endpoint_by_its_name(
+    tmp_path: Path, place: str, id: str
+) -> None:
+    hollow(write(tmp_path / "models" / place, ""), WHOLE)
+    beside = tmp_path / "adapters" / id.replace("/", "--")
+    for name in ("Ink (v2) – ü", "ink@night"):
+        file = write(beside / f"{name}.safetensors", "")
+        hollow(file, {"lora_unet_x.lora_down.weight": (4, 320)})
+    catalog = load_catalog((tmp_path / "models",), (tmp_path / "adapters",))
+    assert list(catalog.endpoints) == [id]
+    assert catalog.resolve(id).id == id
+    assert catalog.resolve(f"{id}:ink@night").id == f"{id}:ink@night"
+    assert catalog.resolve(f"{id}:Ink (v2) – ü@abc").pins == {f"{id}:Ink (v2) – ü": "abc"}
+    assert catalog.routes(id) == ["Ink (v2) – ü", "ink@night"]
+    assert id not in faults_of(catalog)
+    assert catalog.passed_over == ()
+
+
+def test_parts_in_a_folder_are_no_endpoints(tmp_path: Path) -> None:
+    denoiser, autoencoder, encoder = ({name: shape} for name, shape in WHOLE.items())
+    for name, shapes in {"a": denoiser, "b": autoencoder, "c": encoder}.items():
+        hollow(write(tmp_path / "diffusion_models" / f"{name}.safetensors", ""), shapes)
+    catalog = load_catalog((tmp_path,), ())
+    assert catalog.endpoints == {}
+    assert [fault.path for fault in catalog.passed_over] == [tmp_path / "diffusion_models"]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.catalog.folders import load_catalog
+from gateway.engine.check import check
 from gateway.engine.loading.loading import load
 from gateway.settings import Settings
 from tests.engine import single_files, tiny
@@ -132,6 +133,14 @@ def test_a_format_draws_over_http_what_stock_diffusers_draws(
 ) -> None:
     pixels, _ = drawn(client, name)
     assert numpy.abs(pixels - stock(folder, name)).max() <= ROUNDING
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_format_passes_the_check(folder: Path, name: str) -> None:
+    catalog = load_catalog((folder,), ())
+    found = check(catalog.resolve(id_of(name)), catalog, Settings(max_batch=4, threads=1))
+    assert found.holds, found
+    assert found.num_forwards < found.num_calls
 
 
 def test_the_digest_of_a_single_file_is_its_own(client: Client, folder: Path) -> None:

@@ -48,6 +48,7 @@ from gateway.catalog.sources.weights import (
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
 _SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
 _SMALL_BYTES = 2**20
+_PLACES = {"ControlNet": "controlnets", "textual inversion": "embeddings"}
 
 
 class NotHereError(CardError):
@@ -127,11 +128,7 @@ def _index(card: EndpointCard) -> Path:
     if index is not None:
         return index
     if source is None:
-        raise CardError(
-            "its names and shapes do not tell what it is; wanted key 'config', the folder or hub "
-            "id of a pipeline that it goes with",
-            card.path,
-        )
+        raise CardError(_untold(card), card.path)
     place = card.folder / source
     where = f"key '{'config' if is_single(card) else 'source'}' = {source!r}"
     if place.is_dir():
@@ -143,6 +140,20 @@ def _index(card: EndpointCard) -> Path:
     if not is_hub_id(source):
         raise CardError(f"{where}: there is no such folder{beside}", card.path)
     raise NotHereError(f"{where}: neither a folder here nor in the hub's cache{beside}", card.path)
+
+
+def _untold(card: EndpointCard) -> str:
+    """What a file is that no layout is known for."""
+    file = file_of(card.folder, card)
+    header = read_header(file) if file and file.suffix != ENDING else None
+    kind = header and (header.unread or next(iter(header.kinds), None))
+    if kind:
+        place = _PLACES.get(kind, "adapters")
+        return f"it is no model but a {kind}, and belongs into the folder {place}/ENDPOINT"
+    return (
+        "its names and shapes do not tell what it is; wanted key 'config', the folder or hub "
+        "id of a pipeline that it goes with"
+    )
 
 
 def _absent(card: EndpointCard, reason: str) -> CardError:

@@ -127,7 +127,8 @@ def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> N
     ("shapes", "says"),
     [
         ({"odd.weight": (2, 2)}, "wanted key 'config'"),
-        ({"lora_unet_down.lora_down.weight": (2, 2)}, "wanted key 'config'"),
+        ({"lora_unet_down.lora_down.weight": (2, 2)}, "a LoRA, and belongs into the folder adapt"),
+        ({"emb_params": (2, 2)}, "a textual inversion, and belongs into the folder embeddings/EN"),
     ],
 )
 def test_a_file_of_no_known_layout_is_told(tmp_path: Path, shapes: dict, says: str) -> None:  # type: ignore[type-arg]
