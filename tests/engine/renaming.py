@@ -49,6 +49,51 @@ def sd3(weights: Weights) -> Weights:
     return found
 
 
+def flux1(weights: Weights) -> Weights:
+    """As Black Forest Labs name FLUX.1's transformer's, and Chroma's authors theirs."""
+    embedder = "time_text_embed.{}_embedder.linear_{}."
+    rules = {
+        embedder.format(ours, number): f"{theirs}_in.{place}_layer."
+        for ours, theirs in (("timestep", "time"), ("text", "vector"), ("guidance", "guidance"))
+        for number, place in ((1, "in"), (2, "out"))
+    } | {
+        "context_embedder.": "txt_in.", "x_embedder.": "img_in.", ".norm1.linear.": ".img_mod.lin.",
+        ".norm1_context.linear.": ".txt_mod.lin.", ".norm.linear.": ".modulation.lin.",
+        ".attn.norm_added_q.weight": ".txt_attn.norm.query_norm.scale",
+        ".attn.norm_added_k.weight": ".txt_attn.norm.key_norm.scale",
+        ".attn.to_out.0.": ".img_attn.proj.", ".attn.to_add_out.": ".txt_attn.proj.",
+        ".ff.net.0.proj.": ".img_mlp.0.", ".ff.net.2.": ".img_mlp.2.",
+        ".ff_context.net.0.proj.": ".txt_mlp.0.", ".ff_context.net.2.": ".txt_mlp.2.",
+        "single_transformer_blocks.": "single_blocks.", "transformer_blocks.": "double_blocks.",
+        ".proj_out.": ".linear2.",
+    }  # fmt: skip
+    found: Weights = {}
+    for name, weight in joined(weights, ".attn.add_{}_proj.", ".txt_attn.qkv.").items():
+        new, is_single = name, name.startswith("single_")
+        if name.startswith("distilled_guidance_layer."):
+            new = name.replace("linear_1", "in_layer").replace("linear_2", "out_layer")
+            found[re.sub(r"(norms\.\d+)\.weight", r"\1.scale", new)] = weight
+            continue
+        if is_single and ".attn.to_q." in name:
+            others = (name.replace(".attn.to_q.", place)
+                      for place in (".attn.to_k.", ".attn.to_v.", ".proj_mlp."))  # fmt: skip
+            fused = torch.cat([weight, *(weights[other] for other in others)])
+            found[renamed_one(name.replace(".attn.to_q.", ".linear1."), rules)] = fused
+            continue
+        if is_single and re.search(r"\.attn\.to_[kv]\.|\.proj_mlp\.", name):
+            continue
+        for each in ("query", "key"):
+            place = ".norm" if is_single else ".img_attn.norm"
+            new = new.replace(f".attn.norm_{each[0]}.weight", f"{place}.{each}_norm.scale")
+        new = renamed_one(new, rules)
+        new = re.sub("^proj_out", "final_layer.linear", new)
+        if name.startswith("norm_out.linear"):
+            new = name.replace("norm_out.linear", "final_layer.adaLN_modulation.1")
+            weight = torch.cat(weight.chunk(2)[::-1])  # noqa: PLW2901
+        found[new] = weight
+    return joined(found, ".attn.to_{}.", ".img_attn.qkv.")
+
+
 def lumina2(weights: Weights) -> Weights:
     """As Lumina-Image-2's authors name its transformer's."""
     rules = {
@@ -92,13 +137,14 @@ def prefixed(name: str, rules: dict[str, str]) -> str:
 
 def renamed(weights: Weights, rules: dict[str, str]) -> Weights:
     """The same under names of which parts are others."""
-    found = {}
-    for name, weight in weights.items():
-        new = name
-        for old, named in rules.items():
-            new = new.replace(old, named)
-        found[new] = weight
-    return found
+    return {renamed_one(name, rules): weight for name, weight in weights.items()}
+
+
+def renamed_one(name: str, rules: dict[str, str]) -> str:
+    """A name of which parts are others."""
+    for old, named in rules.items():
+        name = name.replace(old, named)
+    return name
 
 
 def joined(weights: Weights, split: str, joined: str, letters: str = "qkv") -> Weights:

@@ -8,9 +8,11 @@ import transformers
 
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.sources.shipped import bundled
+from gateway.engine.pipelines.modular import as_stock
 from gateway.engine.pipelines.schedulers import card_scheduler
 from gateway.job import StepDone
-from tests.engine import tiny
+from tests.engine import blocks, tiny
+from tests.engine.blocks import qwen3_vl_config
 from tests.engine.workbench import (
     ARGUMENTS,
     TOLERANCE,
@@ -28,6 +30,7 @@ FAMILIES = {
     "flux2-dev-turbo": "flux2_klein",
     "flux2-klein": "flux2_klein",
     "flux2-klein-9b": "flux2_klein",
+    "flux3-klein": "flux3",
     "hyper-sd15": "sd",
     "hyper-sdxl": "sdxl",
     "krea2-turbo": "krea2",
@@ -50,19 +53,9 @@ LEVELS = {"sigmas", "timesteps"}
 
 def krea2() -> Any:
     """Krea 2, distilled."""
-    config = transformers.Qwen3VLConfig(
-        text_config={
-            "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "head_dim": 8,
-            "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 300,
-            "rope_scaling": {"mrope_section": [2, 1, 1], "rope_type": "default"},
-            "pad_token_id": 2, "bos_token_id": 0, "eos_token_id": 1,
-        },
-        vision_config={"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2,
-                       "out_hidden_size": 16, "deepstack_visual_indexes": [0]},
-    )  # fmt: skip
     return diffusers.Krea2Pipeline(
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
-        vae=tiny.qwen_image().vae, text_encoder=transformers.Qwen3VLModel(config),
+        vae=tiny.qwen_image().vae, text_encoder=transformers.Qwen3VLModel(qwen3_vl_config()),
         tokenizer=tiny.tokenizer(512), text_encoder_select_layers=(1, 2), is_distilled=True,
         transformer=diffusers.Krea2Transformer2DModel(
             in_channels=16, num_layers=1, attention_head_dim=8, num_attention_heads=4,
@@ -92,6 +85,8 @@ def ernie_image() -> Any:
 
 
 def build(family: str) -> Any:
+    if family in blocks.ALONE:
+        return as_stock(blocks.build(family))
     own = {"krea2": krea2, "ernie_image": ernie_image}
     return tiny.built(own[family]) if family in own else tiny.build(family)
 
@@ -99,7 +94,7 @@ def build(family: str) -> Any:
 def test_every_bundled_card_is_tried_or_says_that_it_is_not() -> None:
     cards = load_catalog((bundled("models"),), ()).endpoints
     untried = {id for id, card in cards.items() if "not tried" in card.description}
-    assert untried == {"flux3-klein"}
+    assert untried == {"fibo2-edit-turbo"}
     assert cards.keys() == {"emoji", *FAMILIES, *untried}
 
 
@@ -110,7 +105,7 @@ def test_its_scheduler_and_arguments_are_taken(id: str, family: str) -> None:
     if card.scheduler:
         pipeline.scheduler = card_scheduler(card, pipeline.scheduler)
     steps = card.steps.default
-    given = ARGUMENTS.get(family, {}) | card.call_arguments(steps)
+    given = ARGUMENTS.get(family, blocks.GIVEN.get(family, {})) | card.call_arguments(steps)
     jobs = [
         job(family, "a cat", seed, steps, arguments=given, guidance_scale=card.guidance.default)
         for seed in (1, 2)

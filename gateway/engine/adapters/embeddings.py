@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import AddedToken
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from gateway.catalog.cards import CardError, EmbeddingCard
 from gateway.catalog.heads.kinds import BUNDLED
@@ -98,7 +99,8 @@ class Embeddings:
         self._tables = {
             name: _Table(components[name].get_input_embeddings(), components[_tokenizer(name)])
             for name in ENCODERS
-            if isinstance(components.get(name), nn.Module) and components.get(_tokenizer(name))
+            if isinstance(components.get(name), nn.Module)
+            and isinstance(components.get(_tokenizer(name)), PreTrainedTokenizerBase)
         }
         self._known: dict[str, Embedding] = {}
 

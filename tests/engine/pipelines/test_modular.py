@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import msgspec
 import pytest
 import torch
@@ -18,6 +17,7 @@ from gateway.engine.pipelines.pixels import first_image, to_image
 from gateway.fetching.fetching import fetch_missing, is_here, plan_of
 from gateway.job import AdapterUse, Job, Preview, StepDone
 from tests.engine import tiny, tiny_loras
+from tests.engine.blocks import ALONE, BLOCKS, GIVEN, build
 from tests.engine.pipelines.test_call import noise
 from tests.engine.workbench import (
     CPU,
@@ -31,28 +31,12 @@ from tests.engine.workbench import (
 )
 from tests.fetching.standin import point_at, serving
 
-BLOCKS = {
-    "z_image": "ZImageAutoBlocks",
-    "sdxl": "StableDiffusionXLAutoBlocks",
-    "flux": "FluxAutoBlocks",
-    "qwen_image": "QwenImageAutoBlocks",
-}
 
-
-def build(family: str) -> Any:
-    """A tiny pipeline made of blocks, not yet to be called as others are."""
-    parts = tiny.build(family).components
-    pipeline = getattr(diffusers, BLOCKS[family])().init_pipeline()
-    known = pipeline.components
-    pipeline.update_components(**{name: part for name, part in parts.items() if name in known})
-    return pipeline
-
-
-@pytest.mark.parametrize("family", BLOCKS)
+@pytest.mark.parametrize("family", [*BLOCKS, *ALONE])
 def test_together_equals_alone(family: str) -> None:
     pipeline = as_stock(build(family))
     texts = ("a cat", "two red dogs by the sea", "a dog")
-    bare: dict[str, Any] = {"arguments": {}}
+    bare: dict[str, Any] = {"arguments": GIVEN.get(family, {})}
     jobs = [job(family, text, n, n, num_previews=1, **bare) for n, text in enumerate(texts, 1)]
     leaving = job(family, "a cow", 9, 4, **bare)
     wanted = [alone(pipeline, one) for one in jobs]
@@ -103,7 +87,7 @@ def test_a_lora_draws_what_diffusers_draws_with_it(tmp_path: Path, family: str) 
 
 @pytest.mark.parametrize(
     ("family", "is_masked"),
-    [("z_image", False), ("flux", False), ("sdxl", False), ("sdxl", True), ("qwen_image", True)],
+    [("z_image", False), ("flux", False), ("sdxl", True), ("qwen_image", True), ("anima", False)],
 )
 def test_edits_together_equal_diffusers_alone(family: str, is_masked: bool) -> None:
     shown: dict[str, Any] = {"mask": noise(1, 0)} if is_masked else {}

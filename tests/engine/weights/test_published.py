@@ -22,11 +22,11 @@ from gateway.catalog.sources.parts import places_of
 from gateway.catalog.sources.shipped import bundled, shipped_layout
 from gateway.catalog.sources.weights import pipeline_class
 from gateway.catalog.survey.survey import fault_of
-from gateway.engine.weights.checkpoint import opened
+from gateway.engine.weights.checkpoint import Checkpoint, Shapes, opened
 from gateway.engine.weights.parts import fitting, own_conversion
 from tests.catalog.making import hollow
 from tests.engine import single_files
-from tests.engine.renaming import Weights
+from tests.engine.renaming import Weights, flux1
 
 SD, XL = "stable-diffusion-v1-5", "stabilityai/stable-diffusion-xl"
 SD2 = "stabilityai/stable-diffusion-2"
@@ -123,3 +123,45 @@ def test_a_published_file_is_an_endpoint_without_a_hub(tmp_path: Path, repositor
             wanted = {name: weight.shape for name, weight in part.state_dict().items()}
             inside = opened(place.file, torch.float16)
             fitting(inside, wanted, dict(part.config), own_conversion(type(part)))
+
+
+class Rows:
+    """A file whose weights are as high as they are said to be, and one number wide."""
+
+    def __init__(self, shapes: Shapes, weights: Weights) -> None:
+        self.shapes = shapes
+        self.weights = weights
+
+    def read(self, name: str) -> torch.Tensor:
+        return self.weights[name]
+
+
+WIDE: dict[str, tuple[str, dict[str, Any]]] = {
+    "FLUX.1 dev": ("FluxTransformer2DModel", {"guidance_embeds": True}),
+    "FLUX.1 schnell": ("FluxTransformer2DModel", {}),
+    "Chroma": ("ChromaTransformer2DModel", {}),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("name", WIDE)
+def test_what_is_converted_at_its_full_width_alone_has_each_row_in_its_place(
+    name: str, prefix: str
+) -> None:
+    cls, more = WIDE[name]
+    kind = getattr(diffusers, cls)
+    with init_empty_weights():
+        model = kind(num_layers=2, num_single_layers=2, **more)
+    whole, at = model.state_dict(), 0
+    rows: Weights = {}
+    for path, weight in whole.items():
+        numbers = torch.arange(at, at + len(weight), dtype=torch.float64)
+        rows[path] = numbers[:, None] if weight.ndim == 2 else numbers
+        at += len(weight)
+    made = {prefix + path: weight for path, weight in flux1(rows).items()}
+    shapes = {prefix + path: tuple(weight.shape) for path, weight in flux1(whole).items()}
+    file = Checkpoint(Rows(shapes, made), {path: path for path in shapes})
+    wanted = {path: weight.shape for path, weight in whole.items()}
+    convert, part = fitting(file, wanted, dict(model.config), own_conversion(kind))
+    found = convert(checkpoint=part, config=dict(model.config))
+    assert all(torch.equal(found[path], weight) for path, weight in rows.items())
