@@ -10,7 +10,7 @@ a bare `<id>.safetensors` or `.gguf`, or a whole model in one, `<folder>/<name>.
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
-from os.path import exists, lexists, normpath, realpath
+from os.path import exists, isdir, lexists, normpath, realpath
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,7 +48,8 @@ from gateway.catalog.survey.strays import (
 SEEN = "[!.]*"
 """What is not hidden, such as what file systems and copies leave beside files."""
 
-CONFIG = "config.json"
+CONFIG, ENCODER = "config.json", "image_encoder"
+"""What is in the folder of a ControlNet, and in that of an IP-Adapter."""
 
 Card = TypeVar("Card", EndpointCard, AdapterCard)
 Beside = TypeVar("Beside", ControlCard, EmbeddingCard)
@@ -120,7 +121,7 @@ def _lying_in(folders: tuple[Path, ...], kind: type[Beside]) -> dict[tuple[str, 
     found = {}
     for folder in folders:
         for path in sorted(folder.glob(f"{SEEN}/{SEEN}")):
-            if path.suffix == WEIGHTS or exists(path / CONFIG):
+            if path.suffix == WEIGHTS or exists(path / CONFIG) or isdir(path / ENCODER):
                 owner, route = path.parent.name.replace("--", "/"), path.name.removesuffix(WEIGHTS)
                 found[owner, route] = kind(
                     endpoint=owner, route=route, source=path.name, path=path

@@ -67,6 +67,12 @@ _UNREAD = {
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 
+_PLACES = {
+    "IP-Adapter": "it as controlnets/ENDPOINT/NAME/FILE, beside its image_encoder",
+    "ControlNet": "it in controlnets/ENDPOINT", "textual inversion": "it in embeddings/ENDPOINT",
+}  # fmt: skip
+"""Where such files are read from."""
+
 BUNDLED = "bundle_emb."
 """How names begin of vectors of words that lie in an adapter's file; the word follows."""
 
@@ -115,7 +121,9 @@ def unread_in(names: Collection[str]) -> str | None:
 def why_unread(unread: str | None, tuned: str | None, file: Path) -> str | None:
     """Why a file cannot be read as an adapter, by what its names tell; None where it can."""
     if unread:
-        return f"{unread} weights are no adapter that is read here"
+        place = _PLACES.get(unread)
+        told = f"; wanted {place}" if place else ""
+        return f"{unread} weights are no adapter that is read here{told}"
     if tuned and not config_beside(file):
         return f"{tuned} weights want {PEFT_CONFIG} beside them, and to be called {PEFT_FILE}"
     return None

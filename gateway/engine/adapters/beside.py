@@ -13,16 +13,18 @@ from gateway.engine.adapters import adapter_files
 from gateway.engine.adapters.adapters import Adapters, AdapterWeights
 from gateway.engine.adapters.controls import Controls, read_control
 from gateway.engine.adapters.embeddings import Embedding, Embeddings, read_embedding
+from gateway.engine.adapters.pictured import ImagePrompt
 from gateway.engine.adapters.slots import SlottedAdapters
 from gateway.engine.pipelines.parking import Entry
 from gateway.errors import ModelNotFound
+from gateway.job import ControlUse
 
 READING = threading.Lock()
 """Held while what builds no modules is read: many at once would have the engine's thread wait
 for the interpreter behind all of them, and be no sooner there."""
 
-Found = AdapterWeights | Embedding | nn.Module
-"""A LoRA's or another adapter's weights, a textual inversion, or a ControlNet."""
+Found = AdapterWeights | Embedding | ImagePrompt | nn.Module
+"""A LoRA's or another adapter's weights, a textual inversion, an IP-Adapter, or a ControlNet."""
 
 
 def read_beside(card: AdapterCard, pipeline: Any, device: torch.device) -> Found:
@@ -71,7 +73,7 @@ def size_bytes(found: Found) -> int:
     match found:
         case AdapterWeights():
             return adapter_files.size_bytes(found)
-        case Embedding():
+        case Embedding() | ImagePrompt():
             return found.size_bytes
         case _:
             return sum(one.numel() * one.element_size() for one in found.parameters())
@@ -117,8 +119,12 @@ class Beside:
             return self._controls.drop(name)
         return []
 
-    def around(self, pipeline: Any, names: Sequence[str]) -> Any:
+    def around(
+        self, pipeline: Any, names: Sequence[str], uses: Sequence[ControlUse] = ()
+    ) -> Any:
         """A pipeline with those of some names that a pipeline has to know.
+
+        `uses` are how the ControlNets and IP-Adapters among them are used, in their order.
 
         Raises:
             UnsupportedValue: its family takes no ControlNets, or not several.
@@ -126,5 +132,5 @@ class Beside:
         controls = [name for name in names if name in self._controls.names]
         words = [name for name in names if name in self._embeddings.names]
         if controls:
-            pipeline = self._controls.around(pipeline, controls)
+            pipeline = self._controls.around(pipeline, controls, uses)
         return self._embeddings.around(pipeline, words)

@@ -8,8 +8,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import diffusers
 import torch
@@ -19,10 +19,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gateway.catalog.cards import CardError, ControlCard
-from gateway.catalog.folders import CONFIG
+from gateway.catalog.folders import CONFIG, ENCODER
+from gateway.engine.adapters import pictured
+from gateway.engine.adapters.pictured import ImagePrompt
+from gateway.engine.pipelines.call import SHOWN
 from gateway.engine.pipelines.parking import Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.pipelines.shared import share
 from gateway.errors import UnsupportedValue
+from gateway.job import ControlUse
 
 COMPONENT = "controlnet"
 _SHOWN, _HALVING = "controlnet_cond_embedding", range(1, 16, 2)
@@ -34,46 +38,82 @@ _KINDS = "task_embedding"
 _TASK = re.compile(r"(Img2Img|Inpaint)?Pipeline$")
 
 
+NUM_TWINS = 8
+"""Twins of a denoiser that are kept: one for each scale that pictures are asked for with."""
+
+
+class Twin(NamedTuple):
+    """A pipeline that is shown pictures, by which adapters, and around which it was built."""
+
+    names: Sequence[str]
+    pipeline: Any
+    built: Any
+
+
 class Controls:
-    """The ControlNets in memory for one pipeline, by the names they have there."""
+    """The ControlNets in memory for one pipeline, by the names they have there, and IP-Adapters."""
 
     def __init__(self) -> None:
-        self._nets: dict[str, nn.Module] = {}
+        self._nets: dict[str, nn.Module | ImagePrompt] = {}
         self._entries: dict[str, list[Entry]] = {}
         self._pipelines: dict[tuple[int, tuple[str, ...]], Any] = {}
+        self._twins: dict[Hashable, Twin] = {}
 
     @property
     def names(self) -> list[str]:
         """Those in memory."""
         return list(self._nets)
 
-    def add(self, name: str, net: nn.Module) -> None:
-        """Keep a net, its entry points parked."""
-        entries = [*entries_of({COMPONENT: net}), StillTo(COMPONENT, net)]
-        for entry in entries:
-            entry.park()
-        share([net])
-        self._nets[name], self._entries[name] = net, entries
+    def add(self, name: str, net: nn.Module | ImagePrompt) -> None:
+        """Keep a net, or what a twin of the denoiser is made with, its entry points parked."""
+        self._nets[name] = net
+        part = (ENCODER, net.encoder) if isinstance(net, ImagePrompt) else (COMPONENT, net)
+        self._entries[name] = _parked(*part)
 
     def drop(self, name: str) -> list[Entry]:
         """Forget a net; returns its entry points, which are no more."""
         del self._nets[name]
         self._pipelines = {key: one for key, one in self._pipelines.items() if name not in key[1]}
+        self._twins = {key: one for key, one in self._twins.items() if name not in one.names}
         entries = self._entries.pop(name)
         for entry in entries:
             entry.unpark()
         return entries
 
-    def around(self, pipeline: Any, names: Sequence[str]) -> Any:
+    def around(self, pipeline: Any, names: Sequence[str], uses: Sequence[ControlUse]) -> Any:
         """The family's pipeline that shows some nets pictures, built from the same modules.
+
+        Those of IP-Adapters are shown to a twin of its denoiser, one for each of their scales.
 
         Raises:
             UnsupportedValue: the family has none.
         """
-        key = (id(pipeline), tuple(names))
-        if key not in self._pipelines:
-            self._pipelines[key] = self._built(pipeline, [self._nets[name] for name in names])
-        return self._pipelines[key]
+        nets = {name: net for name in names if isinstance(net := self._nets[name], nn.Module)}
+        if nets:
+            plain = tuple(name for name in names if name in nets)
+            key = (id(pipeline), plain)
+            if key not in self._pipelines:
+                self._pipelines[key] = self._built(pipeline, [nets[name] for name in plain])
+            pipeline = self._pipelines[key]
+        shown = {
+            place: (name, use.scale)
+            for place, (name, use) in enumerate(zip(names, uses, strict=False))
+            if name not in nets
+        }
+        return self._shown(pipeline, shown) if shown else pipeline
+
+    def _shown(self, pipeline: Any, shown: dict[int, tuple[str, float]]) -> Any:
+        names = [name for name, _ in shown.values()]
+        key = (id(pipeline), *shown.items())
+        if key not in self._twins:
+            prompts = [one for name in names if isinstance(one := self._nets[name], ImagePrompt)]
+            built = pictured.around(pipeline, prompts, [scale for _, scale in shown.values()])
+            _parked(pictured.UNET, built.unet)
+            vars(built)[SHOWN] = frozenset(shown)
+            while len(self._twins) >= NUM_TWINS:
+                del self._twins[next(iter(self._twins))]
+            self._twins[key] = Twin(names, pipeline, built)
+        return self._twins[key].built
 
     def _built(self, pipeline: Any, nets: list[nn.Module]) -> Any:
         found = control_class(type(pipeline), nets)
@@ -95,6 +135,15 @@ class Controls:
             ) from error
         built.set_progress_bar_config(disable=True)
         return built
+
+
+def _parked(component: str, module: nn.Module) -> list[Entry]:
+    """The entry points of a module, parked."""
+    entries = [*entries_of({component: module}), StillTo(component, module)]
+    for entry in entries:
+        entry.park()
+    share([module])
+    return entries
 
 
 def control_class(kind: type, nets: Sequence[nn.Module] = ()) -> Any:
@@ -144,14 +193,18 @@ def _is_union(net: nn.Module) -> bool:
     return isinstance(net, diffusers.ControlNetUnionModel)
 
 
-def read_control(card: ControlCard, pipeline: Any, device: torch.device) -> nn.Module:
-    """A ControlNet, on a device and in the dtype of a pipeline's denoiser.
+def read_control(
+    card: ControlCard, pipeline: Any, device: torch.device
+) -> nn.Module | ImagePrompt:
+    """A ControlNet or an IP-Adapter, on a device and in the dtype of a pipeline's denoiser.
 
     Call it where modules may be built; see `loading.CONSTRUCTION`.
 
     Raises:
         CardError: it is none, or not for such a pipeline.
     """
+    if pictured.is_image_prompt(card.place):
+        return pictured.read_image_prompt(card, pipeline, device)
     if control_class(type(pipeline)) is None:
         raise CardError(f"{type(pipeline).__name__} has no form for ControlNets", card.path)
     denoiser = pipeline.components.get("unet") or pipeline.components["transformer"]

@@ -132,7 +132,7 @@ class LoadedPipeline:
         Raises:
             UnsupportedValue: the family has no pipeline for such an edit, or for ControlNets.
         """
-        return self.beside.around(self._pipeline_for(job), names)
+        return self.beside.around(self._pipeline_for(job), names, job.controls)
 
     def _pipeline_for(self, job: Job) -> Any:
         if not job.images:

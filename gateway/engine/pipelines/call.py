@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import msgspec
 import torch
 from diffusers import ConfigMixin, DiffusionPipeline
 from diffusers.image_processor import VaeImageProcessor
@@ -29,6 +30,9 @@ BLANK, WHITE = "gray", 255
 """What an inpainter is given to repaint all of, where nobody brings a picture or a mask."""
 
 RESAMPLING = Image.Resampling.LANCZOS
+SHOWN = "shown_pictures"
+"""A pipeline's attribute: at which places among a job's pictures are those for IP-Adapters."""
+
 MODES = ("num_control_type", "num_mode")
 """How configurations of ControlNets say how many kinds of pictures they read."""
 
@@ -107,6 +111,10 @@ def unused(pipeline: Any, job: Job) -> list[Remark]:
         said["strength"] = job.strength
     if any(one.mode is not None for one in job.controls):
         said["control_mode"] = [one.mode for one in job.controls]
+    shown: frozenset[int] = getattr(pipeline, SHOWN, frozenset())
+    spans = {(one.start, one.end) for place, one in enumerate(job.controls) if place in shown}
+    if spans - {(0.0, 1.0)}:
+        said["control_guidance_start"] = said["control_guidance_end"] = sorted(spans)
     return [
         no_effect(argument, f"the pipeline of this endpoint, {name}, takes none")
         for argument, value in said.items()
@@ -207,13 +215,23 @@ def _controls(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
     Raises:
         UnsupportedValue: one is not told what it is shown, and reads pictures of several kinds.
     """
+    shown: frozenset[int] = getattr(pipeline, SHOWN, frozenset())
+    if shown:
+        others = [one for place, one in enumerate(job.controls) if place not in shown]
+        images = [_shown(one) for place, one in enumerate(job.controls) if place in shown]
+        plain = msgspec.structs.replace(job, controls=tuple(others))
+        beside_them = _net_controls(pipeline, known, plain) if others else {}
+        return {"ip_adapter_image": images} | beside_them
+    return _net_controls(pipeline, known, job)
+
+
+def _net_controls(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
     nets = getattr(pipeline.controlnet, "nets", None) or [pipeline.controlnet]
     for one, net in zip(job.controls, itertools.cycle(nets), strict=False):
         _check_mode(one, net)
     wanted: dict[str, list[Any]] = {
         "control_image" if "control_image" in known else "image": [
-            beside(one.image.width * one.image.height, functools.partial(_rgb, one.image, None))
-            for one in job.controls
+            _shown(one) for one in job.controls
         ],
         "controlnet_conditioning_scale": [one.scale for one in job.controls],
         "control_guidance_start": [one.start for one in job.controls],
@@ -225,6 +243,12 @@ def _controls(pipeline: Any, known: Parameters, job: Job) -> dict[str, Any]:
         for name, values in wanted.items()
         if name in known
     }
+
+
+def _shown(use: ControlUse) -> Image.Image:
+    """The picture that a net or an IP-Adapter is shown."""
+    pixels = use.image
+    return beside(pixels.width * pixels.height, functools.partial(_rgb, pixels, None))
 
 
 def _check_mode(use: ControlUse, net: Any) -> None:
