@@ -14,7 +14,8 @@ from gateway.remarks import Remark
 Matting = Literal["border"]
 """`border`: what joins a picture's edge in the edge's own colour is background."""
 Reading = Literal["plain", "weighted"]
-"""`weighted`: prompts of any length, in which `(word:1.3)` weighs more than its words."""
+"""`weighted`: prompts of any length, in which `(word:1.3)` weighs more than its words and `BREAK`
+begins a part that is read by itself."""
 
 Priority = Literal["interactive", "batch"]
 Promise = Literal["near", "bitwise"]

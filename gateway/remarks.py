@@ -32,10 +32,15 @@ SHOWN_CHARACTERS = 200
 """Of what a client sent, as much is repeated."""
 
 WEIGHT = "a weight"
+BREAK = "a break"
+READ_WITH_WEIGHTS = (WEIGHT, BREAK)
 _SYNTAX = {
     WEIGHT: re.compile(
         r"\(\([^()]{1,200}\)\)|\([^()]{1,200}:\s*[0-9.]{1,8}\s*\)|\[[^\[\]]{1,200}:\s*[0-9.]{1,8}\]"
     ),
+    BREAK: re.compile(r"(?<!\w)BREAK(?!\w)"),
+    # In capitals altogether it is a word like the others.
+    "a composition": re.compile(r"(?<=[a-z0-9,.)])\s+AND\s+(?=[a-z0-9(])"),
     "a LoRA": re.compile(r"<(?:lora|lyco|hypernet):[^<>]{1,200}>", re.IGNORECASE),
     "an embedding": re.compile(r"\bembedding:[\w./-]{1,200}", re.IGNORECASE),
     "alternatives": re.compile(r"\{[^{}|]{1,200}(?:\|[^{}|]{1,200})+\}"),
@@ -72,10 +77,11 @@ def no_effect(param: str, why: str) -> Remark:
 
 def of_syntax(param: str, text: str | None, prompts: str = "plain") -> list[Remark]:
     """What other programs' users write into prompts to be read, and is drawn as words here."""
+    read = READ_WITH_WEIGHTS if prompts == "weighted" else ()
     found = [
-        (kind, match[0])
+        (kind, match[0].strip())
         for kind, form in _SYNTAX.items()
-        if (match := form.search(text or "")) and not (kind == WEIGHT and prompts == "weighted")
+        if kind not in read and (match := form.search(text or ""))
     ]
     return [
         Remark("syntax_unread", param, f"{shown(written)!r} was read as words, not as {kind}.")

@@ -179,8 +179,8 @@ class EndpointCard(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pipeline's own; the picture itself is decoded by `components.vae`.
     `matting` is how a transparent background is cut out, where the pictures' own is plain.
     `quality` says what a request's means, `[quality.low]`; without it, it means nothing.
-    `prompts = "weighted"` reads prompts of any length, and `(word:1.3)` in them, where all text
-    encoders are CLIP's.
+    `prompts = "weighted"` reads prompts of any length, `(word:1.3)` and `BREAK` in them, where all
+    text encoders are CLIP's.
     `aliases` are checkpoint file names that mean this endpoint in a workflow graph.
     """
 

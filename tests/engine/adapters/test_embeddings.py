@@ -54,7 +54,12 @@ def cards(folder: Path, family: str) -> list[EmbeddingCard]:
 def stock(
     family: str, words: list[EmbeddingCard], wanted: Job, lora: dict[str, Tensor] | None = None
 ) -> Tensor:
-    """The same through diffusers' own loading of the files, and of a LoRA's tensors."""
+    """The same through diffusers' own loading."""
+    return alone(loaded(family, words, lora), wanted)
+
+
+def loaded(family: str, words: list[EmbeddingCard], lora: dict[str, Tensor] | None = None) -> Any:
+    """A pipeline with words' files, and a LoRA's tensors, as diffusers itself loads them."""
     pipeline: Any = tiny.build(family)
     if lora:
         pipeline.load_lora_weights(lora)
@@ -68,7 +73,7 @@ def stock(
                 )
         else:
             pipeline.load_textual_inversion(str(card.place), token=card.route)
-    return alone(pipeline, wanted)
+    return pipeline
 
 
 def bench_of(family: str, words: list[EmbeddingCard]) -> Workbench:
