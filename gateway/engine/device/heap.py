@@ -5,9 +5,10 @@ of a MiB and more mapped, a picture took 38 % more of the processor. What is lar
 what it sees freed, which is here said beforehand; and one heap for every thread or two would
 be as many times the memory.
 
-While there is work the heap is left alone, for then it stays as it is: what one forward leaves the
-next one takes. Giving it back every ten seconds made memory fall by a fifth and come again, and
-the heap a quarter larger, since what is at its end is cut off before the middle is used.
+While there is work the heap is mostly left alone: what one forward leaves the next one takes.
+Giving it back every ten seconds made memory fall by a fifth and come again, and the heap a quarter
+larger, since what is at its end is cut off before the middle is used. Never to do it is no better:
+beside a server's other threads it grew by 250 MiB in 2,000 pictures, in steps that stayed.
 """
 
 import ctypes
@@ -26,7 +27,7 @@ REST_SECONDS = 60.0
 """Without work, before memory is given back, whose pages the next forwards have to make anew: eight
 pictures that took 225 ms of the processor take 265 then."""
 
-BUSY_SECONDS = 3600.0
+BUSY_SECONDS = 60.0
 """Between two times with work, lest what was needed once stays for good where nobody ever rests."""
 
 CHOSEN = ("MALLOC_", "GLIBC_TUNABLES")

@@ -44,7 +44,7 @@ def test_the_heap_is_given_back_at_rest_and_now_and_then(monkeypatch: pytest.Mon
     monkeypatch.setattr(heap, "give_back", lambda: given.append(now))
     used.rest()
     assert not given
-    for now in (100.0, 101.0, 700.0, 100 + BUSY_SECONDS):
+    for now in (100.0, 101.0, 130.0, 100 + BUSY_SECONDS):
         used.work(now)
     assert not given, "memory that goes and comes again is not flat"
     now = 101 + BUSY_SECONDS
