@@ -1,6 +1,6 @@
 """Everything this project claims about speed and memory, measured in one run: one table.
 
-    python -m tests.benchmarks [start] [others] [host] [png] [--device cuda] [--rounds 3]
+    python -m tests.benchmarks [start] [others] [host] [png] [cluster] [--device cuda] [--rounds 3]
 
 Without the name of a part, all of them.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import encode, host, others, workload
+from tests.benchmarks import cluster, encode, host, others, workload
 from tests.benchmarks.bare import BarePipeline
 from tests.benchmarks.load import drive
 from tests.benchmarks.processes import Starting, arguments_for, bare_seconds, gateway
@@ -87,11 +87,18 @@ def png(options: argparse.Namespace) -> Iterator[Row]:
         yield Row(f"{label}, size", "×", float(size), level, 1.0, "≤ 1.2")
 
 
+def over_replicas(options: argparse.Namespace) -> Iterator[Row]:
+    """Two replicas against the engine in the process."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from cluster.rows(workload.save(Path(folder)), options.rounds)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "start": start,
     "others": against_others,
     "host": lambda _: host.rows(list(TREES)),
     "png": png,
+    "cluster": over_replicas,
 }
 
 

@@ -52,7 +52,8 @@ class Ledger:
     """The promises of one scenario.
 
     `kept` are URLs and the bytes that were taken for them, `pictures` URLs and the seeds of
-    the pictures that were answered. `faults` are answers that nobody should get.
+    the pictures that were answered. `faults` are answers that nobody should get. Of those
+    who were refused so many were told that nobody draws, rather than that they ask too much.
     """
 
     runs: dict[str, AcceptedRun] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Ledger:
     answered: Counter[str] = field(default_factory=Counter)
     num_broken_off: int = 0
     num_refused: int = 0
+    num_unavailable: int = 0
     faults: list[str] = field(default_factory=list)
 
     def told(self) -> str:

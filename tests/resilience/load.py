@@ -16,7 +16,8 @@ from PIL import Image
 
 from tests.resilience.ledger import AcceptedBatch, AcceptedRun, Ledger, Owner
 
-BUSY = (429, 503)
+UNAVAILABLE = 503
+BUSY = (429, UNAVAILABLE)
 FULL = 507
 """Nobody knows when there will be room."""
 
@@ -227,6 +228,7 @@ class Asker:
             answer.status_code in BUSY and "retry-after" in answer.headers
         ):
             self.ledger.num_refused += 1
+            self.ledger.num_unavailable += answer.status_code == UNAVAILABLE
         else:
             told = f"{answer.status_code} to {answer.request.url.path}: {answer.text[:200]}"
             self.ledger.faults.append(told)

@@ -15,6 +15,7 @@ from tests.resilience.fronts import fronts_and_database_killed, many_runs
 from tests.resilience.kills import kills
 from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
+from tests.resilience.replicas import kill, pause, struck
 from tests.resilience.row import Row
 from tests.resilience.small import small_requests
 from tests.resilience.soak import soak
@@ -42,6 +43,17 @@ async def fronts_killed(folder: Path) -> Row:
 async def ten_thousand_runs(folder: Path) -> Row:
     """Over three fronts."""
     return await many_runs(folder, 10_000)
+
+
+async def replicas_killed(folder: Path) -> Row:
+    """Twenty of them, one after another."""
+    return await struck(folder, [kill] * 20, "SIGKILL of one of two replicas, 20 times")
+
+
+async def replicas_stopped(folder: Path) -> Row:
+    """Twenty of them, for a while or for good."""
+    done = "one of two replicas stopped (SIGSTOP), for a while or for good, 20 times"
+    return await struck(folder, [pause] * 20, done)
 
 
 async def a_full_disk(folder: Path) -> Row:
@@ -107,6 +119,8 @@ SCENARIOS: dict[str, Scenario] = {
     "kills-postgresql": kills_on_postgresql,
     "fronts": fronts_killed,
     "ten-thousand-runs": ten_thousand_runs,
+    "replicas-killed": replicas_killed,
+    "replicas-stopped": replicas_stopped,
     "full-disk": a_full_disk,
     "no-descriptors": no_descriptors,
     "database-restarts": database_restarts,

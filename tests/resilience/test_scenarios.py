@@ -17,6 +17,7 @@ from tests.resilience.fronts import fronts_and_database_killed
 from tests.resilience.kills import kills
 from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
+from tests.resilience.replicas import kill, pause, struck
 from tests.resilience.row import Row
 from tests.resilience.soak import soak
 
@@ -29,6 +30,7 @@ SHORT: dict[str, Callable[[Path], Coroutine[Any, Any, Row]]] = {
     "a clock that jumps": lambda folder: clocks(folder, None, rounds=1, seconds=1, restarts=True),
     "slow clients": lambda folder: crowd(folder, 200, head_seconds=2, stall_seconds=3),
     "hostile receivers": lambda folder: hostile_receivers(folder, num_runs=1, seconds=3),
+    "replicas killed and stopped": lambda folder: struck(folder, [kill, pause, kill], ""),
     "many pictures": lambda folder: soak(folder, 400, SMALL_ENGINE),
 }
 

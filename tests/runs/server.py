@@ -2,7 +2,8 @@
 
 `python -m tests.runs.server PORT DATA [DATABASE]`, with settings in the environment as ever.
 `STEP_SECONDS` is how long a step takes; `DRAWN` names a file that every drawing is noted in,
-`HEARTBEAT` one for every time that the event loop was held. `ENGINE=emoji` draws in earnest.
+`HEARTBEAT` one for every time that the event loop was held. `ENGINE=emoji` draws in earnest,
+`replicas` in processes of their own.
 """
 
 import os
@@ -59,8 +60,13 @@ def _engine_and_catalog(settings: Settings) -> tuple[Engine, Catalog | Collectio
 
         catalog = served_collection(settings)
         return LocalEngine(catalog, settings), catalog
+    step_seconds = float(os.environ.get("STEP_SECONDS", "0.01"))
+    if os.environ.get("ENGINE") == "replicas":
+        from tests.runs.replicas import engine_of_replicas  # noqa: PLC0415  Ray takes seconds
+
+        return engine_of_replicas(small_catalog(), settings, step_seconds), small_catalog()
     drawn = Path(os.environ.get("DRAWN", os.devnull))
-    return NotingEngine(float(os.environ.get("STEP_SECONDS", "0.01")), drawn), small_catalog()
+    return NotingEngine(step_seconds, drawn), small_catalog()
 
 
 class Drawing(msgspec.Struct, frozen=True):
