@@ -7,6 +7,7 @@ waits and tries again.
 import asyncio
 import errno
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -92,3 +93,19 @@ async def patiently(act: Callable[[], Awaitable[T]], what: str, *, seconds: floa
                 log.warning("waiting out an outage", what=what, waited=waited, fault=str(error))
         await asyncio.sleep(pause)
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+async def again(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    """Do something now and every so often; whatever is wrong with one time, there is a next."""
+    is_out = False
+    while True:
+        try:
+            await act()
+            is_out = False
+        except Exception as error:
+            if not is_outage(error):
+                log.error("could not be done", act=act.__name__, exc_info=error)
+            elif not is_out:
+                is_out = True
+                log.warning("put off by an outage", act=act.__name__, fault=str(error))
+        await asyncio.sleep(seconds * random.uniform(0.9, 1.1))

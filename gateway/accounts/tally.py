@@ -40,18 +40,23 @@ class OwnTally:
 
     def counted(self, owner: str, limit: int, num_requests: int) -> float | None:
         """The same, at once."""
-        now, asked = time.monotonic(), self._asked[owner]
-        while asked and asked[0] <= now - MINUTE:
-            asked.popleft()
+        now, asked = time.monotonic(), self._of_late(owner)
         excess = len(asked) + num_requests - limit
         if excess > 0:
             return asked[excess - 1] + MINUTE - now if len(asked) >= excess else MINUTE
-        self.note(owner, num_requests)
+        asked.extend([now] * num_requests)
         return None
 
     def note(self, owner: str, num_requests: int) -> None:
         """Count requests, whatever the limit."""
-        self._asked[owner].extend([time.monotonic()] * num_requests)
+        self._of_late(owner).extend([time.monotonic()] * num_requests)
+
+    def _of_late(self, owner: str) -> deque[float]:
+        """When a key asked in the last minute."""
+        begin, asked = time.monotonic() - MINUTE, self._asked[owner]
+        while asked and asked[0] <= begin:
+            asked.popleft()
+        return asked
 
     @asynccontextmanager
     async def holding(

@@ -59,13 +59,13 @@ class SharedBoard:
             rows = connection.execute(query.order_by(adapters.c.number)).mappings()
             new = [Said(**row) for row in rows]
         for said in new:
-            self._heard = said.number
             self._later.pop(said.id, None)
         now = time.monotonic()
         due = [said for at, said in self._later.values() if at <= now]
         heard = [said for said in (*due, *new) if said.number not in self._own]
         for said in heard:
             self._obey(said, collection, folders)
+        self._heard = max([self._heard, *(said.number for said in new)])
         return any(said.path is None for said in heard)
 
     def _obey(self, said: Said, collection: Collection, folders: Folders) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
 
 from gateway.catalog.collection import Collection, Folders
 from gateway.fronts import changes
@@ -17,7 +16,7 @@ from gateway.fronts.keys import SharedKeys
 from gateway.fronts.secrets import joined_secrets, read_secrets
 from gateway.fronts.tally import SharedTally
 from gateway.images.signing import Signer
-from gateway.outages import is_outage
+from gateway.outages import again
 from gateway.runs.durable.database import close_database, open_database
 from gateway.runs.durable.slots import num_held
 from gateway.settings import Settings
@@ -27,8 +26,6 @@ LOOK_SECONDS = 1.0
 
 QUICK = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 5000"
 """A front that was stopped in the middle of counting must not stop the others."""
-
-log = structlog.get_logger()
 
 
 class Commons:
@@ -52,34 +49,24 @@ class Commons:
 
         `notice` is called when an adapter is served no more.
         """
-        following = asyncio.create_task(self._follow(collection, folders, notice))
+        async def hear() -> None:
+            if await asyncio.to_thread(self.board.hear, collection, folders):
+                notice()
+
+        # Apart, since an adapter may have to be fetched first.
+        tasks = [asyncio.create_task(again(LOOK_SECONDS, act)) for act in (self._follow, hear)]
         try:
             yield
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             await self.tally.close()
             await asyncio.to_thread(close_database, self._engine)
 
-    async def _follow(
-        self, collection: Collection, folders: Folders, notice: Callable[[], None]
-    ) -> None:
-        is_out = False
-        while True:
-            try:
-                await asyncio.to_thread(self._look)
-                if await asyncio.to_thread(self.board.hear, collection, folders):
-                    notice()
-                is_out = False
-            except Exception as error:
-                if not is_outage(error):
-                    log.error("changes of other fronts could not be followed", exc_info=error)
-                elif not is_out:
-                    log.warning("other fronts are not heard", fault=str(error))
-                is_out = True
-            await self.tally.keep()
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _follow(self) -> None:
+        await asyncio.to_thread(self._look)
+        await self.tally.keep()
 
     def _look(self) -> None:
         """See what has changed, and how many fronts there are."""

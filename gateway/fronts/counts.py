@@ -123,8 +123,10 @@ class Counts:
 def _alone(connection: sa.Connection, owner: str) -> float:
     """Until the transaction ends no front counts for this key; the time it is then."""
     key = zlib.crc32(owner.encode()) & 0x7FFFFFFF
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCKS, key)))
-    return _now(connection)
+    # One after the other, as they stand; what follows is of a later snapshot.
+    query = sa.select(sa.func.pg_advisory_xact_lock(LOCKS, key), _NOW)
+    _, now = connection.execute(query).one()
+    return float(now)
 
 
 def _now(connection: sa.Connection) -> float:

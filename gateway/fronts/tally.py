@@ -29,7 +29,7 @@ THREADS = 4
 LEFT_OVER = 0.1
 """Of a limit: what may lie about in all fronts together."""
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0
 """For the database, while somebody waits to be let in."""
 
 AWAY_SECONDS = 2.0

@@ -1,9 +1,8 @@
 """Runs from the outside: accepted, watched, waited for, cancelled, and forgotten in time."""
 
 import asyncio
-import random
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from gateway.catalog.catalog import Catalog
 from gateway.errors import Conflict
 from gateway.images.signing import Signer
 from gateway.images.store import PictureStore
-from gateway.outages import is_outage, patiently
+from gateway.outages import again, patiently
 from gateway.outside.guard import Guard
 from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
@@ -142,9 +141,9 @@ class Runs:
         await self.durable.launch(self, self.slot.name)
         await self.ground.ask(partial(self.mender.begin_anew, at_once=True))
         self._tasks = [
-            asyncio.create_task(_again(SWEEP_SECONDS, self._sweep)),
-            asyncio.create_task(_again(LOOK_SECONDS, self._mend)),
-            asyncio.create_task(_again(SLOT_SECONDS, self._keep_slot)),
+            asyncio.create_task(again(SWEEP_SECONDS, self._sweep)),
+            asyncio.create_task(again(LOOK_SECONDS, self._mend)),
+            asyncio.create_task(again(SLOT_SECONDS, self._keep_slot)),
             asyncio.create_task(self.usher.stay()),
         ]
 
@@ -374,22 +373,6 @@ class Runs:
         await self.durable.forget([*old, *events])
         await self.ground.ask(self.store.delete, old)
         log.info("runs forgotten", count=len(old))
-
-
-async def _again(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    """Do something now and every so often; whatever is wrong with one time, there is a next."""
-    is_out = False
-    while True:
-        try:
-            await act()
-            is_out = False
-        except Exception as error:
-            if not is_outage(error):
-                log.error("could not be done", act=act.__name__, exc_info=error)
-            elif not is_out:
-                is_out = True
-                log.warning("put off by an outage", act=act.__name__, fault=str(error))
-        await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
 
 
 def _samples_of(keys: Keys, owner: str) -> int | None:

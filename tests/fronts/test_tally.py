@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from gateway.fronts import tally
 from gateway.fronts.counts import HELD_SECONDS, Counts, Grant, Held
 from gateway.fronts.tally import SharedTally
 from gateway.job import Priority
@@ -57,6 +58,12 @@ class Front(SharedTally):
         """Whether samples could be held now."""
         async with self.held(limit, num, priority) as is_held:
             return is_held
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's database is not away."""
+    monkeypatch.setattr(tally, "PATIENCE_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")
