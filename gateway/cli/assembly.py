@@ -16,7 +16,6 @@ from gateway.catalog.survey.survey import check_model
 from gateway.cli.database import check_database
 from gateway.cli.greeting import greeting
 from gateway.cli.serve import check_door
-from gateway.cluster.devices import places_here
 from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.settings import Settings
@@ -52,12 +51,13 @@ def _engine(collection: Collection, settings: Settings) -> Engine:
     Raises:
         SettingsError: the devices are none, or what several need is not installed.
     """
-    places = places_here(settings.devices) if settings.devices and not settings.cluster else []
-    if settings.cluster or len(places) > 1:
-        from gateway.cluster.grounds import engine_over  # noqa: PLC0415  what one device needs not
+    if settings.devices or settings.cluster:
+        from gateway.cluster.devices import places_here  # noqa: PLC0415  not for one device
+        from gateway.cluster.grounds import engine_over  # noqa: PLC0415
 
-        return engine_over(places or None, collection, settings)
-    if places:
+        places = None if settings.cluster else places_here(settings.devices)
+        if places is None or len(places) > 1:
+            return engine_over(places, collection, settings)
         settings = msgspec.structs.replace(settings, device=places[0].name)
     settle_heap()
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds

@@ -32,6 +32,10 @@ def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     check_folder(settings)
     if not settings.has_server:  # else when that has been seen to answer
         check_door(settings)
+    if settings.devices or settings.cluster:
+        from gateway.cluster.devices import check_devices  # noqa: PLC0415  nothing of it else
+
+        check_devices(settings)
     with bound_sockets(settings) as sockets:
         port = sockets[0].getsockname()[1]
         Server(partial(_assembled, settings, port), settings).run(sockets)

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 import msgspec
 
-from gateway.settings import SettingsError, variable
+from gateway.settings import Settings, SettingsError, variable
 
 ALL = "all"
 MOST = 64
@@ -84,6 +85,31 @@ def places_there(named: Sequence[str], num_there: int) -> list[Place]:
             raise _refusal(named, "all, gpu:4, gpu:8@0.5 for two on each, or cpu:4")
     _check_number(places, named or (ALL,))
     return places
+
+
+def check_devices(settings: Settings) -> None:
+    """See that devices are named as such and that what several need is here, without counting.
+
+    Raises:
+        SettingsError: they are not, or it is not.
+    """
+    if settings.cluster:
+        places_there(settings.devices, 1)
+    elif not settings.devices or len(places_here(settings.devices, lambda: 1)) == 1:
+        return
+    check_ray()
+
+
+def check_ray() -> None:
+    """See that Ray is installed.
+
+    Raises:
+        SettingsError: it is not, and how it would be.
+    """
+    if find_spec("ray") is None:
+        raise SettingsError(
+            "several devices, or a cluster, need Ray: pip install 'image-gateway[cluster]'"
+        )
 
 
 def num_gpus() -> int:

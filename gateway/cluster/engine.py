@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import msgspec
+import structlog
 
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CardError, EndpointCard
@@ -30,6 +31,10 @@ from gateway.job import Event, Failed, Job
 from gateway.settings import Settings
 
 POLL_SECONDS = 0.02
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0
+"""Before a ground that could not be opened is tried again."""
+
+log = structlog.get_logger()
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -123,19 +128,11 @@ class ClusterEngine:
             task.add_done_callback(self._telling.discard)
 
     async def start(self) -> None:
-        """Begin the replicas, and wait for the first of them.
-
-        Raises:
-            ConnectionError: there is no such cluster.
-        """
+        """Begin the replicas, and wait for the first of them."""
         if self._is_draining or self._has_begun:
             return
         self._has_begun = True
-        try:
-            places = await self._ground.open()
-        except Exception as error:
-            self._crew.fault = f"no replicas: {error}"
-            raise
+        places = await self._places()
         if self._is_draining:
             return
         self._crew.start(places)
@@ -162,6 +159,23 @@ class ClusterEngine:
     async def restart(self, replica: str | None = None) -> None:
         """See `protocol.Replicated`."""
         await self._crew.restart(self._settings.grace_seconds, replica)
+
+    async def _places(self) -> list[Place]:
+        """Where replicas may be; asked until there is an answer, for a cluster may come yet."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._is_draining:
+            try:
+                places = await self._ground.open()
+            except Exception as error:
+                self._crew.fault = f"no replicas: {error}"
+                log.error("there are no replicas", fault=str(error))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._crew.change(), pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+            else:
+                self._crew.fault = None
+                return places
+        return []
 
     def _check_open(self) -> None:
         if self._is_draining:

@@ -1,14 +1,12 @@
 """The engine over Ray, joined: the session, its replicas' places, and the actors on them."""
 
-from importlib.util import find_spec
-
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
-from gateway.cluster.devices import Place, places_there
+from gateway.cluster.devices import Place, check_ray, places_there
 from gateway.cluster.engine import ClusterEngine, Ground
 from gateway.cluster.link import Link
 from gateway.cluster.session import Session
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 
 
 def engine_over(
@@ -17,14 +15,9 @@ def engine_over(
     """The engine of replicas at some places of this machine; None for those of a cluster.
 
     Raises:
-        SettingsError: Ray is not installed, or the devices of a cluster are not named as such.
+        SettingsError: Ray is not installed.
     """
-    if find_spec("ray") is None:
-        raise SettingsError(
-            "more than one device, or a cluster, needs Ray: pip install 'image-gateway[cluster]'"
-        )
-    if places is None:
-        places_there(settings.devices, 1)
+    check_ray()
     session = Session(settings.cluster, len(places or ()))
 
     async def opened() -> list[Place]:

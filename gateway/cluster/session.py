@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 from contextlib import suppress
@@ -24,6 +25,7 @@ STORE_BYTES = 512 * 2**20
 """For pictures on their way; where there are more at once, they go by way of the disk."""
 
 CLOSE_SECONDS = 10.0
+KNOCK_SECONDS = 5.0
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,7 +56,7 @@ class Session:
         """Join the cluster, or begin one.
 
         Raises:
-            ConnectionError: there is no such cluster.
+            OSError: there is no such cluster, as a ConnectionError or before.
         """
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
@@ -89,6 +91,9 @@ class Session:
             await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
     def _connect(self) -> Any:
+        host, _, port = (self._address or "").rpartition(":")
+        if port.isdigit():  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
         for name in ("ray", "ray._private"):
             logging.getLogger(name).setLevel(logging.ERROR)
         node = None
@@ -97,11 +102,11 @@ class Session:
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         import ray  # noqa: PLC0415  once its environment is set
         from ray._private import worker  # noqa: PLC0415
-        from ray._raylet import Config  # noqa: PLC0415
+        from ray._private.authentication import authentication_token_setup  # noqa: PLC0415
 
         worker.print_to_stdstream = _log_instead
         if self._address is None:
-            Config.initialize("")  # reads the environment, which it may have done before
+            authentication_token_setup._enable_token_auth()  # wherever it has been imported before
             node = worker._global_node = _own_node(self._num_workers)
         ray.init(
             address=node.gcs_address if node else self._address,

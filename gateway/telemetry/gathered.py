@@ -1,7 +1,6 @@
 """What other processes of the gateway have counted, added to what this one has."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 from prometheus_client import REGISTRY
@@ -60,7 +59,7 @@ class Gathered(Collector):
             yield _joined(metric, others[metric.name]) if metric.name in others else metric
 
 
-GATHERED: Any = Gathered()
+GATHERED = Gathered()
 """What `/metrics` shows: to be written as a registry is."""
 
 

@@ -163,3 +163,20 @@ def test_versions_are_told(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> 
     told = dict(line.split() for line in capsys.readouterr().out.splitlines())
     assert next(iter(told)) == "image-gateway"
     assert {"torch", "diffusers", "transformers", "python"} <= told.keys()
+
+
+def test_several_devices_without_what_they_need(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for several in (("--devices", "cpu:2"), ("--cluster", "127.0.0.1:6379")):
+        line = said("serve", "--port", 0, "--data", tmp_path, *several)
+        assert "pip install 'image-gateway[cluster]'" in line
+
+
+def test_devices_that_are_none(said: Said, tmp_path: Path) -> None:
+    line = said("serve", "--port", 0, "--data", tmp_path, "--devices", "cuda:0,gpu1")
+    assert "GATEWAY_DEVICES (--devices) = 'cuda:0,gpu1': expected cuda:0,cuda:1" in line
+    both = ("--cluster", "auto", "--devices", "cuda:1")
+    line = said("serve", "--port", 0, "--data", tmp_path, *both)
+    assert "expected all, gpu:4" in line

@@ -121,6 +121,7 @@ class NearGround:
         self.make = make
         self.names = names
         self.links: list[NearLink] = []
+        self.num_failures = 0
 
     @property
     def ground(self) -> Ground:
@@ -132,6 +133,9 @@ class NearGround:
         return [link for link in self.links if link.name.partition("/")[0] == place][-1]
 
     async def _open(self) -> list[Place]:
+        if self.num_failures:
+            self.num_failures -= 1
+            raise ConnectionError("nobody is there")
         return [Place(name, "cpu") for name in self.names]
 
     def _hire(self, name: str, place: Place, catalog: Catalog) -> Link:

@@ -96,10 +96,10 @@ async def test_while_it_works(promise: Promise, bench: Bench) -> None:
 async def busy(engine: ClusterEngine) -> ReplicaStatus:
     """One that draws something."""
 
-    async def look() -> ReplicaStatus | None:
-        return next((one for one in engine.status().replicas if one.num_running), None)
+    async def look() -> list[ReplicaStatus]:
+        return [one for one in engine.status().replicas if one.num_running]
 
-    return await until(look)
+    return (await until(look))[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

@@ -7,12 +7,14 @@ from uuid import uuid4
 
 import pytest
 
+from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.cluster.engine import ClusterEngine
 from gateway.engine.protocol import Replicated
 from gateway.errors import DeadlineExceeded, GenerationFailed, NotFound, Overloaded
 from gateway.job import Event, Failed, Finished, Job, Preview, StepDone
-from tests.cluster.conftest import Crew
+from gateway.settings import Settings
+from tests.cluster.conftest import SHORT, Crew
 from tests.cluster.near import NearGround
 from tests.engine.small import SmallEngine
 from tests.runs.house import until
@@ -275,3 +277,19 @@ async def test_every_replica_hears_of_a_change_of_the_catalogue(crew: Crew) -> N
 
 async def _has_followed(ground: NearGround) -> bool:
     return ground.latest("a").name == "a/2"
+
+
+async def test_a_ground_that_is_not_there_yet_is_waited_for(catalog: Catalog) -> None:
+    ground = NearGround(SmallEngine, "a")
+    ground.num_failures = 1
+    engine = ClusterEngine(Collection.of(catalog), Settings(), ground.ground, SHORT)
+    starting = asyncio.create_task(engine.start())
+
+    async def told() -> bool:
+        return engine.status().fault == "no replicas: nobody is there"
+
+    await until(told)
+    assert not engine.status().ready
+    await starting
+    assert (engine.status().ready, engine.status().fault) == (True, None)
+    await engine.stop(0)
