@@ -51,17 +51,16 @@ class ActorLink:
     def __init__(
         self, settings: Settings, place: Place, catalog: Catalog, make: Make = replica_of
     ) -> None:
-        self._actor: Any = (
-            ray.remote(ReplicaActor)
-            .options(
-                num_cpus=place.cores,
-                num_gpus=place.gpus,
-                max_restarts=0,
-                max_concurrency=AT_ONCE,
-                scheduling_strategy="SPREAD",
-            )
-            .remote(make, settings, catalog, place)
+        remote: Any = ray.remote(ReplicaActor)
+        placed = remote.options(
+            num_cpus=place.cores,
+            num_gpus=place.gpus,
+            max_restarts=0,
+            max_concurrency=AT_ONCE,
+            scheduling_strategy="SPREAD",
         )
+        self._actor = placed.remote(make, settings, catalog, place)
+        self._draw = self._actor.draw.options(num_returns="streaming")
 
     async def made(self) -> None:
         """See `Link.made`."""
@@ -74,7 +73,7 @@ class ActorLink:
 
     async def draw(self, packed: bytes) -> AsyncGenerator[bytes]:
         """See `Link.draw`."""
-        stream, has_ended = self._actor.draw.options(num_returns="streaming").remote(packed), False
+        stream, has_ended = self._draw.remote(packed), False
         try:
             async for told in stream:
                 yield await told
