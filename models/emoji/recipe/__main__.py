@@ -6,7 +6,17 @@ from pathlib import Path
 import torch
 from subjects import fetch, rasterise, read_subjects
 
-STAGES = ("data", "autoencoder", "prior", "denoiser", "3d", "line", "export", "evaluate")
+STAGES = (
+    "data",
+    "autoencoder",
+    "prior",
+    "colours",
+    "denoiser",
+    "3d",
+    "line",
+    "export",
+    "evaluate",
+)
 
 
 def main() -> None:
@@ -36,6 +46,10 @@ def _run(stage: str, work: Path, minutes: float, device: torch.device) -> None:
             from prior import train_prior  # noqa: PLC0415
 
             train_prior(work, minutes, device)
+        case "colours":
+            from binding import train_binding  # noqa: PLC0415
+
+            train_binding(work, minutes, device)
         case "denoiser":
             from denoiser import train_denoiser  # noqa: PLC0415
 

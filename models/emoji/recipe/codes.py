@@ -1,9 +1,10 @@
 """Codes: what the text encoder tells the denoiser, as numbers that both can learn.
 
-A state of the text encoder holds 380 numbers for the subject and 4 for the background. The
-subject's are the principal components of its pictures in every style: where codes are alike
-so are pictures, and a picture is, but for the background, linear in its code. The denoiser
-therefore need not learn a thousand subjects by heart, nor the text encoder how to draw.
+A state of the text encoder holds 376 numbers for the subject, 4 for the colour it is asked in
+and 4 for the background's. The subject's are the principal components of its pictures in every
+style: where codes are alike so are pictures, and a picture is, but for colours asked for,
+linear in its code. The denoiser therefore need not learn a thousand subjects by heart, nor the
+text encoder how to draw.
 """
 
 from pathlib import Path
@@ -13,28 +14,38 @@ import torch.nn.functional as F
 from autoencoder import STYLE_SHARES
 from compose import Drawings
 from diffusers import AutoencoderTiny
+from paint import Paint
 from torch import Tensor
 from training import load_weights, save_weights
 from words import Wishes
 
 STATE = 384
-SUBJECT = 380
+SUBJECT = 376
 EXPORTED = Path(__file__).resolve().parent / "codes.safetensors"
 """Kept beside the recipe: text encoder and denoiser were trained on these very codes."""
 
 
 def read_codes(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
-    """The codes `[N, 380]` of all subjects, each of length √380; made where there are none."""
+    """The codes `[N, 376]` of all subjects, each of length √376; made where there are none."""
     if not EXPORTED.exists():
         save_weights(EXPORTED, {"codes": _principal(drawings, vae).half()})
-    return load_weights(EXPORTED)["codes"].float().to(drawings.device)
+    return of_length(load_weights(EXPORTED)["codes"].float()[:, :SUBJECT]).to(drawings.device)
 
 
 def states(codes: Tensor, wished: Wishes) -> Tensor:
-    """What is to be said `[batch, 384]` of subjects, and of backgrounds where they are named."""
-    named = wished.on_colour[:, None].to(codes)
-    colours = wished.colours.to(codes)
-    return torch.cat([codes[wished.index], 2 * (2 * colours - 1) * named, 2 * named], 1)
+    """What is to be said `[batch, 384]` of subjects, and of colours where they are named."""
+    return torch.cat([codes[wished.index], paint_states(wished).to(codes)], 1)
+
+
+def paint_states(wished: Wishes) -> Tensor:
+    """What is to be said `[batch, 8]` of the colours of things and of backgrounds."""
+    return torch.cat([_as_said(wished.paint), _as_said(wished.ground)], 1)
+
+
+def _as_said(paint: Paint) -> Tensor:
+    """Colours as numbers `[batch, 4]`, nought where none is asked for."""
+    asked = paint.asked[:, None].float()
+    return torch.cat([2 * (2 * paint.colours - 1) * asked, 2 * asked], 1)
 
 
 def blurred(states: Tensor, codes: Tensor) -> Tensor:
@@ -43,12 +54,12 @@ def blurred(states: Tensor, codes: Tensor) -> Tensor:
     other = codes[torch.randint(len(codes), (count,), device=states.device)]
     mixed = states[:, :SUBJECT] + 0.4 * unsure[0] * other * (unsure[0] > 0.5)
     mixed = mixed + 0.3 * unsure[1] * torch.randn_like(mixed)
-    background = states[:, SUBJECT:] + 0.05 * torch.randn_like(states[:, SUBJECT:])
-    return torch.cat([of_length(mixed), background], 1)
+    colours = states[:, SUBJECT:] + 0.05 * torch.randn_like(states[:, SUBJECT:])
+    return torch.cat([of_length(mixed), colours], 1)
 
 
 def of_length(codes: Tensor) -> Tensor:
-    """Codes `[batch, 380]` brought to the length √380 that all have."""
+    """Codes `[batch, 376]` brought to the length √376 that all have."""
     return F.normalize(codes, dim=1) * SUBJECT**0.5
 
 

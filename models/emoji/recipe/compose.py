@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from paint import Paint
 from subjects import STYLES
 from torch import Tensor
 
@@ -25,9 +26,32 @@ COLOURS = {
     "teal": (30, 150, 150),
     "beige": (240, 225, 195),
 }
+SHADES = {
+    "grey": (140, 140, 140),
+    "dark red": (150, 20, 30),
+    "crimson": (190, 20, 60),
+    "gold": (230, 180, 50),
+    "light green": (150, 220, 150),
+    "dark green": (20, 95, 45),
+    "lime": (150, 215, 50),
+    "light blue": (150, 200, 245),
+    "dark blue": (25, 45, 125),
+    "navy": (25, 35, 95),
+    "cyan": (50, 205, 225),
+    "turquoise": (60, 195, 185),
+    "violet": (140, 70, 190),
+    "lavender": (190, 165, 235),
+    "magenta": (220, 50, 160),
+    "hot pink": (245, 80, 160),
+    "silver": (190, 195, 200),
+    "cream": (250, 240, 215),
+}
+"""Colours that lessons name now and then; the evaluation asks for the others alone."""
 COLOUR_NAMES = tuple(COLOURS)
 PALETTE = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
 FIXED_SCALE = 0.8
+NUM_CANDIDATES = 3
+"""Of so many backgrounds, the one is taken from which a subject stands out the most."""
 
 
 class Drawings:
@@ -43,29 +67,49 @@ class Drawings:
     def __len__(self) -> int:
         return len(self.styles["flat"])
 
-    def compose(self, style: str, index: Tensor, colour: Tensor, *, variation: float) -> Tensor:
-        """Place subjects on backgrounds.
+    def compose(
+        self,
+        style: str,
+        index: Tensor,
+        colour: Tensor,
+        *,
+        variation: float,
+        paint: Paint | None = None,
+    ) -> Tensor:
+        """Place subjects, painted where that is asked for, on backgrounds.
 
         `index` `[batch]` chooses subjects, `colour` `[batch, 3]` is RGB in [0, 1];
         `variation` from 0 (fixed place) to 1 (scale 0.62 to 0.95, tilt, shift).
         Returns `[batch, 3, 128, 128]` in [-1, 1].
         """
-        placed = self._placed(style, index, variation)
+        subjects = self._subjects(style, index)
+        placed = _placed(paint.on(subjects) if paint else subjects, variation)
         alpha = placed[:, 3:]
         return (placed[:, :3] + (1 - alpha) * colour[:, :, None, None].to(self.device)) * 2 - 1
 
     def alpha(self, style: str, index: Tensor) -> Tensor:
         """How opaque subjects at the fixed place are, `[batch, 1, 128, 128]` in [0, 1]."""
-        return self._placed(style, index, 0.0)[:, 3:]
+        return _placed(self._subjects(style, index), 0.0)[:, 3:]
 
-    def _placed(self, style: str, index: Tensor, variation: float) -> Tensor:
-        """RGBA `[batch, 4, 128, 128]` in [0, 1], colours multiplied by opacity."""
-        rgba = self.styles[style][index.cpu()].to(self.device, torch.float32) / 255
-        rgba[:, :3] *= rgba[:, 3:]
-        grid = F.affine_grid(
-            _placement(len(index), variation), list(rgba.shape), align_corners=False
-        )
-        return F.grid_sample(rgba, grid.to(self.device), align_corners=False)
+    def standing_out(self, style: str, index: Tensor, paint: Paint) -> Tensor:
+        """Backgrounds `[batch, 3]` that differ from most of the subjects before them."""
+        subjects = paint.on(self._subjects(style, index))
+        alpha = subjects[:, 3:]
+        mean = (subjects[:, :3] * alpha).sum((2, 3)) / alpha.sum((2, 3))
+        offered = torch.stack([random_colours(len(index)) for _ in range(NUM_CANDIDATES)], 1)
+        apart = (offered - mean.cpu()[:, None]).square().sum(2)
+        return offered[torch.arange(len(index)), apart.argmax(1)]
+
+    def _subjects(self, style: str, index: Tensor) -> Tensor:
+        """RGBA `[batch, 4, 128, 128]` in [0, 1]."""
+        return self.styles[style][index.cpu()].to(self.device, torch.float32) / 255
+
+
+def _placed(rgba: Tensor, variation: float) -> Tensor:
+    """Subjects put in their place; colours multiplied by opacity."""
+    rgba = torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
+    grid = F.affine_grid(_placement(len(rgba), variation), list(rgba.shape), align_corners=False)
+    return F.grid_sample(rgba, grid.to(rgba.device), align_corners=False)
 
 
 def random_colours(count: int) -> Tensor:

@@ -16,6 +16,7 @@ from autoencoder import LATENT_CHANNELS, new_autoencoder
 from codes import STATE, blurred, read_codes, states
 from compose import Drawings
 from diffusers import UNet2DConditionModel
+from paint import Paint
 from PIL import Image
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Reader, read_prior
@@ -40,7 +41,9 @@ SAMPLE_PROMPTS = (
 )
 
 
-NUM_PREPARED = 8192
+NUM_PREPARED = 1024
+PAINTED = ("flat", "3d")
+"""Styles in which a subject takes the colour that is asked for; lines stay black."""
 RENEWED = 4
 """One in so many of a batch's latents is new, the others have served before."""
 
@@ -108,9 +111,15 @@ class Lessons:
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
         wished = self.asker.wishes(count)
+        paint = wished.paint if self.style in PAINTED else Paint.none(count)
+        ground = torch.where(
+            wished.ground.asked[:, None],
+            wished.ground.colours,
+            self.drawings.standing_out(self.style, wished.index, paint),
+        )
         variation = 0.0 if progress < 0.8 else 0.35 * random.random()
         pixels = self.drawings.compose(
-            self.style, wished.index, wished.colours, variation=variation
+            self.style, wished.index, ground, variation=variation, paint=paint
         )
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents

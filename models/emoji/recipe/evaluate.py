@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from autoencoder import EXPORTED, new_autoencoder
-from compose import COLOUR_NAMES, PALETTE, Drawings
+from coloured import read_colour_prompts, score_colours
+from compose import COLOUR_NAMES, Drawings
 from diffusers import DiffusionPipeline
+from pictures import border, nearest_colour, on_white, percent
 from PIL import Image
 from subjects import Subject, fetch, read_subjects
 from torch import Tensor
@@ -29,9 +30,6 @@ STEPS = (1, 2, 4, 8)
 NUM_NAMES = 96
 NUM_UNSEEN = 64
 BATCH = 16
-SAME, APART = 0.08, 0.28
-"""How far a pixel is from the background's colour where it is all background, all subject."""
-FRAME = 112
 Prompts = list[tuple[str, set[int], int | None]]
 """Each prompt, the subjects that answer it, and the background it names."""
 
@@ -42,12 +40,15 @@ def evaluate(work: Path) -> None:
     judge = Judge(work)
     pipe = DiffusionPipeline.from_pretrained(MODEL, dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    lists = prompt_lists(subjects)
+    lists, asked = prompt_lists(subjects), read_colour_prompts(subjects)
     figures: dict[str, dict] = {"flat": {}}
     for steps in STEPS:
         figures["flat"][str(steps)] = {
             name: judge.score(pipe, prompts, steps, "flat") for name, prompts in lists.items()
         }
+        figures["flat"][str(steps)]["colours"] = score_colours(
+            lambda texts, seed, steps=steps: draw(pipe, texts, steps, seed), asked, judge.drawings
+        )
         print(steps, figures["flat"][str(steps)], flush=True)
     steps_sheet(pipe).save(MODEL / "steps.webp", quality=85)
     for style in ("flat", "3d", "line"):
@@ -144,45 +145,6 @@ def draw(pipe: DiffusionPipeline, prompts: list[str], steps: int, seed: int = 0)
     ).images
 
 
-def border(picture: Tensor) -> Tensor:
-    """The median colour `[3]` of a picture's outermost four pixels."""
-    edge = torch.cat(
-        [
-            picture[:, :4].flatten(1),
-            picture[:, -4:].flatten(1),
-            picture[:, :, :4].flatten(1),
-            picture[:, :, -4:].flatten(1),
-        ],
-        1,
-    )
-    return edge.median(1).values
-
-
-def on_white(picture: Tensor) -> Tensor:
-    """The subject of a picture `[3, 128, 128]` on white, its longer side filling the frame."""
-    apart = (picture - border(picture)[:, None, None]).abs().amax(0)
-    share = ((apart - SAME) / (APART - SAME)).clamp(0, 1)
-    cut = share * picture + 1 - share
-    rows, columns = ((share > 0.5).sum(axis).ge(3).nonzero().flatten() for axis in (1, 0))
-    if len(rows) < 2 or len(columns) < 2:
-        return cut
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    scale = FRAME / int(max(bottom - top, right - left))
-    height, width = (max(1, round(int(edge) * scale)) for edge in (bottom - top, right - left))
-    subject = F.interpolate(
-        cut[None, :, top:bottom, left:right], (height, width), mode="bilinear", antialias=True
-    )
-    framed = torch.ones_like(picture)
-    y, x = (picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2
-    framed[:, y : y + height, x : x + width] = subject[0]
-    return framed
-
-
-def nearest_colour(colour: Tensor) -> int:
-    """The position in the palette of the nearest named colour."""
-    return int((PALETTE - colour).square().sum(1).argmin())
-
-
 def retrieval(ranked: list[list[int]], prompts: Prompts) -> dict[str, float]:
     """How often an answer to a prompt is first, and among the five first, in percent."""
     pairs = list(zip(ranked, (answers for _, answers, _ in prompts), strict=True))
@@ -190,11 +152,6 @@ def retrieval(ranked: list[list[int]], prompts: Prompts) -> dict[str, float]:
         "top-1": percent([five[0] in answers for five, answers in pairs]),
         "top-5": percent([bool(answers & {*five}) for five, answers in pairs]),
     }
-
-
-def percent(found: list[bool]) -> float:
-    """How many are true, in percent, to one decimal."""
-    return round(100 * sum(found) / len(found), 1)
 
 
 def contact_sheet(pipe: DiffusionPipeline) -> Image.Image:

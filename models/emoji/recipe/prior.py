@@ -4,7 +4,8 @@ MiniLM's own layers stay as they are, and with them what they know of words: a p
 to a horse before anything is learned here. The prior reads the mean of its states and begins
 as two memories: the first layer's is the classifier, a hidden unit per subject; the second's
 has the codes. What lies between two subjects is no picture, so they learn to decide: between
-any two prompts, too, the answer is one subject's code. Background colours come on top.
+any two prompts, too, the answer is one subject's code. Which colour belongs to what, a mean does
+not tell: that is `binding.py`'s.
 """
 
 from dataclasses import replace
@@ -19,6 +20,7 @@ from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, prompt_lists, retrieval
 from nouns import read_nouns
+from shared import read_shared
 from subjects import fetch, read_subjects
 from text_encoder import Prior, Reader, is_trained, read_prior
 from torch import Tensor
@@ -52,7 +54,13 @@ class Lessons:
             for noun, kind in read_nouns(folders["nouns"], self.subjects).items()
             if self.reader.num_pieces(noun) <= MAX_PIECES * len(noun.split())
         }
-        wished = Asker(self.subjects, nouns).wishes(NUM_PROMPTS)
+        shared = read_shared(
+            self.subjects,
+            self.reader,
+            self.codes,
+            lambda read: self.classifier(read).argmax(1),
+        )
+        wished = Asker(self.subjects, nouns, shared).wishes(NUM_PROMPTS)
         things = {thing: place for place, thing in enumerate(dict.fromkeys(wished.things))}
         places = torch.tensor([things[thing] for thing in wished.things])
         self._things = self.reader.sentences(list(things))
@@ -62,7 +70,7 @@ class Lessons:
         wished = replace(wished, index=self._meant.cpu()[places])
         self._prompts = self.reader.sentences(wished.prompts).half()
         self._index = wished.index.to(device)
-        self._backgrounds = states(self.codes, wished)[:, SUBJECT:].clone()
+        self._colours = states(self.codes, wished)[:, SUBJECT:].clone()
 
     def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sentence embeddings and wanted states `[count, 384]`, subjects `[count]`.
@@ -73,9 +81,9 @@ class Lessons:
         prompts = self._prompts[chosen].float()
         between, taken = self._between(count - len(chosen))
         index = torch.cat([self._index[chosen], taken])
-        background = F.pad(self._backgrounds[chosen], (0, 0, 0, len(taken)))
+        colours = F.pad(self._colours[chosen], (0, 0, 0, len(taken)))
         read = torch.cat([prompts + HAZE * _noise(prompts), between])
-        return read, torch.cat([self.codes[index], background], 1), index
+        return read, torch.cat([self.codes[index], colours], 1), index
 
     def _between(self, count: int) -> tuple[Tensor, Tensor]:
         """Sentence embeddings nearer to one thing than to another, and subjects for them.
@@ -146,7 +154,7 @@ def _remember(prior: Prior, lessons: Lessons) -> None:
 
 
 def _distance(said: Tensor, wanted: Tensor) -> Tensor:
-    """Squared errors of subject and background, each by its own mean; a colour is seen at once."""
+    """Squared errors of subject and colours, each by its own mean; a colour is seen at once."""
     error = (said - wanted).square()
     return error[:, :SUBJECT].mean() + 8 * error[:, SUBJECT:].mean()
 

@@ -1,6 +1,8 @@
 """The text encoder: MiniLM as it is, and on top of it the prior, which is trained here."""
 
 import importlib.util
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +17,10 @@ NUM_TOKENS = 20
 NUM_LAYERS = 2
 MEAN_SHARE = 64.0
 """How much of the mean a layer adds to a token at first."""
+NUM_LOOKING = 4
+"""How many of the first layer's heads look for single words: a mean forgets their order."""
+LOOKING_SHARE = 8.0
+"""How much of what these see the layer adds at first."""
 NUM_MINILM_LAYERS = 6
 MODEL = Path(__file__).resolve().parent.parent
 EXPORTED = MODEL / "text_encoder" / "model-00002-of-00002.safetensors"
@@ -36,6 +42,80 @@ class Prior(nn.Module):
         for layer in self.layers:
             states = layer(states, unseen)
         return states
+
+    def together(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What all tokens say, as a token that is their mean would say it: `[batch, 1, 384]`.
+
+        What the first layer looks for is the same for every token, and outweighs what the
+        token is by itself, so one stands for all.
+        """
+        first, *others = self.layers
+        seeing, passing = first.attention.self, first.attention.output
+        heads = (seeing.num_attention_heads, seeing.attention_head_size)
+        keys, values = (part(states).unflatten(2, heads) for part in (seeing.key, seeing.value))
+        looked = torch.einsum("hd,bthd->bht", seeing.query.bias.unflatten(0, heads), keys)
+        looked = (looked / heads[1] ** 0.5).float() + (~mask[:, None]).float() * -1e4
+        seen = torch.einsum("bht,bthd->bhd", looked.softmax(2).to(values.dtype), values)
+        share = mask.float() / mask.sum(1, keepdim=True)
+        mean = torch.einsum("bt,btd->bd", share.to(states.dtype), states)
+        said = passing(seen.flatten(1)[:, None], mean[:, None])
+        said = first.output(first.intermediate(said), said)
+        for layer in others:
+            said = layer(said)
+        return said
+
+    @torch.no_grad()
+    def look(self, means: Tensor) -> None:
+        """Let the last heads of the first layer look for single words, unless they do so.
+
+        The others keep passing on the mean: of prompts' means `[N, 384]` they carry the
+        principal directions, in which all but a thirtieth of their variance lies.
+        """
+        attention = self.layers[0].attention
+        seeing, passing = attention.self, attention.output.dense
+        kept = means.shape[1] - NUM_LOOKING * seeing.attention_head_size
+        if seeing.query.bias[kept:].any():
+            return
+        centre = means.mean(0)
+        _, _, directions = torch.linalg.svd(means - centre, full_matrices=False)
+        passed = passing.weight @ seeing.value.weight
+        rest = passed @ (centre - directions[:kept].T @ (directions[:kept] @ centre))
+        passing.bias += rest + passing.weight @ seeing.value.bias
+        seeing.value.bias.zero_()
+        gain = MEAN_SHARE**0.5
+        seeing.value.weight[:kept] = gain * directions[:kept]
+        passing.weight[:, :kept] = passed @ directions[:kept].T / gain
+        passing.weight[:, kept:] = LOOKING_SHARE * directions[kept:].T
+        nn.init.normal_(seeing.value.weight[kept:], std=means.shape[1] ** -0.5)
+        nn.init.normal_(seeing.key.weight[kept:], std=means.shape[1] ** -0.5)
+        nn.init.normal_(seeing.query.bias[kept:])
+
+
+@dataclass(frozen=True)
+class Texts:
+    """MiniLM's states of texts end to end `[tokens, 384]`, and how many each has, `[N]`."""
+
+    states: Tensor
+    lengths: Tensor
+
+    def padded(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """States `[batch, longest, 384]` of some of the texts, and what is no padding."""
+        lengths = self.lengths[places]
+        within = torch.arange(int(lengths.max()))
+        tokens = (self._starts[places][:, None] + within).clamp(max=len(self.states) - 1)
+        mask = (within < lengths[:, None]).to(self.states.device)
+        return self.states[tokens.to(self.states.device)].float() * mask[..., None], mask
+
+    def means(self) -> Tensor:
+        """The means `[N, 384]` of texts' states."""
+        owners = torch.arange(len(self.lengths)).repeat_interleave(self.lengths)
+        sums = torch.zeros(len(self.lengths), self.states.shape[1], device=self.states.device)
+        sums.index_add_(0, owners.to(sums.device), self.states.float())
+        return sums / self.lengths[:, None].to(sums)
+
+    @cached_property
+    def _starts(self) -> Tensor:
+        return self.lengths.cumsum(0) - self.lengths
 
 
 class Reader:
@@ -76,6 +156,19 @@ class Reader:
             states, mask = self.words([texts[place] for place in places], padding="longest")
             found[places] = F.normalize((states.float() * mask[..., None]).sum(1), dim=1)
         return found
+
+    @torch.no_grad()
+    def texts(self, texts: list[str]) -> "Texts":
+        """MiniLM's states of many texts."""
+        found: dict[int, Tensor] = {}
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        for start in range(0, len(order), 128):
+            places = order[start : start + 128]
+            states, mask = self.words([texts[place] for place in places], padding="longest")
+            for place, read, told in zip(places, states.half(), mask, strict=True):
+                found[place] = read[told]
+        states = [found[place] for place in range(len(texts))]
+        return Texts(torch.cat(states), torch.tensor([len(read) for read in states]))
 
     def num_pieces(self, text: str) -> int:
         """How many tokens the tokenizer breaks a text into."""

@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from compose import COLOUR_NAMES, PALETTE, random_colours
+from compose import COLOURS, SHADES
+from paint import Paint
 from subjects import Subject
 from torch import Tensor
 
@@ -19,26 +20,82 @@ PLAIN = (
     "a drawing of {}",
     "{} icon",
 )
-ON_COLOUR = (
-    "{} on a {} background",
-    "{} on {}",
-    "{}, {} background",
-    "{} with a {} background",
-    "{} in front of a {} background",
+IN_COLOUR = (
+    "{a} {colour} {thing}",
+    "{a} {colour} {thing}",
+    "{a} {colour} {thing}",
+    "{colour} {thing}",
+    "{colour} {thing}",
+    "the {colour} {thing}",
+    "a bright {colour} {thing}",
+    "a small {colour} {thing}",
+    "a big {colour} {thing}",
+    "{a} {colour} coloured {thing}",
+    "{a} {colour} colored {thing}",
+    "{whole} in {colour}",
+    "{whole} in {colour}",
+    "{whole} that is {colour}",
+    "{whole}, {colour}",
+    "{whole} painted {colour}",
 )
+ON_COLOUR = (
+    "{thing} on a {colour} background",
+    "{thing} on a {colour} background",
+    "{thing} on {colour}",
+    "{thing} on {colour}",
+    "{thing}, {colour} background",
+    "{thing} with a {colour} background",
+    "{thing} with {colour} background",
+    "{thing} in front of a {colour} background",
+    "{thing} in front of {colour}",
+    "{thing} against a {colour} background",
+    "{thing} against {colour}",
+    "{thing} over {colour}",
+    "{thing} on a plain {colour} surface",
+    "{thing}, {colour} behind",
+    "{thing} with {colour} behind",
+    "{thing}, background {colour}",
+    "{thing}. {colour} background.",
+    "{colour} background, {thing}",
+    "{colour} background with {thing}",
+    "on a {colour} background, {thing}",
+    "on {colour}, {thing}",
+)
+UNPAINTED = {
+    "teapot",
+    "kite",
+    "snail",
+    "backpack",
+    "bell",
+    "scarf",
+    "tractor",
+    "helicopter",
+    "canoe",
+    "crab",
+    "broom",
+    "toothbrush",
+}
+"""Things that lessons never paint: the evaluation asks for them in colours."""
 MAX_SHARED = 3
 NOUNS = 0.6
 """How often, where nouns are given, a prompt is for one of them."""
+SHARED = 0.1
+"""How often, where those are given, it is for a keyword that several subjects share."""
+PAINTED, ON_NAMED = 0.5, 0.6
+"""How often a prompt names the colour of a thing, and that of what is behind it."""
+SHADED = 0.2
+"""How often that is one of the rarer colours."""
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """Subjects `[count]`, backgrounds `[count, 3]` as RGB in [0, 1], and prompts for them."""
+    """Subjects `[count]`, their colours and those of their backgrounds, and prompts for them."""
 
     index: Tensor
-    colours: Tensor
-    on_colour: Tensor
-    """Whether the prompt names the background, `[count]`."""
+    paint: Paint
+    """Colours of subjects, where the prompts name one."""
+    ground: Paint
+    """Colours of backgrounds, where the prompts name one."""
     things: list[str]
     """What the prompts call the subjects."""
     known: Tensor
@@ -49,35 +106,53 @@ class Wishes:
 class Asker:
     """Draws subjects by lot and words prompts for them."""
 
-    def __init__(self, subjects: list[Subject], nouns: dict[str, int | None] | None = None) -> None:
+    def __init__(
+        self,
+        subjects: list[Subject],
+        nouns: dict[str, int | None] | None = None,
+        shared: dict[str, int] | None = None,
+    ) -> None:
         self._subjects = subjects
-        self._nouns = list((nouns or {}).items())
-        shared = Counter(word for subject in subjects for word in subject.keywords)
+        self._nouns, self._shared = list((nouns or {}).items()), list((shared or {}).items())
+        num_sharing = Counter(word for subject in subjects for word in subject.keywords)
         names = {subject.name for subject in subjects}
         self._telling = [
-            [word for word in subject.keywords if shared[word] <= MAX_SHARED and word not in names]
+            [w for w in subject.keywords if num_sharing[w] <= MAX_SHARED and w not in names]
             for subject in subjects
         ]
         # Plain shapes weigh more: their colour is all there is to them.
         self._weights = torch.tensor([4.0 if subject.is_shape else 1.0 for subject in subjects])
 
     def wishes(self, count: int) -> Wishes:
-        """So many prompts; three in five name a background."""
-        index = torch.multinomial(self._weights, count, replacement=True)
-        chosen = torch.randint(len(PALETTE), (count,))
-        on_colour = torch.rand(count) < 0.6
-        colours = torch.where(on_colour[:, None], PALETTE[chosen], random_colours(count))
-        meant, things, known = zip(*map(self._asked, index.tolist()), strict=True)
+        """So many prompts; half name the colour of the thing, three in five that behind it."""
+        index = torch.multinomial(self._weights, count, replacement=True).tolist()
+        meant, things, known = zip(*map(self._asked, index), strict=True)
+        paints = [self._paint(*asked) for asked in zip(meant, things, strict=True)]
+        grounds = [_ground(paint) for paint in paints]
         prompts = [
-            _ask(thing, COLOUR_NAMES[c] if n else None)
-            for thing, c, n in zip(things, chosen, on_colour, strict=True)
+            _ask(thing, paint, ground)
+            for thing, paint, ground in zip(things, paints, grounds, strict=True)
         ]
         return Wishes(
-            torch.tensor(meant), colours, on_colour, list(things), torch.tensor(known), prompts
+            torch.tensor(meant),
+            _as_paint(paints),
+            _as_paint(grounds),
+            list(things),
+            torch.tensor(known),
+            prompts,
         )
+
+    def _paint(self, index: int, thing: str) -> str | None:
+        """The colour that a thing is called by, else one by lot or none."""
+        if (named := colour_in(thing)) or self._subjects[index].name in UNPAINTED:
+            return named
+        return _some_colour() if random.random() < PAINTED else None
 
     def _asked(self, index: int) -> tuple[int, str, bool]:
         """A subject, what to call it, and whether that is sure; a noun instead now and then."""
+        if self._shared and random.random() < SHARED:
+            word, kind = random.choice(self._shared)
+            return kind, random.choice((word, f"the {word}", with_article(word))), True
         if self._nouns and random.random() < NOUNS:
             noun, kind = random.choice(self._nouns)
             return index if kind is None else kind, with_article(noun), kind is not None
@@ -99,10 +174,44 @@ class Asker:
         return with_article(name) if chance < 0.9 else name
 
 
-def _ask(thing: str, colour: str | None) -> str:
-    """A prompt for a thing, naming its background's colour unless it is None."""
+def colour_in(thing: str) -> str | None:
+    """The colour before another word: `a red heart` names one, `an orange` does not."""
+    words = thing.split()
+    return next((word for word in words[:-1] if word in COLOURS), None)
+
+
+def _ask(thing: str, paint: str | None, ground: str | None) -> str:
+    """A prompt for a thing, naming its colour and its background's unless they are None."""
+    if paint and paint != colour_in(thing):
+        thing = _coloured(thing, paint)
     words = random.choice(PLAIN).format(thing)
-    return random.choice(ON_COLOUR).format(words, colour) if colour else words
+    return random.choice(ON_COLOUR).format(thing=words, colour=ground) if ground else words
+
+
+def _coloured(thing: str, colour: str) -> str:
+    """A thing said to have a colour."""
+    return random.choice(IN_COLOUR).format(
+        a="an" if colour[0] in "aeiou" else "a",
+        colour=colour,
+        thing=thing.removeprefix("a ").removeprefix("an ").removeprefix("the "),
+        whole=thing,
+    )
+
+
+def _ground(paint: str | None) -> str | None:
+    """The colour of a background, never the thing's, or none."""
+    colour = _some_colour()
+    return colour if random.random() < ON_NAMED and colour != paint else None
+
+
+def _some_colour() -> str:
+    return random.choice(tuple(SHADES if random.random() < SHADED else COLOURS))
+
+
+def _as_paint(names: list[str | None]) -> Paint:
+    """Named colours as RGB; black where there is none."""
+    rgb = [(COLOURS | SHADES)[name] if name else (0, 0, 0) for name in names]
+    return Paint(torch.tensor(rgb) / 255, torch.tensor([name is not None for name in names]))
 
 
 def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:

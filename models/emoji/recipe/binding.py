@@ -1,0 +1,116 @@
+"""Which colour belongs to what: looked up in single words, on top of what the prior says.
+
+The mean that the prior reads hardly tells `a yellow duck on blue` from `a blue duck on yellow`.
+So four heads of its first layer learn to look for the words that matter, and the hidden units
+which no subject needs learn what these tell of the colours of thing and background. All else
+stays as it is, and with it the code that is said for a subject.
+"""
+
+from pathlib import Path
+
+import torch
+from codes import SUBJECT, paint_states
+from coloured import ColourPrompt, read_colour_prompts
+from compose import COLOUR_NAMES
+from pictures import nearest_colour, percent
+from subjects import fetch, read_subjects
+from text_encoder import NUM_LOOKING, Prior, Reader, read_prior
+from torch import Tensor, nn
+from training import begin, is_first, log, save_weights, train
+from words import Asker
+
+NUM_PROMPTS = 60_000
+BATCH = 192
+HAZE = 0.05
+"""The length of the noise that is added to prompts, as a share of their own."""
+COLOURS, CODES = 8.0, 2.0
+"""What errors of the colours weigh, and changes of the codes."""
+
+
+def train_binding(work: Path, minutes: float, device: torch.device) -> None:
+    """Train, or train on, for a number of minutes."""
+    begin()
+    subjects = read_subjects(fetch(work))
+    reader, told = Reader(device), read_prior(work).to(device).eval()
+    wished = Asker(subjects).wishes(NUM_PROMPTS)
+    prompts = reader.texts(wished.prompts)
+    means = prompts.means()
+    wanted = paint_states(wished).to(device)
+    prior = read_prior(work).to(device)
+    prior.look(means)
+    _leave_subjects(prior, len(subjects))
+    length = float(means.norm(dim=1).mean())
+    listed = read_colour_prompts(subjects)
+    read = reader.words([prompt.text for prompt in listed])
+
+    def losses(_progress: float) -> Tensor:
+        chosen = torch.randint(len(means), (BATCH,))
+        states, mask = prompts.padded(chosen)
+        haze = HAZE * length * torch.randn_like(states[:, :1]) / states.shape[2] ** 0.5
+        alone = torch.ones(BATCH, 1, dtype=torch.bool, device=device)
+        with torch.autocast(device.type, torch.bfloat16):
+            said = prior.together(states + haze, mask)[:, 0].float()
+            with torch.no_grad():
+                code = told(means[chosen.to(device)][:, None], alone)[:, 0, :SUBJECT].float()
+        colours = (said[:, SUBJECT:] - wanted[chosen.to(device)]).square().mean()
+        return COLOURS * colours + CODES * (said[:, :SUBJECT] - code).square().mean()
+
+    def samples(weights: dict[str, Tensor], step: int) -> None:
+        averaged = read_prior(work).to(device).eval()
+        averaged.load_state_dict(weights)
+        log(work, stage="colours", step=step, right=measure(averaged, *read, listed))
+
+    weights = train(
+        "prior-colours",
+        prior,
+        losses,
+        work=work,
+        minutes=minutes,
+        learning_rate=2e-3,
+        samples=samples,
+    )
+    if is_first():
+        save_weights(work / "prior.safetensors", weights)
+
+
+@torch.no_grad()
+def measure(
+    prior: Prior, read: Tensor, mask: Tensor, prompts: list[ColourPrompt]
+) -> dict[str, float]:
+    """How often the colours said of thing and background are those named, in percent."""
+    said = prior(read, mask).mean(1)[:, SUBJECT:].float().cpu()
+    heard = [tuple(map(_heard, numbers.split(4))) for numbers in said]
+    pairs = list(zip(heard, prompts, strict=True))
+    return {
+        "thing": percent([paint == prompt.paint for (paint, _), prompt in pairs]),
+        "background": percent([ground == prompt.ground for (_, ground), prompt in pairs]),
+    }
+
+
+def _heard(numbers: Tensor) -> str | None:
+    """The colour that four numbers name, if any."""
+    return COLOUR_NAMES[nearest_colour(numbers[:3] / 4 + 0.5)] if numbers[3] > 1 else None
+
+
+def _leave_subjects(prior: Prior, num_subjects: int) -> None:
+    """Hold all weights but those of the heads that look and of units that no subject has."""
+    prior.requires_grad_(False)
+    attention = prior.layers[0].attention
+    looking = -NUM_LOOKING * attention.self.attention_head_size
+    rows = [attention.self.query.bias, attention.self.key.weight, attention.self.value.weight]
+    for weight in rows:
+        _learn(weight, slice(looking, None))
+    _learn(attention.output.dense.weight, (slice(None), slice(looking, None)))
+    for layer in prior.layers:
+        _learn(layer.intermediate.dense.weight, slice(num_subjects, None))
+        _learn(layer.intermediate.dense.bias, slice(num_subjects, None))
+        _learn(layer.output.dense.weight, (slice(None), slice(num_subjects, None)))
+    _learn(prior.layers[-1].output.dense.bias, slice(SUBJECT, None))
+
+
+def _learn(weight: nn.Parameter, part: slice | tuple[slice, slice]) -> None:
+    """Let a part of a weight learn."""
+    mask = torch.zeros_like(weight)
+    mask[part] = 1
+    weight.requires_grad_()
+    weight.register_hook(lambda gradient: gradient * mask)
