@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from litestar import Litestar
@@ -30,9 +31,11 @@ from gateway.runs.runs import Runs
 from gateway.settings import Settings
 from gateway.studio import Studio
 from gateway.telemetry import traces
+from gateway.telemetry.disks import watch_disks
 from gateway.telemetry.gathered import GATHERED
 from gateway.telemetry.gauges import Gauges
 from gateway.telemetry.log import configure_logs
+from gateway.telemetry.metrics import BUILD
 from gateway.telemetry.recent import RecentRequests
 from gateway.telemetry.vitals import LOADING, Look, Vitals
 from gateway.web.automatic1111 import drawing, listing, options
@@ -93,6 +96,7 @@ def create_app(
     vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
     vitals.watch("keys", _keys_look(door), fresh_seconds=0)
     vitals.watch("store", objects.check)
+    _tell_of_process(settings)
 
     @asynccontextmanager
     async def with_runs(app: Litestar) -> AsyncIterator[None]:
@@ -177,6 +181,15 @@ def _local_engine(collection: Collection, settings: Settings) -> Engine:
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     return LocalEngine(collection, settings)
+
+
+def _tell_of_process(settings: Settings) -> None:
+    """Have the metrics tell its version, and the room where it writes."""
+    BUILD.labels(version("image-gateway")).set(1)
+    folders = {"data": settings.data}
+    if "://" not in settings.store_location:
+        folders["store"] = Path(settings.store_location).expanduser()
+    watch_disks(folders)
 
 
 def _engine_look(engine: Engine) -> Look:

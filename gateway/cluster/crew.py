@@ -88,6 +88,7 @@ class Crew:
         """Begin a replica at each place."""
         for place in places:
             post = self._posts[place.name] = Post(place)
+            metrics.REPLICAS_LOST.labels(place.name)  # from zero on, that the first is a rise
             self._tasks.append(asyncio.create_task(self._staff(post)))
         for standing in get_args(Standing):
             metrics.REPLICAS.labels(standing).set_function(partial(self._num_standing, standing))

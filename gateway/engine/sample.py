@@ -21,14 +21,23 @@ from gateway.engine.pipelines.pixels import deliver, first_image
 from gateway.engine.pipelines.previews import answering, preview_steps, watched
 from gateway.engine.pipelines.reading import Reading
 from gateway.engine.pipelines.shared import MustBeAloneError
-from gateway.errors import Cancelled, DeadlineExceeded, GatewayError, NotFinite, OutOfMemory
+from gateway.errors import (
+    FAILURES,
+    Cancelled,
+    DeadlineExceeded,
+    GatewayError,
+    NotFinite,
+    OutOfMemory,
+)
 from gateway.job import Event, Failed, Finished, Job, Pixels, Preview, Promise, StepDone
 from gateway.remarks import Remark
+from gateway.telemetry.metrics import SAMPLES_FAILED, from_zero
 
 Emit = Callable[[Event], None]
 Follow = Callable[[Callable[[], None]], None]
 
 log = structlog.get_logger()
+from_zero(SAMPLES_FAILED, FAILURES)
 
 
 class Material(NamedTuple):
@@ -299,6 +308,7 @@ class Sample:
 
     def _failure(self, error: Exception) -> Failed:
         code, message, param = _told_of(error)
+        SAMPLES_FAILED.labels(code).inc()
         return Failed(self.number, code, message, param, self.seconds)
 
     def _tell(self, event: Callable[[], Event]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 from gateway.errors import GatewayError, NotStored, StoreUnavailable
 from gateway.settings import Settings, SettingsError, variable
+from gateway.telemetry.metrics import STORE_FAILURES, from_zero
 
 PANIC = "PanicException"
 PUT_SECONDS = 60.0
@@ -44,6 +45,9 @@ PROVEN_SECONDS = 1.0
 
 FAREWELL_SECONDS = 0.05
 """For its threads to come to rest in, before the process goes."""
+
+_ACTS: dict[type[GatewayError], str] = {NotStored: "write", StoreUnavailable: "read"}
+from_zero(STORE_FAILURES, _ACTS.values())
 
 log = structlog.get_logger()
 atexit.register(time.sleep, FAREWELL_SECONDS)
@@ -214,6 +218,7 @@ def _faults(kind: type[GatewayError], what: str) -> Iterator[None]:
         is_panic = type(error).__name__ == PANIC  # no Exception: nobody else would catch it
         if not is_panic and not isinstance(error, BaseError | OSError):
             raise
+        STORE_FAILURES.labels(_ACTS[kind]).inc()
         log.error("the store failed", fault=_first_line(error))
         raise kind(f"{what}: {reason_of(error)}.") from error
 

@@ -22,6 +22,7 @@ from gateway.outside.outbound import Outbound
 from gateway.runs.batches.batches import Batches
 from gateway.runs.batches.store import BatchStore
 from gateway.runs.batches.working import Ask, BatchWork
+from gateway.runs.census import CENSUS_SECONDS, Census
 from gateway.runs.drawing.keeping import Keeper
 from gateway.runs.drawing.perform import Equipment, Performer
 from gateway.runs.durable.database import close_database, open_database
@@ -144,6 +145,7 @@ class Runs:
             asyncio.create_task(again(SWEEP_SECONDS, self._sweep)),
             asyncio.create_task(again(LOOK_SECONDS, self._mend)),
             asyncio.create_task(again(SLOT_SECONDS, self._keep_slot)),
+            asyncio.create_task(again(CENSUS_SECONDS, Census(self.ground).take)),
             asyncio.create_task(self.usher.stay()),
         ]
 

@@ -23,10 +23,13 @@ from gateway.runs.records import (
     WebhookEvent,
     message_id,
 )
+from gateway.telemetry.metrics import RUNS_ENDED, from_zero
 
 T = TypeVar("T")
 Announce = Callable[[sa.Connection, Sequence[WebhookEvent]], None]
 """Hand events to their delivery, inside the transaction that made them."""
+
+from_zero(RUNS_ENDED, ENDED)
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -144,7 +147,10 @@ class RunStore:
         """Change a run that has not ended; False where it has, or where a claim is lost."""
         with self.engine.begin() as connection:
             condition = holds(claim) if claim else sa.true()
-            return self._changed(connection, run_id, change, condition)
+            is_changed = self._changed(connection, run_id, change, condition)
+        if is_changed and change.status in ENDED:
+            RUNS_ENDED.labels(change.status).inc()
+        return is_changed
 
     def _changed(
         self,

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from gateway.errors import GatewayError
+from gateway.telemetry.metrics import HEALTH
 
 FRESH_SECONDS = 1.0
 """For so long a look is good for everyone who asks."""
@@ -110,3 +111,4 @@ class Sign:
             level = logging.INFO if state in WELL else logging.ERROR
             log.log(level, "vital sign changed", sign=self.name, state=state, **facts)
         self._state = state
+        HEALTH.labels(self.name).set(state in WELL)

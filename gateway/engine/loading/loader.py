@@ -105,6 +105,7 @@ class Loader:
                 log.error("load failed", model=id, fault=str(error))
             else:
                 log.error("load failed", model=id, exc_info=error)
+            metrics.LOADS_FAILED.labels(id).inc()
             self._faults[id] = Fault(error, time.monotonic() + FAULT_SECONDS, files)
         else:
             self._faults.pop(id, None)

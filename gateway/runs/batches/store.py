@@ -13,6 +13,7 @@ from gateway.runs.durable.claims import drop
 from gateway.runs.durable.schema import batch_answers, batch_files, batch_tokens, batches
 from gateway.runs.hooks.events import forget_events
 from gateway.runs.places import FULL_SECONDS
+from gateway.telemetry.metrics import BATCHES_ENDED, from_zero
 
 OPEN_BATCHES = 100
 """Of one key."""
@@ -22,6 +23,8 @@ Announce = Callable[[sa.Connection, Batch], None]
 
 Tell = Callable[[sa.Connection, Batch], None]
 """Owes it to whoever wants to know that a batch has ended, in the transaction that ends it."""
+
+from_zero(BATCHES_ENDED, ENDED)
 
 
 class BatchStore:
@@ -94,7 +97,9 @@ class BatchStore:
             connection.execute(query.values(_changing(changed)))
             if changed.has_ended:
                 self._tell(connection, changed)
-            return changed
+        if changed.has_ended:
+            BATCHES_ENDED.labels(changed.status).inc()
+        return changed
 
     def answered(self, batch_id: str) -> dict[int, bool]:
         """The lines of a batch that are answered, and which of them failed."""

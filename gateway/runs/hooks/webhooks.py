@@ -20,6 +20,7 @@ from gateway.runs.durable.ground import Ground
 from gateway.runs.hooks.events import E, Events
 from gateway.runs.records import Attempt
 from gateway.telemetry import traces
+from gateway.telemetry.metrics import WEBHOOK_TRIES, from_zero
 
 WAITS_SECONDS = (0.5, 1, 5, 30, 120, 600, 1800, 3600, 7200, 10800)
 """Before each further try; together about seven hours. Up to a tenth is added at random."""
@@ -119,6 +120,7 @@ class Deliveries(Generic[E]):
         attempt = Attempt(event.id, number, time.time(), seconds, status, fault, is_final)
         record = partial(self.events.record_attempt, event, attempt, _state(attempt))
         await patiently(lambda: asyncio.to_thread(record), "database")
+        WEBHOOK_TRIES.labels(_state(attempt)).inc()
         return attempt
 
     async def _post(
@@ -153,6 +155,9 @@ def _state(attempt: Attempt) -> str:
     if attempt.delivered:
         return "delivered"
     return "failed" if attempt.is_final else "retrying"
+
+
+from_zero(WEBHOOK_TRIES, ("delivered", "retrying", "failed"))
 
 
 def webhook_status(states: list[str]) -> str | None:

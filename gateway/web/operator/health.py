@@ -47,6 +47,7 @@ def routes(vitals: Vitals, door: Doorkeeper, measured: Any) -> list[Any]:
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Prometheus' text format, or OpenMetrics for who takes it; for an operator's key."""
         door.check_may_measure(request)
+        await vitals.health()
         encode, kind = _format(request.headers.get("accept", ""))
         return Response(encode(measured), headers={"content-type": kind})
 

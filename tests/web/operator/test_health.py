@@ -72,17 +72,23 @@ def test_a_device_that_hangs_is_named(client: TestClient[Litestar], engine: Load
     engine.is_ready, engine.fault = False, "cpu has been in one turn for 61 s"
     code, status, checks = health_of(client)
     assert (code, status, checks["engine"]) == (503, "failing", engine.fault)
+    assert metric(client, "gateway_health", check="engine") == 0
+    engine.is_ready, engine.fault = True, None
+    assert metric(client, "gateway_health", check="engine") == 1
 
 
 def test_a_store_that_fails_is_noticed_and_so_is_its_recovery(
     client: TestClient[Litestar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "PROVEN_SECONDS", 0)
+    failures = metric(client, "gateway_store_failures_total", act="write")
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "store").write_text("no folder")
     code, status, checks = health_of(client)
     assert (code, status, checks["database"]) == (503, "failing", "ok")
     assert checks["store"] == "It could not be stored: Not a directory."
+    assert metric(client, "gateway_health", check="store") == 0
+    assert metric(client, "gateway_store_failures_total", act="write") > failures
     assert health_of(client, "/health")[0] == 200
     (tmp_path / "store").unlink()
     assert health_of(client)[:2] == (200, "ok")
@@ -142,6 +148,16 @@ def test_what_is_promised_has_a_metric(tmp_path: Path) -> None:
         "gateway_device_memory_bytes",
         "gateway_recorded_bytes",
     } <= names
+
+
+def metric(client: TestClient[Litestar], name: str, **labels: str) -> float:
+    """One sample of the metrics."""
+    text = client.get("/metrics").text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == name and sample.labels == labels:
+                return sample.value
+    raise AssertionError(f"no {name} of {labels}")
 
 
 def counted(text: str) -> dict[tuple[str, str, str], float]:
