@@ -20,6 +20,7 @@ PREFIX = "GATEWAY_"
 DATA = "~/.local/share/image-gateway"
 DEVICE = r"^(auto|(cpu|cuda|mps|xpu|hpu|mtia)(:[0-9]+)?)$"
 AUTO = "auto"
+KEY_CHARACTERS = 20
 MEMORY = r"^(auto|(?=.*[1-9])[0-9]{1,9}(\.[0-9]{1,9})? ?[KMGTkmgt]i?[Bb])$"
 _SERVICE = re.compile(r"\w*(SERVICE_HOST|SERVICE_PORT\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://.*")
@@ -53,6 +54,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         dict[str, str], _help("ids of clients, or patterns, and their meaning: gpt-image-*=emoji,…")
     ] = msgspec.field(default_factory=dict)
     no_auth: Annotated[bool, _help("answer anyone, even when bound wider than loopback")] = False
+    operator_key: Annotated[
+        str | None,
+        _help("secret of an operator's key that is there from the start, beside those made"),
+    ] = None
     open_metrics: Annotated[bool, _help("answer /metrics without a key")] = False
     vllm_metrics: Annotated[
         bool, _help("tell queue and adapters at /metrics by vLLM's names too, for routers")
@@ -225,6 +230,11 @@ def read_settings(
         raise SettingsError(_explained(error, given)) from None
     _check_base("public_url", settings.public_url, "https://images.example.com/gateway")
     _check_base("otlp_endpoint", settings.otlp_endpoint, "http://collector:4318")
+    if settings.operator_key is not None and len(settings.operator_key) < KEY_CHARACTERS:
+        raise SettingsError(
+            f"{variable('operator_key')} (--operator-key) is too short to be a secret: expected at "
+            f"least {KEY_CHARACTERS} characters that nobody can guess"
+        )
     return settings
 
 

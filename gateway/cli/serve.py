@@ -80,6 +80,8 @@ def check_door(settings: Settings) -> None:
     """
     if settings.no_auth or has_keys(settings) or is_loopback(settings.host):
         return
+    if settings.operator_key:
+        return
     raise SettingsError(
         f"--host {settings.host} answers nobody without an API key: create one first "
         "(gateway keys create NAME), or say --no-auth"

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from litestar.connection import ASGIConnection
 
+from gateway.accounts.given import with_given
 from gateway.accounts.keys import Keys
 from gateway.accounts.limits import Caller, Limits
 from gateway.errors import Forbidden, Unauthorized
@@ -35,7 +36,7 @@ class Doorkeeper:
         self.limits = limits or Limits()
         self.origins = Origins(settings, lambda: self.is_open)
         self._settings = settings
-        self._keys = keys
+        self._keys = with_given(keys, settings.operator_key)
         self._is_closed = not (settings.no_auth or is_loopback(settings.host))
         self._told: list[str] = []
         self.concerns()
