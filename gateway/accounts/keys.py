@@ -188,6 +188,9 @@ class KeyStore(Keys):
         partial = self._path.with_suffix(".partial")
         partial.unlink(missing_ok=True)  # what a crash left may be readable by others
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+            if os.geteuid() == 0:  # who serves from the folder has to read it
+                owner = self._path.parent.stat()
+                os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
             out.write(msgspec.json.format(msgspec.json.encode(list(keys.values()))))
             out.flush()
             os.fsync(out.fileno())

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def test_the_folder_never_holds_a_secret(tmp_path: Path) -> None:
     for path in tmp_path.rglob("*"):
         assert secret not in path.read_text()
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
+
+
+def test_keys_made_by_root_are_the_folders_owners(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 10001, 10001)
+    KeyStore(tmp_path).create("shop")
+    assert (tmp_path / "keys.json").stat().st_uid == tmp_path.stat().st_uid
 
 
 def test_a_running_server_sees_what_another_process_changes(tmp_path: Path) -> None:
