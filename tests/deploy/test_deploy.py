@@ -15,6 +15,7 @@ from types import MappingProxyType
 import pytest
 import yaml
 
+from gateway.cluster.session import CLOSE_SECONDS
 from gateway.settings import PREFIX, Settings, fields, variable
 from gateway.web.server.server import FAREWELL_SECONDS
 from tests.programs import program
@@ -98,7 +99,7 @@ def test_compose_starts_the_gateway_with_a_volume() -> None:
 
 
 def test_whoever_stops_the_gateway_waits_longer_than_it_needs() -> None:
-    needed = Settings().drain_seconds + Settings().grace_seconds + FAREWELL_SECONDS
+    needed = Settings().drain_seconds + Settings().grace_seconds + FAREWELL_SECONDS + CLOSE_SECONDS
     composed = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["gateway"]
     assert composed["environment"]["GATEWAY_GRACE_SECONDS"] == f"{Settings().grace_seconds:g}"
     stops = re.search(r"^TimeoutStopSec=(\d+)$", UNIT.read_text(), re.M)

@@ -12,6 +12,7 @@ import yaml
 from litestar import Litestar
 
 from gateway.app import create_app
+from gateway.cluster.session import CLOSE_SECONDS
 from gateway.settings import PREFIX, Settings, fields, read_settings, variable
 from gateway.web.server.server import FAREWELL_SECONDS
 from tests.deploy.kubernetes import faults
@@ -211,7 +212,7 @@ def test_secrets_go_only_where_they_are_needed(case: Rendered) -> None:
 
 def test_whoever_stops_it_waits_longer_than_it_needs(case: Rendered) -> None:
     settings = read_settings({}, environment_of(gateway_of(case)))
-    needed = settings.drain_seconds + settings.grace_seconds + FAREWELL_SECONDS
+    needed = settings.drain_seconds + settings.grace_seconds + FAREWELL_SECONDS + CLOSE_SECONDS
     spec = case.one("Deployment")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] > needed
 

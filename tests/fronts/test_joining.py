@@ -17,10 +17,10 @@ from gateway.errors import DatabaseUnavailable
 from gateway.fronts.adapters import SharedBoard
 from gateway.fronts.commons import Commons
 from gateway.fronts.holdings import Alone, has_keys, signer_of
-from gateway.runs.durable.database import close_database, open_database
-from gateway.runs.durable.schema import schema
+from gateway.runs.durable.database import NewerDatabase, close_database, open_database
+from gateway.runs.durable.schema import metadata, schema
 from gateway.settings import Settings, SettingsError
-from tests.runs import postgres
+from tests.runs import house, postgres
 from tests.runs.house import until
 from tests.small_engine import small_catalog
 
@@ -143,6 +143,36 @@ def test_a_newer_gateways_database_is_refused_with_a_sentence(
     assert isinstance(refused.exception, SettingsError)
     assert "GATEWAY_DATABASE: it" in str(refused.exception)
     assert "postgres" not in str(refused.exception), "a URL may hold a password"
+
+
+async def test_fronts_that_run_go_on_beside_a_newer_one(database: str, tmp_path: Path) -> None:
+    one, other, late = (
+        Settings(data=tmp_path / name, database=database) for name in ("one", "other", "late")
+    )
+    async with (
+        front(one) as running,
+        front(other) as beside,
+        house.opened(one.data, database) as runs,
+    ):
+        engine = sa.create_engine(sa.make_url(database).set(drivername="postgresql+psycopg"))
+        with engine.begin() as connection:
+            connection.execute(sa.update(schema).values(version=99))
+            connection.exec_driver_sql("CREATE TABLE gateway_dreams (id int)")
+            for table in metadata.tables:
+                if table != schema.name:
+                    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN dream int")
+        engine.dispose()
+        with pytest.raises(NewerDatabase):
+            Commons(late)
+        _, secret = running.keys.create("shop")
+
+        async def is_known() -> bool:
+            return beside.keys.find(secret) is not None
+
+        assert await until(is_known)
+        (run,) = await house.draw(runs, house.order())
+        assert run.status == "success"
+        assert await runs.outputs(run.id)
 
 
 @contextmanager
