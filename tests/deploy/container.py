@@ -19,10 +19,14 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs /mnt
 mkdir {STATE}
 mount --bind "$1" {STATE}
+mkdir /mnt/tree
+mount --bind "$2" /mnt/tree
 mount -t tmpfs -o mode=1777 tmpfs /tmp
+mkdir -p "$2"
+mount --bind /mnt/tree "$2"
 mount -o remount,bind,ro /
 cd /
-shift
+shift 2
 exec "$@"
 """
 READING = "-all,+dac_read_search"
@@ -48,7 +52,7 @@ class Contained(Server):
         command = [sys.executable, "-m", "gateway", "serve", "--port", str(self.port), *arguments]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*enter, "sh", "-euc", ENTER, "sh", str(state), *become, *command],
+                [*enter, "sh", "-euc", ENTER, "sh", str(state), str(ROOT), *become, *command],
                 env={
                     "PATH": os.environ["PATH"],
                     "PYTHONPATH": str(ROOT),

@@ -7,8 +7,6 @@ predict velocity; a picture of the one that is drawn as the other is a blur.
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from gateway.catalog.heads.gguf import ENDING
 from gateway.catalog.heads.headers import LENGTH_BYTES, Tensor, read_facts, read_tensors
 
@@ -58,6 +56,8 @@ def predicts_noise(file: Path) -> bool:
 
 def _numbers(file: Path, tensor: Tensor) -> Any:
     """A small weight's numbers."""
+    import numpy  # noqa: PLC0415 — loading it takes longer than a port may be closed
+
     with file.open("rb") as data:
         begin = LENGTH_BYTES + int.from_bytes(data.read(LENGTH_BYTES), "little")
         data.seek(begin + tensor.data_offsets[0])
