@@ -53,28 +53,28 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keys(ABC):
-    """Keys wherever they are kept; changes by another process are seen soon.
+    """Keys wherever they are kept; changes by another process are seen soon."""
 
-    `fault` says why they cannot be read, and is None where they can.
-    """
-
-    fault: str | None = None
+    @property
+    def fault(self) -> str | None:
+        """Why they cannot be read, None where they can."""
+        return None
 
     def keys(self) -> list[Key]:
         """Every key, oldest first."""
-        return list(self._held().values())
+        return list(self.held().values())
 
     def find(self, secret: str) -> Key | None:
         """The key that a secret belongs to."""
-        hashed = _hash(secret).encode()
-        for key in self._held().values():
+        hashed = hash_of(secret).encode()
+        for key in self.held().values():
             if hmac.compare_digest(key.hashed.encode(), hashed):
                 return key
         return None
 
     def get(self, key_id: str) -> Key | None:
         """The key of an id."""
-        return self._held().get(key_id)
+        return self.held().get(key_id)
 
     def create(
         self,
@@ -95,14 +95,14 @@ class Keys(ABC):
             id=secrets.token_hex(4),
             name=name,
             created=int(time.time()),
-            hashed=_hash(secret),
+            hashed=hash_of(secret),
             webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(24)).decode(),
             models=models,
             requests_per_minute=requests_per_minute,
             concurrent_samples=concurrent_samples,
             operator=operator,
         )
-        self._add(key)
+        self.add(key)
         return key, secret
 
     @abstractmethod
@@ -119,17 +119,17 @@ class Keys(ABC):
         Raises:
             KeyFileError: it cannot be read.
         """
-        found = self._held()
+        found = self.held()
         if self.fault is not None:
             raise KeyFileError(self.fault)
         return found
 
     @abstractmethod
-    def _held(self) -> Mapping[str, Key]:
+    def held(self) -> Mapping[str, Key]:
         """Every key by its id as of now; asked for with each request."""
 
     @abstractmethod
-    def _add(self, key: Key) -> None:
+    def add(self, key: Key) -> None:
         """Keep one more."""
 
 
@@ -140,6 +140,12 @@ class KeyStore(Keys):
         self._path = data / FILE
         self._stamp: tuple[int, ...] | None = None
         self._keys: dict[str, Key] = {}
+        self._fault: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the file could not be read when it was looked at last."""
+        return self._fault
 
     def revoke(self, key_id: str) -> bool:
         """Forget a key; False if there is none of that id.
@@ -154,7 +160,8 @@ class KeyStore(Keys):
             self._write(kept)
             return True
 
-    def _add(self, key: Key) -> None:
+    def add(self, key: Key) -> None:
+        """As `Keys`."""
         with self._alone():
             self._write({**self.whole(), key.id: key})
 
@@ -169,7 +176,8 @@ class KeyStore(Keys):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _held(self) -> dict[str, Key]:
+    def held(self) -> dict[str, Key]:
+        """As `Keys`."""
         try:
             facts = self._path.stat()
             stamp = (facts.st_ino, facts.st_size, facts.st_ctime_ns)
@@ -177,11 +185,11 @@ class KeyStore(Keys):
                 found = msgspec.json.decode(self._path.read_bytes(), type=list[Key])
                 self._keys = {key.id: key for key in found}
                 self._stamp = stamp
-            self.fault = None
+            self._fault = None
         except FileNotFoundError:
-            self._stamp, self._keys, self.fault = None, {}, None
+            self._stamp, self._keys, self._fault = None, {}, None
         except (OSError, ValueError, RecursionError) as error:
-            self._stamp, self.fault = None, f"{self._path} cannot be read: {error}"
+            self._stamp, self._fault = None, f"{self._path} cannot be read: {error}"
         return self._keys
 
     def _write(self, keys: Mapping[str, Key]) -> None:
@@ -197,5 +205,6 @@ class KeyStore(Keys):
         partial.replace(self._path)
 
 
-def _hash(secret: str) -> str:
+def hash_of(secret: str) -> str:
+    """What is kept of a secret."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -18,11 +18,12 @@ from gateway.cluster.answers import Answers
 from gateway.cluster.crew import Crew, Patience
 from gateway.cluster.devices import Place
 from gateway.cluster.dispatch import Dispatch
-from gateway.cluster.door import FrontDoor, Means
 from gateway.cluster.journey import Journey, OpenSample
 from gateway.cluster.link import Hire, ReplicaLostError
 from gateway.cluster.member import Member
+from gateway.cluster.shared import Shared
 from gateway.cluster.together import status_of
+from gateway.engine.forecast import Entrance
 from gateway.engine.protocol import EngineStatus
 from gateway.engine.stream import JobEvents
 from gateway.engine.turns import Pace
@@ -60,7 +61,7 @@ class ClusterEngine:
         self._ground = ground
         self._crew = Crew(ground.hire, self._served, patience)
         self._dispatch = Dispatch(self._crew, self._served)
-        self._door = FrontDoor(settings)
+        self._entrance = Entrance(settings)
         self._answers = Answers(self._collection, lambda: self._crew.ready)
         self._journeys: set[Journey] = set()
         self._arrivals = itertools.count()
@@ -75,9 +76,15 @@ class ClusterEngine:
         self._check_open()
         card = self._check_served(job.endpoint)
         journey = Journey(job, self._arrivals)
-        max_batch = min(self._settings.max_batch, card.max_batch or self._settings.max_batch)
-        means = Means(max(1, len(self._crew.posts)), max_batch, self._pace)
-        self._door.check(job, list(journey.open.values()), self._inside(), means)
+        samples, number = list(journey.open.values()), max(1, len(self._crew.posts))
+        self._entrance.resize(number)
+        self._entrance.check(
+            samples,
+            self._inside(),
+            lambda id: Shared(self._pace(id), number),
+            card,
+            time.monotonic(),
+        )
         self._journeys.add(journey)
         task = asyncio.get_running_loop().create_task(self._dispatch.travel(journey))
         task.add_done_callback(lambda _: self._journeys.discard(journey))

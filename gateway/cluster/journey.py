@@ -4,53 +4,21 @@ import asyncio
 import time
 from collections.abc import Iterable
 
+from gateway.engine.turns import AskedSample
 from gateway.errors import GatewayError
 from gateway.job import Event, Failed, Finished, Job, Preview, StepDone
 
 
-class OpenSample:
-    """A sample that has not ended, as far as who is let in depends on it.
+class OpenSample(AskedSample):
+    """A sample that has not ended, as far as is told of it.
 
     `num_steps_done` are of the try under way; what was told of an earlier one is not told again.
     """
 
     def __init__(self, job: Job, number: int, arrival: int) -> None:
-        self.job = job
-        self.number = number
-        self.arrival = arrival
-        self.num_steps_done = 0
+        super().__init__(job, number, arrival)
         self.num_steps_told = 0
         self.num_previews_told = 0
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint it runs on."""
-        return self.job.endpoint
-
-    @property
-    def owner(self) -> str:
-        """Whose it is."""
-        return self.job.owner
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether interactive samples go before it."""
-        return self.job.priority == "batch"
-
-    @property
-    def pixels(self) -> int:
-        """How many its picture has."""
-        return self.job.width * self.job.height
-
-    @property
-    def num_steps(self) -> int:
-        """Denoising steps in all."""
-        return self.job.num_inference_steps
-
-    @property
-    def num_steps_left(self) -> int:
-        """Denoising steps to go."""
-        return self.num_steps - self.num_steps_done
 
     @property
     def has_begun(self) -> bool:

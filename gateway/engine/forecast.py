@@ -1,13 +1,17 @@
-"""When the device will be done with what. No torch, no clock, no I/O."""
+"""When the device will be done with what, and who is let in by that. No torch, no clock, no I/O."""
 
 import heapq
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, get_args
 
-from gateway.accounts.admission import Leaving, departures
-from gateway.engine.turns import Pace, Turn
+from gateway.accounts.admission import Asker, Door, Leaving, departures
+from gateway.catalog.cards import EndpointCard
+from gateway.engine.turns import AskedSample, Pace, Turn
+from gateway.errors import Overloaded
+from gateway.job import Priority
+from gateway.settings import Settings
 
 PaceOf = Callable[[str], Pace]
 
@@ -73,3 +77,57 @@ def seconds_to_finish(
     num_together += min(num_together, len(near) - len(rivals))
     turn_seconds = pace_of(one.endpoint).turn_seconds(num_together * one.pixels)
     return seconds_left(ahead[:num_waited_for], pace_of) + one.num_steps_left * turn_seconds
+
+
+class Entrance:
+    """The doors, for people and for batches, of one device or of as many as work together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._doors = {priority: Door(1) for priority in get_args(Priority)}
+        self.resize(1)
+
+    def resize(self, num_devices: int) -> None:
+        """Have the places of so many devices from now on."""
+        self._num_devices = num_devices
+        num_running = num_devices * self._settings.max_batch
+        num_waiting = num_devices * self._settings.max_waiting
+        # Those that run, and half as many to follow them.
+        num_busy = num_running + min(num_running, num_waiting) // 2
+        for door in self._doors.values():
+            door.resize(num_running + num_waiting, num_busy)
+
+    def check(
+        self,
+        samples: Sequence[AskedSample],
+        inside: Sequence[AskedSample],
+        pace_of: PaceOf,
+        card: EndpointCard | None,
+        now: float,
+    ) -> None:
+        """Let a job's samples in beside those inside, which came in this order.
+
+        `now` is on the clock of the job's deadline.
+
+        Raises:
+            Overloaded: with the seconds after which there should be room.
+        """
+        job, most = samples[0].job, self._settings.max_batch
+        max_batch = self._num_devices * min(most, (card and card.max_batch) or most)
+        alike = [sample for sample in inside if sample.job.priority == job.priority]
+        seconds = self._doors[job.priority].ask(
+            Asker(job.owner, job.claim or job.id, len(samples), is_own=not job.claim),
+            now,
+            Counter(sample.owner for sample in alike),
+            lambda: leaving(alike, samples[0], pace_of, max_batch),
+        )
+        if seconds is not None:
+            raise Overloaded("The engine is busy. Try again later.", retry_after_seconds=seconds)
+        if job.deadline is None:
+            return
+        needed = seconds_to_finish(inside, samples, pace_of, max_batch)
+        if (late := now + needed - job.deadline) > 0:
+            raise Overloaded(
+                "The queue is too long for this request's deadline.",
+                retry_after_seconds=max(1.0, late),
+            )

@@ -4,16 +4,14 @@ import asyncio
 import functools
 import itertools
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, get_args
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 import structlog
 import torch
 
-from gateway.accounts.admission import Asker, Door
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.catalog import Catalog
@@ -21,7 +19,7 @@ from gateway.catalog.collection import Collection
 from gateway.catalog.heads.digests import Digests
 from gateway.catalog.survey.fitting import GIB
 from gateway.catalog.survey.survey import state_of
-from gateway.engine.forecast import leaving, seconds_to_finish
+from gateway.engine.forecast import Entrance
 from gateway.engine.forwards.regional import has_compiler
 from gateway.engine.hub import Hub
 from gateway.engine.loading.loading import device_of
@@ -31,17 +29,16 @@ from gateway.engine.pipelines.abilities import abilities_of
 from gateway.engine.pipelines.schedulers import Schedulers
 from gateway.engine.protocol import EngineStatus
 from gateway.engine.sample import Sample
-from gateway.engine.snapshot import status_of
+from gateway.engine.snapshot import paces_of, status_of
 from gateway.engine.stream import JobEvents
 from gateway.engine.turns import Pace
 from gateway.errors import (
     GatewayError,
     GenerationFailed,
     ModelNotFound,
-    Overloaded,
     ShuttingDown,
 )
-from gateway.job import AdapterUse, Event, Failed, Finished, Job, Priority
+from gateway.job import AdapterUse, Event, Failed, Finished, Job
 from gateway.settings import Settings
 from gateway.telemetry import metrics
 
@@ -68,7 +65,7 @@ class LocalEngine:
         self._start_fault: str | None = None
         self._hubs: dict[torch.device, Hub] = {}
         self._hub_of: dict[str, Hub] = {}
-        self._doors: dict[tuple[Hub, Priority], Door] = {}
+        self._entrances: dict[Hub, Entrance] = {}
         self._runs_hubs = False
         for card in self._collection.latest.endpoints.values():
             self._settle(card)
@@ -93,7 +90,7 @@ class LocalEngine:
         ]
         left = dict(enumerate(samples))
         hub = self._hub(job.endpoint)
-        self._check_door(job, samples)
+        self._check_entrance(job, samples)
         self._open.update(samples)
         hub.tell(lambda: hub.add(samples))
 
@@ -116,8 +113,7 @@ class LocalEngine:
     @property
     def paces(self) -> dict[str, Pace]:
         """How fast each endpoint goes."""
-        hubs = list(self._hubs.values())
-        return {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
+        return paces_of(self._hubs.values())
 
     def runs_scheduler(
         self, endpoint: str, name: str | None, config: Mapping[str, Any]
@@ -240,44 +236,22 @@ class LocalEngine:
         recorded.set_function(lambda: hub.lanes.captures.size_bytes)
         hung = metrics.HUNG.labels(str(device))
         hung.set_function(lambda: hub.pulse.stuck_seconds is not None)
-        places = settings.max_waiting + settings.max_batch
-        # Those that run, and half as many to follow them.
-        num_busy = settings.max_batch + min(settings.max_batch, settings.max_waiting) // 2
-        for priority in get_args(Priority):
-            self._doors[hub, priority] = Door(places, num_busy)
+        self._entrances[hub] = Entrance(settings)
         if self._runs_hubs:
             _start(hub, device)
         return hub
 
-    def _check_door(self, job: Job, samples: list[Sample]) -> None:
+    def _check_entrance(self, job: Job, samples: list[Sample]) -> None:
         """Refuse what would wait too long, before any work.
 
         Raises:
             Overloaded: with the seconds after which there should be room.
         """
-        hub, max_batch = self._hub(job.endpoint), self._settings.max_batch
-        card = self._collection.latest.endpoints.get(job.endpoint)  # it may be gone
-        if card and card.max_batch:
-            max_batch = min(max_batch, card.max_batch)
+        hub = self._hub(job.endpoint)
         near = [sample for sample in self._open if self._hub_of[sample.endpoint] is hub]
         near.sort(key=lambda sample: sample.arrival)
-        inside = [sample for sample in near if sample.job.priority == job.priority]
-        seconds = self._doors[hub, job.priority].ask(
-            Asker(job.owner, job.claim or job.id, len(samples), is_own=not job.claim),
-            time.monotonic(),
-            Counter(sample.owner for sample in inside),
-            lambda: leaving(inside, samples[0], self._pace, max_batch),
-        )
-        if seconds is not None:
-            raise Overloaded("The engine is busy. Try again later.", retry_after_seconds=seconds)
-        if job.deadline is None:
-            return
-        needed = seconds_to_finish(near, samples, self._pace, max_batch)
-        if (late := time.monotonic() + needed - job.deadline) > 0:
-            raise Overloaded(
-                "The queue is too long for this request's deadline.",
-                retry_after_seconds=max(1.0, late),
-            )
+        card = self._collection.latest.endpoints.get(job.endpoint)  # it may be gone
+        self._entrances[hub].check(samples, near, self._pace, card, time.monotonic())
 
     def _pace(self, endpoint: str) -> Pace:
         return self._hub_of[endpoint].paces.get(endpoint, Pace())

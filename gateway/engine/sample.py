@@ -21,6 +21,7 @@ from gateway.engine.pipelines.pixels import deliver, first_image
 from gateway.engine.pipelines.previews import answering, preview_steps, watched
 from gateway.engine.pipelines.reading import Reading
 from gateway.engine.pipelines.shared import MustBeAloneError
+from gateway.engine.turns import AskedSample
 from gateway.errors import (
     FAILURES,
     Cancelled,
@@ -55,8 +56,8 @@ class Material(NamedTuple):
     preview_parts: Mapping[str, Any] = {}
 
 
-class Sample:
-    """Sample number `number` of a job; `arrival` counts samples up over the engine's life.
+class Sample(AskedSample):
+    """One that goes through its pipeline here.
 
     `must_be_alone` says that it has to begin again with nobody beside it.
     `image` is its picture in floating point, `[channels, height, width]` in [0, 1];
@@ -65,16 +66,13 @@ class Sample:
     """
 
     def __init__(self, job: Job, number: int, arrival: int, emit: Emit) -> None:
-        self.job = job
-        self.number = number
-        self.arrival = arrival
+        super().__init__(job, number, arrival)
         self.emit = emit
         self.is_cancelled = False
         self.must_be_alone = False
         self.is_done = False
         self.parked: ParkedCall | None = None
         self.reading: Reading | None = None
-        self.num_steps_done = 0
         self.num_calls = 0
         self.held_since: float | None = None
         self._num_steps_told = 0
@@ -88,39 +86,9 @@ class Sample:
         self._thrown: Exception | None = None
 
     @property
-    def endpoint(self) -> str:
-        """The endpoint it runs on."""
-        return self.job.endpoint
-
-    @property
-    def owner(self) -> str:
-        """Whose it is."""
-        return self.job.owner
-
-    @property
-    def pixels(self) -> int:
-        """How many its picture has."""
-        return self.job.width * self.job.height
-
-    @property
-    def num_steps(self) -> int:
-        """Denoising steps in all."""
-        return self.job.num_inference_steps
-
-    @property
-    def num_steps_left(self) -> int:
-        """Denoising steps to go."""
-        return self.job.num_inference_steps - self.num_steps_done
-
-    @property
     def has_begun(self) -> bool:
         """Whether its pipeline runs."""
         return self._greenlet is not None
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether interactive samples go before it."""
-        return self.job.priority == "batch"
 
     @property
     def is_unwanted(self) -> bool:

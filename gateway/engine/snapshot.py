@@ -1,6 +1,6 @@
 """What the devices do and have in memory, told to the rest of the gateway."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from gateway.catalog.collection import Key
 from gateway.engine.forecast import seconds_left
@@ -19,8 +19,9 @@ def status_of(
     """How devices stand, each with what it was given and has not ended."""
     hubs = list(work)
     running = [one for hub in hubs for one in hub.running.copy() if not one.is_done]
-    waiting = [one for samples in work.values() for one in samples if one not in set(running)]
-    paces = {id: pace for hub in hubs for id, pace in hub.paces.copy().items()}
+    those_running = set(running)
+    waiting = [one for samples in work.values() for one in samples if one not in those_running]
+    paces = paces_of(hubs)
     busiest = max((_seconds_of(work[hub], paces) for hub in hubs), default=(0.0, 0.0))
     return EngineStatus(
         ready=is_ready,
@@ -49,6 +50,11 @@ def status_of(
         running_adapters=_adapters_of(running),
         waiting_adapters=_adapters_of(waiting),
     )
+
+
+def paces_of(hubs: Iterable[Hub]) -> dict[str, Pace]:
+    """How fast each endpoint goes; safe from any thread."""
+    return {id: pace for hub in list(hubs) for id, pace in hub.paces.copy().items()}
 
 
 def loaded_in(hub: Hub) -> Iterator[LoadedEndpoint]:

@@ -1,10 +1,13 @@
 """Who goes next. No torch, no clock, no I/O: plain decisions over plain facts."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol, TypeVar
+
+from gateway.job import Job
 
 BATCH_WEIGHT = 4.0
 """Device time of an endpoint that runs batch samples alone counts so many times."""
@@ -35,6 +38,54 @@ class Turn(Protocol):
     def pixels(self) -> int: ...
     @property
     def num_steps(self) -> int: ...
+
+
+class AskedSample(ABC):
+    """Sample number `number` of a job, as that asks for it; drawn here or elsewhere.
+
+    `arrival` counts samples up over an engine's life.
+    """
+
+    def __init__(self, job: Job, number: int, arrival: int) -> None:
+        self.job = job
+        self.number = number
+        self.arrival = arrival
+        self.num_steps_done = 0
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint it runs on."""
+        return self.job.endpoint
+
+    @property
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.job.owner
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether interactive samples go before it."""
+        return self.job.priority == "batch"
+
+    @property
+    def pixels(self) -> int:
+        """How many its picture has."""
+        return self.job.width * self.job.height
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps in all."""
+        return self.job.num_inference_steps
+
+    @property
+    def num_steps_left(self) -> int:
+        """Denoising steps to go."""
+        return self.num_steps - self.num_steps_done
+
+    @property
+    @abstractmethod
+    def has_begun(self) -> bool:
+        """Whether it is being drawn."""
 
 
 S = TypeVar("S", bound=Turn)

@@ -53,10 +53,12 @@ class SharedKeys(Keys):
         data.mkdir(parents=True, exist_ok=True)
         (data / MOVED).write_text(HINT)
 
-    def _held(self) -> Mapping[str, Key]:
+    def held(self) -> Mapping[str, Key]:
+        """As `Keys`."""
         return self._keys
 
-    def _add(self, key: Key) -> None:
+    def add(self, key: Key) -> None:
+        """As `Keys`."""
         self._write([key])
 
     def _write(self, new: Iterable[Key]) -> None:

@@ -38,13 +38,14 @@ class Gauges(Collector):
         """All of it, as it is now."""
         status, catalog = self._engine.status(), self._collection.latest
         residents = _residents(status, catalog)
-        yield from _own(status, residents, _slots(status, len(residents), catalog))
+        slots = _slots(status, len(residents), catalog)
+        yield from _own(status, residents, slots)
         for metric in self._registry.collect():
             yield metric
             if self._with_vllm and metric.name == LOAD_SECONDS:
                 yield _loads(metric)
         if self._with_vllm and catalog.endpoints:
-            yield from _vllms(status, residents, catalog)
+            yield from _vllms(status, residents, slots, catalog)
 
 
 def _own(status: EngineStatus, residents: dict[str, int], slots: int) -> Iterator[Metric]:
@@ -70,10 +71,10 @@ def _own(status: EngineStatus, residents: dict[str, int], slots: int) -> Iterato
 
 
 def _vllms(
-    status: EngineStatus, residents: dict[str, int], catalog: Catalog
+    status: EngineStatus, residents: dict[str, int], slots: int, catalog: Catalog
 ) -> Iterator[Metric]:
     """The same under vLLM's names; an endpoint beside the default one is told as a LoRA pinned."""
-    base, slots = catalog.default.id, _slots(status, len(residents), catalog)
+    base = catalog.default.id
     common = {"model_name": base, "engine": "0"}
     for name, said, value in (
         ("num_requests_waiting", "Samples that wait", status.num_waiting),

@@ -12,6 +12,7 @@ mixture of adapters.
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -175,7 +176,7 @@ class CurrentRows:
 Own = TypeVar("Own")
 
 
-class HookedLayer(Generic[Own]):
+class HookedLayer(ABC, Generic[Own]):
     """A layer that adapters change, what each has for it, and the hook that changes it."""
 
     comes_first = False
@@ -225,11 +226,11 @@ class HookedLayer(Generic[Own]):
             raise RowsUnknownError
         return self.changed(layer, inputs[0], output, routes)
 
+    @abstractmethod
     def changed(
         self, layer: nn.Module, x: Tensor, output: Tensor, routes: tuple[str, ...]
     ) -> Tensor:
         """An output of rows some of which carry some routes."""
-        raise NotImplementedError
 
 
 class AdapterLayer(HookedLayer[LayerWeights]):
