@@ -3,7 +3,7 @@
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from gzip import decompress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -60,12 +60,22 @@ class Collector:
 
     def wait_for(self, trace: str, name: str, num_spans: int = 1) -> list[Told]:
         """As many spans of a trace by a name, once they have come."""
+        return self._wait(trace, lambda one: one.name == name, num_spans, name)
+
+    def parent_of(self, span: Told) -> Told:
+        """The span that one lies in, once it has come: it ends later."""
+        (parent,) = self._wait(span.trace, lambda one: one.id == span.parent, 1, "its parent")
+        return parent
+
+    def _wait(
+        self, trace: str, is_wanted: Callable[[Told], bool], num_spans: int, what: str
+    ) -> list[Told]:
         deadline = time.monotonic() + WAIT_SECONDS
         with self._came:
-            while len(found := self.named(trace, name)) < num_spans:
+            while len(found := [one for one in self.of(trace) if is_wanted(one)]) < num_spans:
                 left = deadline - time.monotonic()
                 there = [(one.name, one.attributes) for one in self.of(trace)]
-                assert self._came.wait(max(0.0, left)), f"no {num_spans} of {name}: {there}"
+                assert self._came.wait(max(0.0, left)), f"no {num_spans} of {what}: {there}"
         return found
 
 

@@ -271,8 +271,7 @@ async def test_a_tool_is_called_in_the_trace_of_its_own_request(
     assert names(found["generate_content sd"]) == [*PHASES]
     (tool,) = collector.named(trace, "execute_tool")
     assert tool.attributes["gateway.tool"] == "generate_image"
-    (request,) = [one for one in collector.of(trace) if one.id == tool.parent]
-    assert request.name == "POST /mcp"
+    assert collector.parent_of(tool).name == "POST /mcp"
 
 
 def test_requests_of_one_connection_are_traces_of_their_own(
