@@ -20,19 +20,20 @@ ADAPTER_FILES = (LORA_FILE, PEFT_FILE)
 """What diffusers and PEFT call an adapter's file in a folder of its own, or on the hub."""
 
 _ENDINGS = {
-    **{f"{name}.weight": DOWN for name in ("lora_A", "lora_A.default", "lora_down", "lora.down",
-                                           "lora_linear_layer.down")},
-    **{f"{name}.weight": UP for name in ("lora_B", "lora_B.default", "lora_up", "lora.up",
-                                         "lora_linear_layer.up")},
-    "lora_mid.weight": MID,
-    **{name: name for name in (
+    **{f"{name}.weight": DOWN for name in (".lora_A", ".lora_A.default", ".lora_down", ".lora.down",
+                                           "_lora.down", ".lora_linear_layer.down")},
+    **{f"{name}.weight": UP for name in (".lora_B", ".lora_B.default", ".lora_up", ".lora.up",
+                                         "_lora.up", ".lora_linear_layer.up")},
+    ".lora_mid.weight": MID,
+    **{f".{name}": name for name in (
         ALPHA, MAGNITUDE, "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
         "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
         "diff", "diff_b", "set_weight", "set_bias", "w_norm", "b_norm", "ia3_l", "on_input",
         "oft_blocks", "rescale",
     )},
-    **{f"{name}.weight": name for name in ("a1", "a2", "b1", "b2", "bm")},
+    **{f".{name}.weight": name for name in ("a1", "a2", "b1", "b2", "bm")},
 }  # fmt: skip
+"""How names end that are of a part of a layer's change; before it is the layer's own."""
 
 _KINDS = {
     UP: "LoRA", MAGNITUDE: "DoRA", "hada_w1_a": "LoHa", "lokr_w1": "LoKr", "lokr_w1_a": "LoKr",
@@ -64,6 +65,7 @@ _UNREAD = {
     "redux_up": "Redux", "controlnet_cond_embedding": "ControlNet", "input_hint_block":
     "ControlNet", "controlnet_blocks": "ControlNet", "emb_params": "textual inversion",
     "lambda_layer": "T-LoRA", "reshape_weight": "control LoRA", "key_norm.scale": "control LoRA",
+    "lora_controlnet": "control LoRA",
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 
@@ -82,8 +84,8 @@ def layers_in(names: Collection[str]) -> dict[str, dict[str, str]]:
     layers: dict[str, dict[str, str]] = {}
     for name in names:
         for ending, part in _ENDINGS.items():
-            if name.endswith(f".{ending}"):
-                layers.setdefault(name[: -len(ending) - 1], {})[part] = name
+            if name.endswith(ending):
+                layers.setdefault(name.removesuffix(ending), {})[part] = name
     for layer, parts in layers.items():
         if "on_input" in parts and f"{layer}.weight" in names:
             parts["ia3_l"] = f"{layer}.weight"

@@ -29,7 +29,7 @@ _PREFIXES = {
 _FUSED = {"qkv": ("to_q", "to_k", "to_v"), "to_qkv": ("to_q", "to_k", "to_v")}
 """Layers that others keep as one, and what they are here, in the order of their rows."""
 
-_OTHER_NAMES = {"out": "to_out_0", "q_norm": "norm_q", "k_norm": "norm_k"}
+_OTHER_NAMES = {"out": "to_out_0", "to_out": "to_out_0", "q_norm": "norm_q", "k_norm": "norm_k"}
 
 
 class Place(NamedTuple):
@@ -51,7 +51,7 @@ class Places:
             if isinstance(module := pipeline.components.get(name), nn.Module)
         }
         self._paths = {
-            name: {path.replace(".", "_"): path for path, _ in module.named_modules()}
+            name: {path.replace(".", "_"): path for path in _layers(module)}
             for name, module in self._modules.items()
         }
 
@@ -82,7 +82,8 @@ class Places:
 
     def _readings(self, name: str) -> Iterator[tuple[str, str]]:
         """What a name may mean: components, and flat paths within."""
-        pending = [(tuple(self._modules), name.replace(".", "_"))]
+        path = name.replace(".processor.", ".")  # where LoRAs lay before layers had their own
+        pending = [(tuple(self._modules), path.replace(".", "_"))]
         while pending:
             components, flat = pending.pop()
             for component in components:
@@ -133,9 +134,7 @@ class Places:
     def _unmarked(
         self, converted: dict[str, Tensor], spelt: "list[_Spelt]"
     ) -> dict[str, list[Place]]:
-        named = convert_unet_state_dict_to_peft(
-            {name.replace(".processor.", "."): tensor for name, tensor in converted.items()}
-        )
+        named = convert_unet_state_dict_to_peft(converted)
         found: dict[str, list[Place]] = {}
         for layer, parts in layers_in(named).items():
             places = self._named(layer)
@@ -180,6 +179,13 @@ class _SpeltAsTrained(_Spelt):
         """The name to ask with."""
         inner = self.name.removeprefix("model.").removeprefix("diffusion_model.")
         return inner if "." not in inner else f"lora_unet_{inner.replace('.', '_')}"
+
+
+def _layers(module: nn.Module) -> Iterator[str]:
+    """The paths within a module of those that have weights themselves."""
+    for path, inner in module.named_modules():
+        if next(inner.parameters(recurse=False), None) is not None:
+            yield path
 
 
 def _with_end(flat: str, end: str, other: str) -> str:
