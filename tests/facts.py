@@ -29,6 +29,13 @@ def descendants(pid: int) -> list[int]:
     return [*children, *(one for child in children for one in descendants(child))]
 
 
+def named(name: str, pid: int) -> list[int]:
+    """Those of a process's descendants that are a program of that name."""
+    return [
+        one for one in descendants(pid) if Path(f"/proc/{one}/comm").read_text().strip() == name
+    ]
+
+
 def age_seconds(pid: int) -> float:
     """How long a process has been there."""
     numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,5 +1,6 @@
 """Replicas as Ray's actors: Ray finds them a device and a process, and tells when that ends."""
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
@@ -22,6 +23,8 @@ AT_ONCE = 100_000
 
 ANSWER_SECONDS = 2.0
 """For a question that the event loop waits for."""
+
+PUT_DOWN = "it was put down"
 
 Make = Callable[[Settings, Catalog, Place], Replica]
 
@@ -61,6 +64,8 @@ class ActorLink:
         )
         self._actor = placed.remote(make, settings, catalog, place)
         self._draw = self._actor.draw.options(num_returns="streaming")
+        self._asked: set[asyncio.Future[Any]] = set()
+        self._is_over = False
 
     async def made(self) -> None:
         """See `Link.made`."""
@@ -120,12 +125,26 @@ class ActorLink:
 
     def kill(self) -> None:
         """See `Link.kill`."""
+        self._is_over = True
+        for asked in self._asked:  # Ray, ended, would not answer them
+            asked.cancel()
         with suppress(RayError):
             ray.kill(self._actor)
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        if self._is_over:
+            raise ReplicaLostError(PUT_DOWN)
         try:
-            return await self._actor.ask.remote(method, *arguments)
+            asked = asyncio.ensure_future(self._actor.ask.remote(method, *arguments))
+            self._asked.add(asked)
+            try:
+                await asyncio.wait({asked})
+            finally:
+                asked.cancel()
+                self._asked.discard(asked)
+            if asked.cancelled():
+                raise ReplicaLostError(PUT_DOWN)
+            return asked.result()
         except RayTaskError:
             raise
         except RayError as error:

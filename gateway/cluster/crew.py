@@ -13,7 +13,7 @@ import structlog
 from gateway.catalog.catalog import Catalog
 from gateway.cluster.devices import Place
 from gateway.cluster.lines import say
-from gateway.cluster.link import Hire, ReplicaLostError
+from gateway.cluster.link import Ground, ReplicaLostError
 from gateway.cluster.member import Member
 from gateway.cluster.replica import Beat
 from gateway.cluster.routing import Standing
@@ -58,10 +58,10 @@ class Crew:
     """Keeps a replica at each place; `catalog` tells what they serve."""
 
     def __init__(
-        self, hire: Hire, catalog: Callable[[], Catalog], patience: Patience = Patience()
+        self, ground: Ground, catalog: Callable[[], Catalog], patience: Patience = Patience()
     ) -> None:
         self.fault: str | None = None
-        self._hire = hire
+        self._ground = ground
         self._catalog = catalog
         self._patience = patience
         self._posts: dict[str, Post] = {}
@@ -85,9 +85,12 @@ class Crew:
         return [member for member in self.members if member.standing == "ready"]
 
     def start(self, places: Sequence[Place]) -> None:
-        """Begin a replica at each place."""
+        """Begin a replica at each place; at those that were there before, the next."""
+        before = self._posts
+        self._posts = {place.name: before.get(place.name) or Post(place) for place in places}
         for place in places:
-            post = self._posts[place.name] = Post(place)
+            post = self._posts[place.name]
+            post.place = place
             metrics.REPLICAS_LOST.labels(place.name)  # from zero on, that the first is a rise
             self._tasks.append(asyncio.create_task(self._staff(post)))
         for standing in get_args(Standing):
@@ -98,6 +101,16 @@ class Crew:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def abandon(self, why: str) -> None:
+        """Every replica is lost with the ground; what they drew waits for those that follow."""
+        self.fault = why
+        drawing = [leg.drawing for member in self.members for leg in member.legs]
+        for member in self.members:
+            self.lose(member, why)
+        await self.stop()
+        await asyncio.gather(*drawing, return_exceptions=True)
 
     async def change(self) -> None:
         """Wait until a replica stands otherwise than before."""
@@ -106,14 +119,16 @@ class Crew:
     def lose(self, member: Member, why: str) -> None:
         """Give a replica up: what it drew goes elsewhere, and another takes its place.
 
-        A job that it drew, and another before that ended too, is to blame if no other is.
+        A job that it drew, and another before that ended too, is to blame if no other is, nor the
+        ground.
         """
         if member.standing == "dead":
             return
         log.error("a replica is lost", replica=member.name, why=why)
-        accused = [journey for journey in member.journeys if journey.num_deaths]
+        is_by_itself = self._ground.fault() is None
+        accused = [journey for journey in member.journeys if journey.num_deaths and is_by_itself]
         for journey in member.journeys:
-            journey.num_deaths += 1
+            journey.num_deaths += is_by_itself
             metrics.REDRAWN.inc(len(journey.open))
         metrics.REPLICAS_LOST.labels(member.place.name).inc()
         if len(accused) == 1:
@@ -188,6 +203,8 @@ class Crew:
             if post.is_closed:
                 post.opened.clear()
                 await post.opened.wait()
+            while self._ground.fault():  # until all are told to leave it
+                await asyncio.sleep(self._patience.beat_seconds)
             began = time.monotonic()
             was_lost = await self._employ(post)
             if time.monotonic() - began > self._patience.most_pause_seconds:
@@ -200,7 +217,7 @@ class Crew:
         """Have one replica, from its beginning to its end; whether it was lost."""
         post.num_members += 1
         name, catalog = f"{post.place.name}/{post.num_members}", self._catalog()
-        member = Member(name, post.place, self._hire(name, post.place, catalog), catalog)
+        member = Member(name, post.place, self._ground.hire(name, post.place, catalog), catalog)
         post.member = member
         self.ring()
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -19,7 +19,7 @@ from gateway.cluster.crew import Crew, Patience
 from gateway.cluster.devices import Place
 from gateway.cluster.dispatch import Dispatch
 from gateway.cluster.journey import Journey, OpenSample
-from gateway.cluster.link import Hire, ReplicaLostError
+from gateway.cluster.link import Ground, ReplicaLostError
 from gateway.cluster.member import Member
 from gateway.cluster.shared import Shared
 from gateway.cluster.together import status_of
@@ -38,14 +38,6 @@ FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0
 log = structlog.get_logger()
 
 
-class Ground(msgspec.Struct, frozen=True):
-    """What replicas stand on: `open` begins it and tells their places, `hire` begins one there."""
-
-    open: Callable[[], Awaitable[list[Place]]]
-    hire: Hire
-    close: Callable[[], Awaitable[None]]
-
-
 class ClusterEngine:
     """Implements `protocol.Engine` over replicas, each of which holds a local engine."""
 
@@ -59,7 +51,8 @@ class ClusterEngine:
         self._collection = Collection.of(catalog)
         self._settings = settings
         self._ground = ground
-        self._crew = Crew(ground.hire, self._served, patience)
+        self._patience = patience
+        self._crew = Crew(ground, self._served, patience)
         self._dispatch = Dispatch(self._crew, self._served)
         self._entrance = Entrance(settings)
         self._answers = Answers(self._collection, lambda: self._crew.ready)
@@ -68,6 +61,7 @@ class ClusterEngine:
         self._has_begun = False
         self._is_draining = False
         self._telling: set[asyncio.Task[None]] = set()
+        self._holding: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._shown: tuple[Catalog, Catalog] | None = None
 
@@ -143,6 +137,7 @@ class ClusterEngine:
         if self._is_draining:
             return
         self._crew.start(places)
+        self._holding = asyncio.create_task(self._hold())
         while not (self._crew.ready or self._is_draining):
             await self._crew.change()
 
@@ -166,6 +161,16 @@ class ClusterEngine:
     async def restart(self, replica: str | None = None) -> None:
         """See `protocol.Replicated`."""
         await self._crew.restart(self._settings.grace_seconds, replica)
+
+    async def _hold(self) -> None:
+        """Begin the ground anew whenever it is lost, and replicas on it."""
+        while not self._is_draining:
+            await asyncio.sleep(self._patience.beat_seconds)
+            if fault := self._ground.fault():
+                log.error("all replicas are lost", fault=fault)
+                await self._crew.abandon(fault)
+                await self._ground.close()
+                self._crew.start(await self._places())
 
     async def _places(self) -> list[Place]:
         """Where replicas may be; asked until there is an answer, for a cluster may come yet."""
@@ -195,6 +200,9 @@ class ClusterEngine:
         return card
 
     async def _close(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            await asyncio.gather(self._holding, return_exceptions=True)
         await self._crew.stop()
         await self._ground.close()
 

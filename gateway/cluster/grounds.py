@@ -3,8 +3,8 @@
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.cluster.devices import Place, check_ray, places_there
-from gateway.cluster.engine import ClusterEngine, Ground
-from gateway.cluster.link import Link
+from gateway.cluster.engine import ClusterEngine
+from gateway.cluster.link import Ground, Link
 from gateway.cluster.session import Session
 from gateway.settings import Settings
 
@@ -29,4 +29,5 @@ def engine_over(
 
         return ActorLink(settings, place, catalog)
 
-    return ClusterEngine(collection, settings, Ground(opened, hire, session.close))
+    ground = Ground(opened, hire, session.close, session.fault)
+    return ClusterEngine(collection, settings, ground)

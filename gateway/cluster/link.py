@@ -1,7 +1,9 @@
-"""How the front reaches a replica, whatever carries it there and back."""
+"""How the front reaches a replica, whatever carries it there and back, and what all stand on."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Protocol
+
+import msgspec
 
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CardError
@@ -65,3 +67,15 @@ class Hire(Protocol):
     """Starts a replica at a place, serving a catalogue, under a name that no other ever had."""
 
     def __call__(self, name: str, place: Place, catalog: Catalog) -> Link: ...
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What replicas stand on: `open` begins it and tells their places, `hire` begins one there.
+
+    `fault` tells at once what of it is gone, with every replica; closed, it may be opened anew.
+    """
+
+    open: Callable[[], Awaitable[list[Place]]]
+    hire: Hire
+    close: Callable[[], Awaitable[None]]
+    fault: Callable[[], str | None]

@@ -24,8 +24,14 @@ FOLDER = "gateway-ray-"
 STORE_BYTES = 512 * 2**20
 """For pictures on their way; where there are more at once, they go by way of the disk."""
 
+TOKEN = secrets.token_hex(32)
+"""Ray reads it once in the life of a process, so that all of its own have this one."""
+
 CLOSE_SECONDS = 10.0
-KNOCK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+KNOCK_SECONDS = 2.0
+MOST_UNHEARD = 10
+"""So many knocks in a row at a cluster's head, and it is lost: Ray ends who has waited a minute."""
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -50,15 +56,21 @@ class Session:
         self._num_workers = num_workers
         self._is_over = threading.Event()
         self._thread: threading.Thread | None = None
+        self._own: Any = None
+        self._joined: Any = None
+        self._num_unheard = 0
         self.num_gpus = 0
 
     async def open(self) -> None:
-        """Join the cluster, or begin one.
+        """Join the cluster, or begin one; again, once it was closed.
 
         Raises:
             OSError: there is no such cluster, as a ConnectionError or before.
         """
+        if self._thread is not None and self._thread.is_alive():
+            raise ConnectionError("the Ray before has not ended yet")
         loop = asyncio.get_running_loop()
+        is_over = self._is_over = threading.Event()
         opened: asyncio.Future[None] = loop.create_future()
 
         def tell(error: Exception | None) -> None:
@@ -71,13 +83,15 @@ class Session:
 
         def run() -> None:
             try:
-                node = self._connect()
+                self._connect()
             except Exception as error:
                 loop.call_soon_threadsafe(tell, error)
                 return
             loop.call_soon_threadsafe(tell, None)
-            self._is_over.wait()
-            _disconnect(node)
+            while not is_over.wait(LOOK_SECONDS):
+                self._knock()
+            own, self._own, self._joined = self._own, None, None
+            _disconnect(own)
 
         self._thread = threading.Thread(target=run, name="ray", daemon=True)
         self._thread.start()
@@ -90,16 +104,37 @@ class Session:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
 
-    def _connect(self) -> Any:
-        host, _, port = (self._address or "").rpartition(":")
-        if port.isdigit():  # Ray itself would try for minutes
-            socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+    def fault(self) -> str | None:
+        """What of Ray is gone, if it is: looked at on this machine alone, which takes no time."""
+        own, joined = self._own, self._joined  # the thread lets go of them as it ends
+        if own is not None:
+            return next((f"Ray's {name} has ended" for name, _ in own.dead_processes()), None)
+        if joined is None:
+            return None
+        if not _is_listening(joined.raylet_socket_name):
+            return "Ray has ended on this machine"
+        if self._num_unheard >= MOST_UNHEARD:
+            return "the cluster's head does not answer"
+        return None
+
+    def _knock(self) -> None:
+        """Hear whether a cluster's head is there; Ray of one's own is looked at instead."""
+        if self._joined is not None:
+            try:
+                _knock_at(self._joined.gcs_address)
+            except OSError:
+                self._num_unheard += 1
+            else:
+                self._num_unheard = 0
+
+    def _connect(self) -> None:
+        if self._address:  # Ray itself would try for minutes
+            _knock_at(self._address)
         for name in ("ray", "ray._private"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        node = None
         if self._address is None:
             os.environ.update(ENVIRONMENT)
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            os.environ["RAY_AUTH_TOKEN"] = TOKEN
         import ray  # noqa: PLC0415  once its environment is set
         from ray._private import worker  # noqa: PLC0415
         from ray._private.authentication import authentication_token_setup  # noqa: PLC0415
@@ -107,15 +142,42 @@ class Session:
         worker.print_to_stdstream = _log_instead
         if self._address is None:
             authentication_token_setup._enable_token_auth()  # wherever it has been imported before
-            node = worker._global_node = _own_node(self._num_workers)
-        ray.init(
-            address=node.gcs_address if node else self._address,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-        there: Any = ray.cluster_resources
-        self.num_gpus = int(there().get("GPU", 0))
-        return node
+            own = worker._global_node = _own_node(self._num_workers)
+        else:
+            own = None
+        try:
+            ray.init(
+                address=own.gcs_address if own else self._address,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+            there: Any = ray.cluster_resources
+            self.num_gpus = int(there().get("GPU", 0))
+        except Exception:
+            _disconnect(own)
+            raise
+        self._own, self._joined = own, None if own else worker._global_node
+        self._num_unheard = 0
+
+
+def _knock_at(address: str) -> None:
+    """See that somebody listens there, where the address tells a port."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
+
+
+def _is_listening(path: str) -> bool:
+    """Whether a process of this machine listens at a socket of its file system."""
+    with socket.socket(socket.AF_UNIX) as near:
+        near.setblocking(False)
+        try:
+            near.connect(path)
+        except BlockingIOError:
+            return True  # it is slow to take who comes, but there
+        except OSError:
+            return False
+    return True
 
 
 def _own_node(num_workers: int) -> Any:

@@ -12,14 +12,14 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.cluster.devices import Place
-from gateway.cluster.engine import Ground
-from gateway.cluster.link import Link, ReplicaLostError
+from gateway.cluster.link import Ground, Link, ReplicaLostError
 from gateway.cluster.replica import Beat, Replica
 from gateway.engine.protocol import Engine
 from gateway.job import Failed
 
 T = TypeVar("T")
 ENDED = "it was ended by a test"
+GONE = "a test took it away"
 
 
 class NearLink:
@@ -122,11 +122,18 @@ class NearGround:
         self.names = names
         self.links: list[NearLink] = []
         self.num_failures = 0
+        self.fault: str | None = None
 
     @property
     def ground(self) -> Ground:
         """What an engine stands on."""
-        return Ground(self._open, self._hire, self._close)
+        return Ground(self._open, self._hire, self._close, lambda: self.fault)
+
+    def vanish(self) -> None:
+        """Be gone, and all replicas with it."""
+        self.fault = GONE
+        for name in self.names:
+            self.latest(name).die()
 
     def latest(self, place: str) -> NearLink:
         """The replica that is at a place."""
@@ -136,6 +143,7 @@ class NearGround:
         if self.num_failures:
             self.num_failures -= 1
             raise ConnectionError("nobody is there")
+        self.fault = None
         return [Place(name, "cpu") for name in self.names]
 
     def _hire(self, name: str, place: Place, catalog: Catalog) -> Link:

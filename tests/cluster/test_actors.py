@@ -17,8 +17,8 @@ from gateway.catalog.collection import Collection
 from gateway.cluster.actors import ActorLink, Make
 from gateway.cluster.crew import Patience
 from gateway.cluster.devices import Place
-from gateway.cluster.engine import ClusterEngine, Ground
-from gateway.cluster.link import Link
+from gateway.cluster.engine import ClusterEngine
+from gateway.cluster.link import Ground, Link
 from gateway.cluster.replica import Replica, replica_of
 from gateway.cluster.session import Session
 from gateway.engine.local import LocalEngine
@@ -29,7 +29,7 @@ from tests.cluster.test_engine import check_order, drawn, job, pictures, ready
 from tests.engine.bench import Bench
 from tests.engine.conformance import LEAST_BATCH, WORKING, Promise
 from tests.engine.small import TORN, SmallEngine
-from tests.facts import descendants
+from tests.facts import descendants, named
 from tests.runs.house import until
 
 PATIENCE = Patience(beat_seconds=0.1, silent_seconds=3, pause_seconds=0.1)
@@ -47,8 +47,10 @@ def small(settings: Settings, catalog: Catalog, place: Place) -> Replica:
 
 
 @asynccontextmanager
-async def replicas(catalog: Catalog, make: Make, settings: Settings) -> AsyncIterator[Bench]:
-    """Two, on the Ray that is there."""
+async def replicas(
+    ray: Session, catalog: Catalog, make: Make, settings: Settings
+) -> AsyncIterator[Bench]:
+    """Two, on the Ray that is there, or on another if that is lost."""
 
     async def places() -> list[Place]:
         return [Place("a", "cpu", threads=1), Place("b", "cpu", threads=1)]
@@ -56,8 +58,13 @@ async def replicas(catalog: Catalog, make: Make, settings: Settings) -> AsyncIte
     def hire(name: str, place: Place, catalog: Catalog) -> Link:
         return ActorLink(settings, place, catalog, make)
 
+    async def mend() -> None:
+        if ray.fault():
+            await ray.close()
+            await ray.open()
+
     collection = Collection.of(catalog)
-    ground = Ground(places, hire, partial(asyncio.sleep, 0))
+    ground = Ground(places, hire, mend, ray.fault)
     engine = ClusterEngine(collection, settings, ground, PATIENCE)
     try:
         await engine.start()
@@ -78,7 +85,7 @@ async def ray() -> AsyncIterator[Session]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bench(ray: Session, catalog: Catalog) -> AsyncIterator[Bench]:
     settings = Settings(max_batch=LEAST_BATCH // 2, max_waiting=16)
-    async with replicas(catalog, small, settings) as bench:
+    async with replicas(ray, catalog, small, settings) as bench:
         yield bench
 
 
@@ -194,7 +201,7 @@ async def test_a_picture_is_the_local_engines_also_when_its_replica_is_killed(
     await local.start()
     wanted = [event async for event in local.submit(one)]
     await local.stop(0)
-    async with replicas(catalog, replica_of, settings) as bench:
+    async with replicas(ray, catalog, replica_of, settings) as bench:
         engine: Any = bench.engine
         drawing = asyncio.create_task(drawn(engine, one))
         struck = await busy(engine)
@@ -210,6 +217,26 @@ async def test_a_picture_is_the_local_engines_also_when_its_replica_is_killed(
         assert engine.runs_scheduler("sd", "EulerDiscreteScheduler", {}) is True
         digests = [event.digests for event in events if isinstance(event, Finished)]
         assert all(digest["sd"] for digest in digests)
+
+
+async def test_a_ray_that_ends_is_followed_by_another_and_the_picture_drawn_there(
+    ray: Session, engine: ClusterEngine
+) -> None:
+    """Its raylet here; the other, and each twenty times, is `tests/resilience`'s."""
+    await ready(engine)
+    before = {one.process for one in engine.status().replicas}
+    drawing = asyncio.create_task(drawn(engine, job(1, 2, steps=LONG)))
+    await busy(engine)
+    [struck] = named("raylet", os.getpid())
+    os.kill(struck, signal.SIGKILL)
+    events = await drawing
+    check_order(events, 2)
+    assert pictures(events) == {n: bytes((n + 1,)) * 768 for n in range(2)}
+    for process in before:
+        await until(partial(_is_gone, process))
+    await ready(engine)
+    assert (engine.status().ready, engine.status().fault) == (True, None)
+    assert pictures(await drawn(engine, job(9))) == {0: bytes((9,)) * 768}
 
 
 async def _is_gone(process: int | None) -> bool:

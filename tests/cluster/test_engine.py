@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from gateway.errors import DeadlineExceeded, GenerationFailed, NotFound, Overloa
 from gateway.job import Event, Failed, Finished, Job, Preview, StepDone
 from gateway.settings import Settings
 from tests.cluster.conftest import SHORT, Crew
-from tests.cluster.near import NearGround
+from tests.cluster.near import NearGround, NearLink
 from tests.engine.small import SmallEngine
 from tests.runs.house import until
 
@@ -275,8 +276,57 @@ async def test_every_replica_hears_of_a_change_of_the_catalogue(crew: Crew) -> N
         assert ("sd", "ink") not in ground.latest("a").collection.latest.adapters
 
 
-async def _has_followed(ground: NearGround) -> bool:
-    return ground.latest("a").name == "a/2"
+async def _has_followed(ground: NearGround, place: str = "a") -> bool:
+    return ground.latest(place).name == f"{place}/2"
+
+
+async def test_a_ground_that_is_lost_is_begun_anew_and_nobody_is_blamed(crew: Crew) -> None:
+    async with crew() as (engine, ground):
+        await ready(engine)
+        again = asyncio.create_task(drawn(engine, job(1, 2, 3, 4, steps=LONG)))
+        for _ in range(3):  # a job that as many replicas ended with by themselves would be failed
+            await busy(ground, "a", "b")
+            first = ground.latest("a")
+            ground.vanish()
+            await until(partial(_is_another, ground, first))
+        events = await again
+        check_order(events, 4)
+        assert pictures(events) == {n: bytes((n + 1,)) * 768 for n in range(4)}
+        names = [link.name for link in ground.links]
+        assert len(set(names)) == len(names) == 8
+
+
+async def test_a_ground_that_stays_away_is_tried_until_it_is_back(crew: Crew) -> None:
+    async with crew() as (engine, ground):
+        await ready(engine)
+        ground.num_failures = 10**6
+        ground.vanish()
+
+        async def told() -> bool:
+            return engine.status().fault == "no replicas: nobody is there"
+
+        await until(told)
+        assert not engine.status().ready
+        waits = asyncio.create_task(drawn(engine, job(3)))
+        ground.num_failures = 0
+        assert pictures(await waits) == {0: bytes((3,)) * 768}
+        assert (engine.status().ready, engine.status().fault) == (True, None)
+
+
+async def _is_another(ground: NearGround, link: NearLink) -> bool:
+    return ground.latest("a") is not link
+
+
+async def test_a_place_that_was_drained_stays_so_on_another_ground(crew: Crew) -> None:
+    async with crew() as (engine, ground):
+        await ready(engine)
+        await engine.drain("a")
+        ground.vanish()
+        await until(lambda: _has_followed(ground, "b"))
+        await ready(engine, 1)
+        assert {one.name: one.standing for one in engine.status().replicas}["a"] == "ended"
+        await engine.restart("a")
+        await ready(engine)
 
 
 async def test_a_ground_that_is_not_there_yet_is_waited_for(catalog: Catalog) -> None:

@@ -42,6 +42,7 @@ class Load:
     def __init__(self, urls: Sequence[str], owners: Sequence[Owner], chance: random.Random) -> None:
         self.ledger = Ledger()
         self.pause_seconds = PAUSE_SECONDS
+        self.patience_seconds = PATIENCE_SECONDS
         self._urls = urls
         self.owners = owners
         self._chance = chance
@@ -60,16 +61,16 @@ class Load:
 
     async def _farewell(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         """Let everybody have the answer that they wait for, if one comes."""
-        done, hanging = await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+        done, hanging = await asyncio.wait(tasks, timeout=self.patience_seconds)
         for task in hanging:
-            self.ledger.faults.append(f"a client still waits after {PATIENCE_SECONDS:g} s")
+            self.ledger.faults.append(f"a client still waits after {self.patience_seconds:g} s")
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
         for task in done:
             task.result()
 
     async def _client(self, stopped: asyncio.Event) -> None:
-        async with httpx.AsyncClient(timeout=60) as client:
+        async with httpx.AsyncClient(timeout=self.patience_seconds) as client:
             asker = Asker(client, self.ledger)
             kinds: list[tuple[Callable[[str, Owner, int], Awaitable[None]], int]] = [
                 (asker.picture, 4),

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests.facts import named
 from tests.resilience.house import House, tormented
 from tests.resilience.ledger import Owner, new_owner
 from tests.resilience.row import Row
@@ -72,6 +73,15 @@ async def pause(ring: Ring, chance: random.Random) -> None:
         await _replaced(ring, struck)
 
 
+async def end_ray(ring: Ring, chance: random.Random) -> None:
+    """SIGKILL one of Ray's own processes, and wait until another Ray has its replicas."""
+    before = await ring.processes()
+    [struck] = named(chance.choice(("raylet", "gcs_server")), ring.process.pid)
+    os.kill(struck, signal.SIGKILL)
+    while before & await ring.processes():
+        await asyncio.sleep(0.05)
+
+
 async def struck(folder: Path, strikes: Sequence[Strike], done: str, seed: int = 1) -> Row:
     """Strike under load, one after another, then see what became of what was promised."""
     chance = random.Random(seed)
@@ -85,6 +95,7 @@ async def struck(folder: Path, strikes: Sequence[Strike], done: str, seed: int =
         ring = Ring(process, operator)
         await ring.processes()
         house.load.pause_seconds = (0.0, 0.1)
+        house.load.patience_seconds = BACK_SECONDS
         async with house.load.running() as ledger:
             for strike in strikes:
                 await asyncio.sleep(chance.uniform(0.2, 1.0))

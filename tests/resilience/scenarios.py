@@ -15,7 +15,7 @@ from tests.resilience.fronts import fronts_and_database_killed, many_runs
 from tests.resilience.kills import kills
 from tests.resilience.outages import outages
 from tests.resilience.receivers import hostile_receivers
-from tests.resilience.replicas import kill, pause, struck
+from tests.resilience.replicas import end_ray, kill, pause, struck
 from tests.resilience.row import Row
 from tests.resilience.small import small_requests
 from tests.resilience.soak import soak
@@ -54,6 +54,12 @@ async def replicas_stopped(folder: Path) -> Row:
     """Twenty of them, for a while or for good."""
     done = "one of two replicas stopped (SIGSTOP), for a while or for good, 20 times"
     return await struck(folder, [pause] * 20, done)
+
+
+async def rays_own_killed(folder: Path) -> Row:
+    """Twenty times one of the two that a Ray of one's own cannot do without."""
+    done = "SIGKILL of the raylet or the GCS of a front's own Ray, 20 times"
+    return await struck(folder, [end_ray] * 20, done)
 
 
 async def a_full_disk(folder: Path) -> Row:
@@ -121,6 +127,7 @@ SCENARIOS: dict[str, Scenario] = {
     "ten-thousand-runs": ten_thousand_runs,
     "replicas-killed": replicas_killed,
     "replicas-stopped": replicas_stopped,
+    "rays-own-killed": rays_own_killed,
     "full-disk": a_full_disk,
     "no-descriptors": no_descriptors,
     "database-restarts": database_restarts,

@@ -6,8 +6,8 @@ from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
 from gateway.cluster.crew import Patience
 from gateway.cluster.devices import Place
-from gateway.cluster.engine import ClusterEngine, Ground
-from gateway.cluster.link import Link
+from gateway.cluster.engine import ClusterEngine
+from gateway.cluster.link import Ground, Link
 from gateway.cluster.replica import Replica
 from gateway.cluster.session import Session
 from gateway.settings import Settings
@@ -34,7 +34,8 @@ def engine_of_replicas(served: Catalog, settings: Settings, step_seconds: float)
         beat_seconds=0.25, silent_seconds=float(os.environ.get("SILENT_SECONDS", "15")),
         pause_seconds=0.25,
     )  # fmt: skip
-    return ClusterEngine(served, settings, Ground(opened, hire, session.close), patience)
+    ground = Ground(opened, hire, session.close, session.fault)
+    return ClusterEngine(served, settings, ground, patience)
 
 
 def small(settings: Settings, catalog: Catalog, place: Place) -> Replica:
