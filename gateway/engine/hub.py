@@ -36,7 +36,6 @@ from gateway.engine.turns import (
     next_to_start,
 )
 from gateway.errors import GatewayError, ShuttingDown
-from gateway.telemetry import metrics
 
 Command = Callable[[], None]
 
@@ -337,8 +336,6 @@ class Hub:
             self._meetings[endpoint].left(num_samples)
             if endpoint not in busy:
                 self.shelf.rest(endpoint)
-        metrics.QUEUE_DEPTH.set(len(self.waiting))
-        metrics.RUNNING.set(len(self.running))
 
     def _stop(self) -> None:
         self._is_stopping = True

@@ -49,6 +49,8 @@ class Gauges(Collector):
 
 
 def _own(status: EngineStatus, residents: dict[str, int], slots: int) -> Iterator[Metric]:
+    yield _gauge("gateway_queue_depth", "Samples waiting to start", [({}, status.num_waiting)])
+    yield _gauge("gateway_running_samples", "Samples in progress", [({}, status.num_running)])
     queued = {one.name: one.queued_seconds for one in status.replicas}
     yield _gauge(
         "gateway_queued_seconds", "Seconds of work that a replica has to do",

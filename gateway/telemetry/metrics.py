@@ -24,8 +24,6 @@ SOCKETS = Gauge("gateway_websockets", "WebSockets open")
 CONNECTIONS_CUT = Counter(
     "gateway_connections_cut_total", "Connections ended for their peers' slowness", ["reason"]
 )
-QUEUE_DEPTH = Gauge("gateway_queue_depth", "Samples waiting to start")
-RUNNING = Gauge("gateway_running_samples", "Samples in progress")
 BATCH_SIZE = Histogram(
     "gateway_batch_samples", "Samples per forward", ["endpoint", "component"], buckets=SIZES
 )

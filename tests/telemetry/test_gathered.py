@@ -36,15 +36,15 @@ def test_what_an_ended_process_counted_stays_but_not_what_it_measured() -> None:
     gathered = Gathered()
     key = ("gateway_loads_total", (("model", "gathered"),))
     before = value(gathered, "gateway_loads_total", LABELS)
-    gauge = ("gateway_running_samples", ())
-    running = value(gathered, "gateway_running_samples", {})
+    gauge = ("gateway_websockets", ())
+    sockets = value(gathered, "gateway_websockets", {})
     for _ in range(2):
         told = Counted("gateway_loads", "counter", {key: 5.0})
-        gathered.note("a", (told, Counted("gateway_running_samples", "gauge", {gauge: 7.0})))
-        assert value(gathered, "gateway_running_samples", {}) == running + 7
+        gathered.note("a", (told, Counted("gateway_websockets", "gauge", {gauge: 7.0})))
+        assert value(gathered, "gateway_websockets", {}) == sockets + 7
         gathered.forget("a")
     assert value(gathered, "gateway_loads_total", LABELS) == before + 10
-    assert value(gathered, "gateway_running_samples", {}) == running
+    assert value(gathered, "gateway_websockets", {}) == sockets
 
 
 def test_a_histogram_of_others_only_is_whole() -> None:

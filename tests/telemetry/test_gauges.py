@@ -36,6 +36,11 @@ def test_each_replicas_seconds_are_told() -> None:
     assert {one.labels["replica"]: one.value for one in queued.samples} == {"cpu#1": 7, "cpu#2": 0}
 
 
+def test_what_all_replicas_do_is_told_in_sum() -> None:
+    values = {metric.name: [one.value for one in metric.samples] for metric in told()}
+    assert (values["gateway_running_samples"], values["gateway_queue_depth"]) == ([2], [3])
+
+
 def test_what_two_replicas_hold_is_told_once() -> None:
     [loaded] = [metric for metric in told() if metric.name == "gateway_adapter_loaded"]
     assert [one.labels["model"] for one in loaded.samples] == ["tiny:style"]

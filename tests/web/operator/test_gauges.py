@@ -1,13 +1,14 @@
 """What a Kubernetes router and an autoscaler read off a replica that really draws."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.app import create_app
@@ -76,13 +77,20 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(folder: Path, data: Path, **more: Any) -> AsyncIterator[Replica]:
-    """One that knows no LoRA yet, of which as many fit as `adapter_gib` says."""
+async def replica(
+    folder: Path, data: Path, others: Mapping[str, str] = {}, **more: Any
+) -> AsyncIterator[Replica]:
+    """One that knows no LoRA yet, of which as many fit as `adapter_gib` says.
+
+    `others` are served as well, each on a device.
+    """
     settings = Settings(
         data=data, adapters=folder / "adapters", threads=1, max_batch=1,
         **({"vllm_metrics": True} | more),
     )  # fmt: skip
-    collection = Collection.of(load_catalog((folder / "models",), ()))
+    catalog = load_catalog((folder / "models",), ())
+    beside = {id: replace(catalog.default, id=id, device=where) for id, where in others.items()}
+    collection = Collection.of(replace(catalog, endpoints=catalog.endpoints | beside))
     engine = LocalEngine(collection, settings)
     app = create_app(settings, engine, collection)
     transport, base = httpx.ASGITransport(cast(Any, app)), "http://127.0.0.1:8000"
@@ -148,6 +156,22 @@ async def test_queues_and_adapters_under_way_are_told(folder: Path, tmp_path: Pa
             await one.until_page(lambda page: _values(page, "gateway_queued_seconds") > [0])
         page = await one.until_page(lambda page: _values(page, "gateway_queued_seconds") == [0])
         assert _labels(page, "gateway_queued_seconds") == [{"replica": "0"}]
+
+
+async def test_what_two_devices_do_is_told_in_sum(folder: Path, tmp_path: Path) -> None:
+    others = {"beside": "cpu:0"}
+    async with replica(folder, tmp_path, others) as one, AsyncExitStack() as drawing:
+        for endpoint in ("sd", "beside"):
+            for seed in range(2):
+                events = one.engine.submit(job(endpoint, "a", seed, LONG))
+                await drawing.enter_async_context(aclosing(events))
+        page = await one.until_page(lambda page: _values(page, "gateway_running_samples") == [2])
+        assert _values(page, "gateway_queue_depth") == [2]
+        seen = scraped(page)
+        assert (seen.running, seen.waiting) == (2, 2)
+        await drawing.aclose()
+        page = await one.until_page(lambda page: _values(page, "gateway_running_samples") == [0])
+        assert _values(page, "gateway_queue_depth") == [0]
 
 
 async def test_without_the_setting_our_names_alone_are_told(folder: Path, tmp_path: Path) -> None:
