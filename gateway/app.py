@@ -93,9 +93,9 @@ def create_app(
     gauges = Gauges(GATHERED, engine, collection, with_vllm=settings.vllm_metrics)
     recent = RecentRequests()
     vitals = Vitals()
-    vitals.watch("engine", _engine_look(engine), fresh_seconds=0)
-    vitals.watch("keys", _keys_look(door), fresh_seconds=0)
-    vitals.watch("store", objects.check)
+    vitals.watch("engine", _engine_look(engine), is_vital=True, fresh_seconds=0)
+    vitals.watch("keys", _keys_look(door), is_vital=True, fresh_seconds=0)
+    vitals.watch("store", objects.check, is_vital=False)
     _tell_of_process(settings)
 
     @asynccontextmanager
@@ -108,7 +108,7 @@ def create_app(
             Runs.opened(equipment, held.keys, ask_inside(app)) as runs,
         ):
             app.state.runs = runs
-            vitals.watch("database", runs.check)
+            vitals.watch("database", runs.check, is_vital=False)
             yield
 
     @asynccontextmanager

@@ -30,10 +30,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def named(name: str, pid: int) -> list[int]:
-    """Those of a process's descendants that are a program of that name."""
-    return [
-        one for one in descendants(pid) if Path(f"/proc/{one}/comm").read_text().strip() == name
-    ]
+    """Those of a process's descendants that run a program of that name."""
+    told = {one: Path(f"/proc/{one}/stat").read_text() for one in descendants(pid)}
+    # An ended one is listed until its parent asks what became of it.
+    return [one for one, text in told.items() if f"({name})" in text and f"({name}) Z" not in text]
 
 
 def age_seconds(pid: int) -> float:

@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 2.0
 
 OK = "ok"
 LOADING = "loading"
+IMPAIRED = "impaired"
 WELL = (OK, LOADING)
 Look = Callable[[], Awaitable[str | None]]
 """Looks at one thing: None, or how it stands if not well. What it raises is wrong, too."""
@@ -27,14 +28,20 @@ log = structlog.get_logger()
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`status` is `ok`, `loading`, `stopping` or `failing`; `checks` say of each thing why.
+    """`status` is `ok`, `impaired`, `loading`, `stopping` or `failing`; `checks` say why, of each.
 
-    `warnings` are for the operator.
+    `impaired`: pictures are drawn, and something else does not answer. `warnings` are for the
+    operator.
     """
 
     status: str
     checks: dict[str, str]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a picture can be drawn."""
+        return self.status in (OK, IMPAIRED)
 
 
 class Vitals:
@@ -44,34 +51,42 @@ class Vitals:
         self.is_leaving = False
         self._signs: dict[str, Sign] = {}
 
-    def watch(self, name: str, look: Look, *, fresh_seconds: float = FRESH_SECONDS) -> None:
-        """Look at one thing more, no oftener than every so many seconds."""
-        self._signs[name] = Sign(name, look, fresh_seconds)
+    def watch(
+        self, name: str, look: Look, *, is_vital: bool, fresh_seconds: float = FRESH_SECONDS
+    ) -> None:
+        """Look at one thing more, no oftener than every so many seconds.
+
+        It is vital if no picture can be drawn without it.
+        """
+        self._signs[name] = Sign(name, look, is_vital, fresh_seconds)
 
     async def health(self) -> Health:
         """How everything stands now, or stood a moment ago."""
-        found = await asyncio.gather(*(sign.state() for sign in self._signs.values()))
-        checks = dict(zip(self._signs, found, strict=True))
-        return Health(self._status(set(found)), checks)
+        signs = list(self._signs.values())
+        found = await asyncio.gather(*(sign.state() for sign in signs))
+        checks = {sign.name: state for sign, state in zip(signs, found, strict=True)}
+        vital = {checks[sign.name] for sign in signs if sign.is_vital}
+        return Health(self._status(vital, set(found)), checks)
 
     def close(self) -> None:
         """Look no more."""
         for sign in self._signs.values():
             sign.close()
 
-    def _status(self, states: set[str]) -> str:
+    def _status(self, vital: set[str], states: set[str]) -> str:
         if self.is_leaving:
             return "stopping"
-        if states <= {OK}:
-            return OK
-        return LOADING if states <= {OK, LOADING} else "failing"
+        if not vital <= {OK}:
+            return LOADING if vital <= set(WELL) else "failing"
+        return OK if states <= {OK} else IMPAIRED
 
 
 class Sign:
     """One thing and the latest look at it; a look that hangs is waited for, not begun again."""
 
-    def __init__(self, name: str, look: Look, fresh_seconds: float) -> None:
+    def __init__(self, name: str, look: Look, is_vital: bool, fresh_seconds: float) -> None:
         self.name = name
+        self.is_vital = is_vital
         self._look = look
         self._fresh_seconds = fresh_seconds
         self._looking: asyncio.Task[None] | None = None

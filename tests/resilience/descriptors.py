@@ -38,13 +38,13 @@ async def descriptors(folder: Path, limit: int, num_connections: int, seconds: f
         faults = await house.faults()
         after = sum(ledger.answered.values()) - answered
     if not healthy:
-        faults.append(f"not ready {RECOVERY_SECONDS:g} s after the descriptors came back")
+        faults.append(f"not well {RECOVERY_SECONDS:g} s after the descriptors came back")
     if not after:
         faults.append("nobody was answered after the descriptors came back")
     return Row(
         f"{num_connections} half requests held for {seconds:g} s at a process of {limit} "
         f"descriptors under load",
-        "nothing that was accepted is lost or hangs; ready and answering once they have left",
+        "nothing that was accepted is lost or hangs; well and answering once they have left",
         f"{most} descriptors in use; {answered} requests answered meanwhile, {after} afterwards, "
         f"{ledger.num_refused} told to come later, {ledger.num_broken_off} broken off",
         tuple(faults),
@@ -52,11 +52,11 @@ async def descriptors(folder: Path, limit: int, num_connections: int, seconds: f
 
 
 async def _recovers(house: House) -> bool:
-    """Whether the process says in time that it is ready."""
+    """Whether the process says in time that all is well."""
     async with httpx.AsyncClient(base_url=house.processes[0].url, timeout=10) as client:
         for _ in range(int(RECOVERY_SECONDS)):
             try:
-                if (await client.get("/health/ready")).is_success:
+                if (await client.get("/health")).json()["status"] == "ok":
                     return True
             except httpx.TransportError:
                 pass

@@ -39,9 +39,9 @@ def routes(vitals: Vitals, door: Doorkeeper, measured: Any) -> list[Any]:
 
     @get("/health/ready", responses=refusals(), tags=["health"])
     async def ready() -> Response[Health]:
-        """Endpoints to preload are warm, all that is needed answers, somebody can be let in."""
+        """A picture can be drawn: endpoints to preload are warm, and somebody can be let in."""
         health = await found()
-        return Response(health, status_code=200 if health.status == OK else 503)
+        return Response(health, status_code=200 if health.is_ready else 503)
 
     @get("/metrics", media_type="text/plain", responses=refusals(), tags=["health"])
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:

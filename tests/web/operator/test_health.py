@@ -85,7 +85,7 @@ def test_a_store_that_fails_is_noticed_and_so_is_its_recovery(
     shutil.rmtree(tmp_path / "store")
     (tmp_path / "store").write_text("no folder")
     code, status, checks = health_of(client)
-    assert (code, status, checks["database"]) == (503, "failing", "ok")
+    assert (code, status, checks["database"]) == (200, "impaired", "ok")
     assert checks["store"] == "It could not be stored: Not a directory."
     assert metric(client, "gateway_health", check="store") == 0
     assert metric(client, "gateway_store_failures_total", act="write") > failures
@@ -94,16 +94,26 @@ def test_a_store_that_fails_is_noticed_and_so_is_its_recovery(
     assert health_of(client)[:2] == (200, "ok")
 
 
-def test_a_database_that_is_gone_is_noticed(client: TestClient[Litestar], tmp_path: Path) -> None:
+def test_a_database_that_is_gone_is_named_and_pictures_are_drawn(
+    client: TestClient[Litestar], engine: LoadingEngine
+) -> None:
     runs = client.app.state.runs
     with runs.engine.begin() as connection:
         connection.execute(sa.text(f"ALTER TABLE {schema.runs.name} RENAME TO gone"))
     code, status, checks = health_of(client)
-    assert (code, status, checks["store"]) == (503, "failing", "ok")
+    assert (code, status, checks["store"]) == (200, "impaired", "ok")
     assert checks["database"] == "OperationalError"
+    assert metric(client, "gateway_health", check="database") == 0
+    asked = {"prompt": "a cat", "model": "tiny", "response_format": "b64_json"}
+    assert client.post("/v1/images/generations", json=asked).status_code == 200
+    engine.is_ready = False
+    assert health_of(client)[:2] == (503, "loading")
+    engine.fault = "it hangs"
+    assert health_of(client)[:2] == (503, "failing")
+    engine.is_ready, engine.fault = True, None
     with runs.engine.begin() as connection:
         connection.execute(sa.text(f"ALTER TABLE gone RENAME TO {schema.runs.name}"))
-    assert health_of(client)[0] == 200
+    assert health_of(client)[:2] == (200, "ok")
 
 
 def test_what_is_being_stopped_is_not_ready(client: TestClient[Litestar]) -> None:
