@@ -36,6 +36,8 @@ PATIENCE = Patience(beat_seconds=0.1, silent_seconds=3, pause_seconds=0.1)
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 LISTENING = "0A"
 LONG = 2000
+BEGUN_SECONDS = 600
+"""For a Ray and its replicas, which take 10 s of a quiet machine."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -234,7 +236,7 @@ async def test_a_ray_that_ends_is_followed_by_another_and_the_picture_drawn_ther
     assert pictures(events) == {n: bytes((n + 1,)) * 768 for n in range(2)}
     for process in before:
         await until(partial(_is_gone, process))
-    await ready(engine)
+    await ready(engine, seconds=BEGUN_SECONDS)
     assert (engine.status().ready, engine.status().fault) == (True, None)
     assert pictures(await drawn(engine, job(9))) == {0: bytes((9,)) * 768}
 

@@ -51,11 +51,11 @@ def check_order(events: list[Event], num_samples: int) -> None:
         assert isinstance(own[-1], Finished | Failed)
 
 
-async def ready(engine: ClusterEngine, number: int = 2) -> None:
+async def ready(engine: ClusterEngine, number: int = 2, seconds: float = 60) -> None:
     async def look() -> bool:
         return Counter(one.standing for one in engine.status().replicas)["ready"] == number
 
-    await until(look)
+    await until(look, seconds)
 
 
 async def busy(ground: NearGround, *places: str) -> None:
