@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_HOOKS = frozenset({"_diffusers_hook", "_hf_hook", "_old_forward", "hf_quantizer"})
+"""Where diffusers, accelerate and transformers keep on a module what they do to it."""
+
 
 def hollow_module(module: nn.Module) -> nn.Module:
     """A module made from another's configuration, without its weights."""
@@ -22,9 +25,18 @@ def hollow_module(module: nn.Module) -> nn.Module:
 
 
 def hollow_copy(module: nn.Module) -> nn.Module:
-    """A module's own tree once more, to be looked at and not called; it costs 30 us a module."""
+    """A module's own tree once more, to be looked at and not called; it costs 30 us a module.
+
+    Nothing of it leads back: what was put in the place of a module's methods, such as a `to` that
+    moves the module itself, stays there, and so do hooks.
+    """
     twin = copy.copy(module)
     own = vars(twin)
+    for name, value in vars(module).items():
+        if name in _HOOKS or callable(getattr(type(module), name, None)):
+            del own[name]
+        elif "_hooks" in name and isinstance(value, dict):
+            own[name] = type(value)()
     own["_parameters"] = {
         name: None if weight is None else nn.Parameter(_seeming(weight, module), False)
         for name, weight in module._parameters.items()
@@ -37,7 +49,6 @@ def hollow_copy(module: nn.Module) -> nn.Module:
         name: None if inner is None else hollow_copy(inner)
         for name, inner in module._modules.items()
     }
-    own.pop("hf_quantizer", None)
     if "_internal_dict" in own:
         own["_internal_dict"] = copy.copy(own["_internal_dict"])
     return twin

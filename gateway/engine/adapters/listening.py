@@ -1,7 +1,9 @@
 """What diffusers makes of a LoRA's file, heard where PEFT would build layers for it.
 
 A pipeline loads the file into a twin of itself whose modules have shapes and no weights, and
-only listen: every format that diffusers knows works, and nothing is built. Building layers of
+only listen: every format that diffusers knows works, and nothing is built. Of the pipeline's own
+modules the twin has none, since diffusers casts those that it loads into and takes the hooks of
+all off and on again, which the engine's thread may be in the middle of. Building layers of
 PEFT and taking them out again was nine tenths of the 2.8 s of processor time that a LoRA of
 SDXL took to read.
 """
@@ -57,11 +59,11 @@ def heard(pipeline: Any, path: Path) -> list[Heard]:
     """
     said: list[Heard] = []
     twin = copy.copy(pipeline)
-    for name in pipeline._lora_loadable_modules:
-        module = getattr(pipeline, name, None)
+    for name, module in pipeline.components.items():
         if isinstance(module, nn.Module):
+            is_asked = name in pipeline._lora_loadable_modules
             # Not by setattr, which would rewrite the shared pipeline's config.
-            vars(twin)[name] = _listener(name, module, said)
+            vars(twin)[name] = _listener(name, module, said) if is_asked else None
     twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
     return said
 
@@ -90,7 +92,11 @@ def _listener(name: str, module: nn.Module, said: list[Heard]) -> nn.Module:
             load_adapter(peft_config=LoraConfig(**given), adapter_state_dict=own)
 
     twin = hollow_copy(module)
-    vars(twin).update(load_adapter=load_adapter, load_lora_adapter=load_lora_adapter)
+    vars(twin).update(
+        load_adapter=load_adapter,
+        load_lora_adapter=load_lora_adapter,
+        to=lambda *_, **__: twin,  # else it would be filled, only to be moved
+    )
     return twin
 
 

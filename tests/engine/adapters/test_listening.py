@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.hooks import CpuOffload, add_hook_to_module
+from diffusers.hooks import apply_group_offloading
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.cards import AdapterCard, CardError, EndpointCard
 from gateway.engine.adapters.adapter_files import read_adapter
+from gateway.engine.loading.loading import LoadedPipeline, modules_of
+from gateway.engine.weights.quantization import store_packed
 from gateway.job import AdapterUse
 from tests.engine import tiny, tiny_loras
 from tests.engine.conftest import built
@@ -104,17 +108,54 @@ def test_no_layer_is_built(
     assert num_built == 0
 
 
-def test_a_live_module_is_as_it_was(tmp_path: Path) -> None:
-    saved, pipeline = tiny_loras.save("flux", tmp_path, "ink"), built("flux")
-    before = facts(pipeline.transformer)
-    read_adapter(saved, pipeline, CPU)
-    assert facts(pipeline.transformer) == before
+def whole(pipeline: Any) -> None:
+    """As it is loaded."""
 
 
-def facts(module: nn.Module) -> tuple[list[str], dict[str, int], str]:
+def streamed(pipeline: Any) -> None:
+    """Every layer comes when it is called."""
+    for module in modules_of(pipeline.components):
+        apply_group_offloading(module, CPU, CPU, "leaf_level")
+
+
+def shrunk(pipeline: Any) -> None:
+    """Stored in float8, and streamed."""
+    for module in modules_of(pipeline.components):
+        store_packed("layerwise-float8", module, torch.float32)
+    streamed(pipeline)
+
+
+def resting(pipeline: Any) -> None:
+    """A model comes when it is called."""
+    for module in modules_of(pipeline.components):
+        add_hook_to_module(module, CpuOffload(CPU))
+
+
+@pytest.mark.parametrize("family", ["sdxl", "flux"])
+@pytest.mark.parametrize("place", [whole, streamed, shrunk, resting])
+def test_a_live_pipeline_is_as_it_was(
+    place: Callable[[Any], None], family: str, tmp_path: Path
+) -> None:
+    saved, pipeline = tiny_loras.save(family, tmp_path, "ink"), tiny.build(family)
+    place(pipeline)
+    loaded = LoadedPipeline(EndpointCard(id=family, source="."), pipeline, CPU)
+    before = [facts(module) for module in modules_of(pipeline.components)]
+    assert read_adapter(saved, pipeline, CPU).low_rank
+    assert [facts(module) for module in modules_of(pipeline.components)] == before
+    loaded.close()
+
+
+def facts(module: nn.Module) -> list[object]:
+    """Where weights lie and of what numbers, what is done around layers, and the config."""
     own: dict[str, Tensor] = module.state_dict()
-    names = [name for name, _ in module.named_modules()]
-    return names, {name: weight.data_ptr() for name, weight in own.items()}, repr(module.config)
+    registries = [getattr(inner, "_diffusers_hook", None) for inner in module.modules()]
+    return [
+        [(name, id(inner), vars(inner).get("forward")) for name, inner in module.named_modules()],
+        [getattr(inner, "_hf_hook", None) for inner in module.modules()],
+        [list(one.hooks.values()) for one in registries if one is not None],
+        {name: (weight.data_ptr(), weight.dtype) for name, weight in own.items()},
+        repr(module.config),
+    ]
 
 
 def test_a_lora_of_other_widths_is_refused(tmp_path: Path) -> None:
