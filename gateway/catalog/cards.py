@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from gateway.catalog.heads.endings import WEIGHTS, ends
 from gateway.errors import shortened
 from gateway.job import Matting, Reading
 from gateway.settings import DEVICE, MEMORY
@@ -387,14 +388,13 @@ def _check(path: Path, card: EndpointCard | AdapterCard) -> None:
             if given is True:
                 raise CardError(f"key 'components.{name}' = True: wanted a source, or false", path)
         if card.compile != "none" and card.offload != "none":
-            raise CardError(
-                f"key 'compile' = '{card.compile}': wanted 'none' where weights are offloaded", path
-            )
+            wanted = "'none' where weights are offloaded"
+            raise CardError(f"key 'compile' = '{card.compile}': wanted {wanted}", path)
         return
     low, high = card.scale_range
     if not low <= card.scale <= high:
         wanted = f"within scale_range [{low}, {high}]"
         raise CardError(f"key 'scale' = {card.scale}: wanted {wanted}", path)
-    if not card.source.endswith(".safetensors") and (path.parent / card.source).is_file():
+    if not ends(card.source, WEIGHTS) and (path.parent / card.source).is_file():
         wanted = "a .safetensors file; pickled weights are refused"
         raise CardError(f"key 'source' = {card.source!r}: wanted {wanted}", path)

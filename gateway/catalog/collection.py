@@ -18,8 +18,9 @@ import structlog
 
 from gateway.catalog.cards import CARD, AdapterCard, CardError
 from gateway.catalog.catalog import Catalog, Heard, RunsScheduler
+from gateway.catalog.heads.endings import WEIGHTS, ends
 from gateway.catalog.heads.stamps import Stamp, is_settled, stamps_of
-from gateway.catalog.sources.weights import INDEXES, SNAPSHOTS, WEIGHTS
+from gateway.catalog.sources.weights import INDEXES, SNAPSHOTS
 from gateway.catalog.survey.survey import faults_of, oddities_of, state_of
 
 SHARE = 20
@@ -59,7 +60,7 @@ class Folders(msgspec.Struct, frozen=True):
             for owner in _entries(folder):
                 yield owner
                 for inner in _entries(owner):
-                    if inner.suffix != WEIGHTS:
+                    if not ends(inner, WEIGHTS):
                         yield from (inner, inner / CARD)
 
 

@@ -28,12 +28,11 @@ from gateway.catalog.cards import (
 )
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.drafts.inferred import infer
+from gateway.catalog.heads.endings import SEEN, SINGLE, WEIGHTS, ends, lying_in
 from gateway.catalog.heads.kinds import ADAPTER_FILES
 from gateway.catalog.heads.layouts import DENOISER, sections_of
 from gateway.catalog.sources.weights import (
-    SINGLE,
     SNAPSHOTS,
-    WEIGHTS,
     index_file,
     index_in,
     layout_of,
@@ -44,9 +43,6 @@ from gateway.catalog.survey.strays import (
     strays_of_adapters,
     strays_of_models,
 )
-
-SEEN = "[!.]*"
-"""What is not hidden, such as what file systems and copies leave beside files."""
 
 CONFIG, ENCODER = "config.json", "image_encoder"
 """What is in the folder of a ControlNet, and in that of an IP-Adapter."""
@@ -121,8 +117,9 @@ def _lying_in(folders: tuple[Path, ...], kind: type[Beside]) -> dict[tuple[str, 
     found = {}
     for folder in folders:
         for path in sorted(folder.glob(f"{SEEN}/{SEEN}")):
-            if path.suffix == WEIGHTS or exists(path / CONFIG) or isdir(path / ENCODER):
-                owner, route = path.parent.name.replace("--", "/"), path.name.removesuffix(WEIGHTS)
+            if ends(path, WEIGHTS) or exists(path / CONFIG) or isdir(path / ENCODER):
+                owner = path.parent.name.replace("--", "/")
+                route = path.stem if ends(path, WEIGHTS) else path.name
                 found[owner, route] = kind(
                     endpoint=owner, route=route, source=path.name, path=path
                 )
@@ -150,10 +147,10 @@ class _Reading:
             pipelines = list(pipelines_in(inner))
             for id, place in pipelines:
                 self._add(found, infer(place, id).card(id, ".", place / CARD))
-            for path in () if pipelines else _single_files(inner):
+            for path in () if pipelines else lying_in(inner, *SINGLE):
                 if path not in self.used and _is_whole(path):
                     self._add(found, _of_file(path, f"{inner.name}/{path.stem}"))
-        for path in _single_files(folder):
+        for path in lying_in(folder, *SINGLE):
             if path not in self.used:
                 self._add(found, _of_file(path, path.stem))
         self.endpoints |= found
@@ -167,7 +164,7 @@ class _Reading:
             given = {"endpoint": owner, "route": route, "source": f"{route}{WEIGHTS}"}
             self._read(found, path, AdapterCard, **given)
         described = {realpath(card.place) for card in found.values()}
-        for path in sorted(folder.glob(f"{SEEN}/{SEEN}{WEIGHTS}")):
+        for path in lying_in(folder, WEIGHTS, at=f"{SEEN}/{SEEN}"):
             owner = path.parent.name.replace("--", "/")
             self.used.add(path)
             if realpath(path) not in described and f"{owner}:{path.stem}" not in found:
@@ -221,10 +218,6 @@ class _Reading:
             sources += [part.source for part in card.parts.values() if part and part.source]
             sources += [card.config] if card.config else []
         self.used |= {card.path, *(Path(normpath(folder / each)) for each in sources)}
-
-
-def _single_files(folder: Path) -> list[Path]:
-    return sorted(path for ending in SINGLE for path in folder.glob(f"{SEEN}{ending}"))
 
 
 def _is_whole(file: Path) -> bool:

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from gateway.catalog.cards import CardError
+from gateway.catalog.heads.endings import PICKLES, WEIGHTS
 from gateway.catalog.sources.parts import subfolder_of
-from gateway.catalog.sources.weights import INDEXES, PICKLES, WEIGHTS
+from gateway.catalog.sources.weights import INDEXES
 
 OF_WEIGHTS = (*PICKLES, WEIGHTS, ".gguf", ".sft", ".msgpack", ".h5", ".onnx", ".pb", ".xml")
 """Endings of weights, whatever program they are for; what else lies in a part is small."""

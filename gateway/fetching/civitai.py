@@ -9,7 +9,7 @@ from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.heads.endings import GGUF, PICKLES, REFUSED, WEIGHTS, ends
 from gateway.catalog.sources.civitai import (
     PATIENCE_SECONDS,
     TOLD,
@@ -18,7 +18,6 @@ from gateway.catalog.sources.civitai import (
     folder_of,
     headers_for,
 )
-from gateway.catalog.sources.weights import PICKLES, REFUSED, WEIGHTS
 from gateway.fetching.choice import Listed
 from gateway.fetching.download import At, Origin, download
 
@@ -89,11 +88,11 @@ def chosen(files: tuple[File, ...], name: str | None = None) -> File:
     usable = [file for file in likely if _is_usable(file)]
     if not usable:
         told = ", ".join(repr(file.name) for file in likely or files) or "none"
-        if any(file.name.endswith(PICKLES) for file in likely):
+        if any(ends(file.name, *PICKLES) for file in likely):
             raise CardError(f"{told}: {REFUSED}")
-        wanted = f"called {name!r}" if name else f"that ends in {WEIGHTS} or {ENDING}"
+        wanted = f"called {name!r}" if name else f"that ends in {WEIGHTS} or {GGUF}"
         raise CardError(f"the version has no file {wanted}; its files: {told}")
-    file = max(usable, key=lambda each: (each.name.endswith(WEIGHTS), each.primary))
+    file = max(usable, key=lambda each: (ends(each.name, WEIGHTS), each.primary))
     if not file.sha256:
         raise CardError(f"{file.name}: Civitai tells no SHA-256 of it to verify it by")
     return file
@@ -106,7 +105,7 @@ def _is_weights(file: File) -> bool:
 def _is_usable(file: File) -> bool:
     is_plain = _NAME.fullmatch(file.name) is not None and file.name.isprintable()
     is_link = _LINK.match(file.download_url) is not None
-    return is_plain and is_link and file.name.endswith((WEIGHTS, ENDING))
+    return is_plain and is_link and ends(file.name, WEIGHTS, GGUF)
 
 
 def _size_bytes(origin: Origin, file: Listed) -> int:

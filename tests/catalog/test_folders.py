@@ -10,7 +10,7 @@ from gateway.catalog.collection import Collection, Folders
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.heads.stamps import stamps_of, wait_for_tick
 from gateway.catalog.survey.survey import faults_of
-from tests.catalog.making import UNET, hollow, model, weights, write
+from tests.catalog.making import UNET, hollow, lora, model, weights, write
 
 STEM = "unet/diffusion_pytorch_model"
 
@@ -154,3 +154,19 @@ def test_parts_in_a_folder_are_no_endpoints(tmp_path: Path) -> None:
     catalog = load_catalog((tmp_path,), ())
     assert catalog.endpoints == {}
     assert [fault.path for fault in catalog.passed_over] == [tmp_path / "diffusion_models"]
+
+
+def test_endings_may_be_in_capitals(tmp_path: Path) -> None:
+    models, beside = tmp_path / "models", tmp_path / "beside"
+    model(models / "mine")
+    weights(models / "Whole.SAFETENSORS", UNET)
+    write(models / "Packed.GGUF", b"GGUF")
+    write(models / "Old.CKPT", b"pickle")
+    lora(beside / "mine/Ink.SafeTensors", 768)
+    catalog = load_catalog((models,), (beside,), (beside,), (beside,))
+    assert catalog.endpoints.keys() == {"mine", "Whole", "Packed"}
+    for found in (catalog.adapters, catalog.controls, catalog.embeddings):
+        assert found.keys() == {("mine", "Ink")}
+    (told,) = catalog.passed_over
+    assert "pickled weights are refused" in str(told)
+    assert "mine:Ink" not in faults_of(catalog)

@@ -58,7 +58,7 @@ ROWS = {
     "another part": Row("sd", 'source = "sd"\ncomponents.unet = "unet.safetensors"\n'),
     "scaled float8": Row("z_image", 'source = "scaled.safetensors"\nconfig = "z_image"\n',
                          is_packed=True),
-    "GGUF": Row("z_image", 'source = "z.gguf"\nconfig = "z_image"\n', is_packed=True),
+    "GGUF": Row("z_image", 'source = "z.GGUF"\nconfig = "z_image"\n', is_packed=True),
     "torchao": transformer("torchao-int8"),
     "quanto": transformer("quanto-int8"),
     "layerwise float8": transformer("layerwise-float8"),
@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(single_files.vae(z_image.vae.state_dict(), ""), folder / "vae/ae.safetensors")
     save(single_files.scaled(weights, ("scale_weight", "scale_input")),
          folder / "scaled.safetensors")
-    single_files.save_gguf(weights, folder / "z.gguf")
+    single_files.save_gguf(weights, folder / "z.GGUF")
     single_files.configs(wide(), folder / "wide", without=("transformer",))
     save(weights, folder / "my-mix.safetensors")
     for name, row in ROWS.items():

@@ -39,6 +39,7 @@ class Case(NamedTuple):
     meant: Callable[[Any], None] = lambda pipeline: None
     lines: str = ""
     notes: dict[str, str] | None = None
+    ending: str = ".sft"
 
 
 def without(start: str) -> Callable[[Any, Weights], Weights]:
@@ -103,7 +104,7 @@ CASES = {
     "averages beside": Case("sd", averaged),
     "three dtypes": Case("sd", mixed, rounded),
     "plain float8": Case("sd", small, of_small),
-    "no autoencoder": Case("sd", without(VAE), lines='components.vae = "ae.safetensors"'),
+    "no autoencoder": Case("sd", without(VAE), lines='components.vae = "AE.SafeTensors"'),
     "no text encoder": Case("sd", without(TEXT), lines='components.text_encoder = "l.safetensors"'),
     "velocity by notes": Case("sd", lambda _, weights: weights, of_velocity(), notes=NOTES),
     "velocity by marks": Case(
@@ -115,7 +116,7 @@ CASES = {
         of_velocity(timestep_spacing="trailing"),
         'scheduler = { class = "EulerDiscreteScheduler", config.timestep_spacing = "trailing" }',
     ),
-    "inpainting": Case("inpainting", lambda _, weights: weights),
+    "inpainting": Case("inpainting", lambda _, weights: weights, ending=".SAFETENSORS"),
 }  # fmt: skip
 MAKERS = {"sd": single_files.sd_file, "sdxl": single_files.sdxl_file,
           "inpainting": single_files.sd_file}  # fmt: skip
@@ -142,15 +143,15 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         held = single_files.whole_parts(pipeline)
         single_files.configs(pipeline, folder / "of" / family, without=held)
     plain = tiny.build("sd")
-    single_files.save(single_files.vae(plain.vae.state_dict(), ""), folder / "ae.safetensors")
+    single_files.save(single_files.vae(plain.vae.state_dict(), ""), folder / "AE.SafeTensors")
     single_files.save(single_files.clip(plain.text_encoder.state_dict(), ""),
                       folder / "l.safetensors")  # fmt: skip
     for name, case in CASES.items():
         pipeline = build(case.family)
         weights = case.written(pipeline, MAKERS[case.family](pipeline))
         own = {each: weight.contiguous().clone() for each, weight in weights.items()}
-        save_file(own, folder / f"{id_of(name)}.sft", case.notes)
-        lines = [f'id = "{id_of(name)}"', f'source = "{id_of(name)}.sft"',
+        save_file(own, folder / f"{id_of(name)}{case.ending}", case.notes)
+        lines = [f'id = "{id_of(name)}"', f'source = "{id_of(name)}{case.ending}"',
                  f'config = "of/{case.family}"', 'dtype = "float32"', "guidance.default = 1.0",
                  "sizes = { native = [32, 32], min = 16, max = 64, multiple_of = 16 }",
                  case.lines]  # fmt: skip

@@ -9,8 +9,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from gateway.catalog.cards import EndpointCard, Guidance, Sizes, Steps
+from gateway.catalog.heads.endings import WEIGHTS
 from gateway.catalog.heads.stock import Stock, stock_of
-from gateway.catalog.sources.weights import INDEX, WEIGHTS, index_in, parts_of
+from gateway.catalog.sources.weights import INDEX, index_in, parts_of
 
 FEW = 10
 """A pipeline or a name that says no more steps than these is of a distilled model."""

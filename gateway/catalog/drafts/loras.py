@@ -8,6 +8,7 @@ from msgspec import ValidationError, convert
 from gateway.catalog.cards import AdapterCard, CardError, Route
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Folders
+from gateway.catalog.heads.endings import PICKLES, WEIGHTS, ends, lying_in
 from gateway.catalog.heads.kinds import ADAPTER_FILES
 from gateway.catalog.sources.civitai import (
     CHECKPOINT,
@@ -17,7 +18,6 @@ from gateway.catalog.sources.civitai import (
     known_version,
 )
 from gateway.catalog.sources.hub import FAULTS, hub_file, is_hub_id
-from gateway.catalog.sources.weights import PICKLES, WEIGHTS
 from gateway.errors import InvalidRequest, NotFound
 
 
@@ -87,7 +87,7 @@ def _local_file(text: str, folders: Folders) -> Path | None:
         path = (folder / text).resolve()
         if any(path.is_relative_to(each) for each in allowed) and path.exists():
             return _checked(_file_in(path) if path.is_dir() else path, text)
-    if is_hub_id(text) and not text.endswith((WEIGHTS, *PICKLES)):
+    if is_hub_id(text) and not ends(text, WEIGHTS, *PICKLES):
         return None
     if any((folder / text).resolve().is_relative_to(folder) for folder in allowed):
         raise NotFound(f"There is no file '{text}'.", param="lora_path")
@@ -101,7 +101,7 @@ def _file_in(folder: Path) -> Path:
     for name in ADAPTER_FILES:
         if (folder / name).is_file():
             return folder / name
-    files = sorted(folder.glob(f"*{WEIGHTS}"))
+    files = lying_in(folder, WEIGHTS)
     if len(files) == 1:
         return files[0]
     wanted = " or ".join((*ADAPTER_FILES, "one safetensors file"))
@@ -109,11 +109,11 @@ def _file_in(folder: Path) -> Path:
 
 
 def _checked(path: Path, text: str) -> Path:
-    if path.suffix in PICKLES:
+    if ends(path, *PICKLES):
         raise InvalidRequest(
             f"'{text}': pickled weights are refused; wanted .safetensors.", param="lora_path"
         )
-    if path.suffix != WEIGHTS or not path.is_file():
+    if not ends(path, WEIGHTS) or not path.is_file():
         raise InvalidRequest(f"'{text}' is no .safetensors file.", param="lora_path")
     return path
 

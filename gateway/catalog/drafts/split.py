@@ -9,13 +9,12 @@ from typing import Any
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.drafts.drafts import Draft
 from gateway.catalog.drafts.inferred import Told, decoded, infer
-from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.heads.endings import GGUF, SINGLE, ends
 from gateway.catalog.heads.headers import Shapes
 from gateway.catalog.heads.layouts import config_of, shapes_of
 from gateway.catalog.heads.libraries import NO_MODULE
 from gateway.catalog.sources.hub import configs_of
 from gateway.catalog.sources.parts import Place, places_of
-from gateway.catalog.sources.weights import SINGLE
 
 DENOISERS = ("diffusion_models", "unet")
 WHOLE = ("checkpoints",)
@@ -104,14 +103,14 @@ def _files(root: Path, folders: tuple[str, ...]) -> Iterator[Path]:
         yield from sorted(
             path
             for path in (root / name).rglob("[!.]*")
-            if path.suffix in SINGLE and path.is_file()
+            if ends(path, *SINGLE) and path.is_file()
         )
 
 
 def _chosen(place: Place, files: list[Path], where: str) -> Told[str | None]:
     """The file of a part: the one that is as its config says, else the only one there is."""
     config = decoded(place.folder / "config.json") if place.folder else {}
-    readable = [file for file in files if file.suffix != ENDING or place.name == "vae"]
+    readable = [file for file in files if not ends(file, GGUF) or place.name == "vae"]
     fitting = {file: _fits(place, config, file) for file in readable}
     sure = [file for file, fits in fitting.items() if fits]
     likely = [file for file, fits in fitting.items() if fits is None]

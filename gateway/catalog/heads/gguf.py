@@ -11,7 +11,6 @@ from typing import BinaryIO, NamedTuple
 from gateway.catalog.cards import CardError
 
 MAGIC = b"GGUF"
-ENDING = ".gguf"
 VERSIONS = (2, 3)
 MOST = 2**20
 """Entries, dimensions and characters that no file has more of."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from gateway.catalog.heads.gguf import ENDING, read_gguf
+from gateway.catalog.heads.endings import GGUF, ends
+from gateway.catalog.heads.gguf import read_gguf
 from gateway.catalog.heads.headers import Shapes, read_shapes
 from gateway.catalog.heads.libraries import NO_MODULE
 from gateway.catalog.heads.predicted import predicts_noise
@@ -114,7 +115,7 @@ def section_of(name: str, cls: str) -> str | None:
 
 
 def shapes_of(file: Path) -> Shapes:
-    if file.suffix == ENDING:
+    if ends(file, GGUF):
         return {name: packed.shape for name, packed in read_gguf(file).items()}
     return read_shapes(file)
 

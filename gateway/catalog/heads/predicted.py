@@ -7,7 +7,7 @@ predict velocity; a picture of the one that is drawn as the other is a blur.
 from pathlib import Path
 from typing import Any
 
-from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.heads.endings import GGUF, ends
 from gateway.catalog.heads.headers import LENGTH_BYTES, Tensor, read_facts, read_tensors
 
 VELOCITY = {"prediction_type": "v_prediction"}
@@ -31,7 +31,7 @@ def prediction_of(file: Path) -> dict[str, Any]:
     Raises:
         CardError: it is no whole file of weights.
     """
-    if file.suffix == ENDING:
+    if ends(file, GGUF):
         return {}
     tensors = read_tensors(file)
     found: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def predicts_noise(file: Path) -> bool:
     Raises:
         CardError: it is no whole file of weights.
     """
-    norm = None if file.suffix == ENDING else read_tensors(file).get(_LAST_NORM)
+    norm = None if ends(file, GGUF) else read_tensors(file).get(_LAST_NORM)
     if norm is None or norm.dtype not in _KINDS or prediction_of(file):
         return False
     return float(_numbers(file, norm).std()) <= _SPREAD_OF_VELOCITY

@@ -11,7 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from gateway.catalog.cards import CardError, Component, EndpointCard
-from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.heads.endings import PICKLES, SINGLE, ends
 from gateway.catalog.heads.layouts import config_of
 from gateway.catalog.sources.civitai import civitai_file, is_civitai
 from gateway.catalog.sources.shipped import shipped_layout
@@ -24,12 +24,6 @@ INDEXES = (INDEX, MODULAR)
 SNAPSHOTS = "snapshots"
 """Where the hub's cache has the commits of a repository."""
 
-WEIGHTS = ".safetensors"
-SINGLE = (WEIGHTS, ".sft", ENDING)
-"""Endings of single files of weights; the second is another spelling of the first."""
-
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-REFUSED = f"pickled weights are refused; wanted {WEIGHTS}, which `gateway convert` makes of them"
 
 
 def index_file(card: EndpointCard) -> Path | None:
@@ -69,7 +63,7 @@ def is_single(card: EndpointCard | Component) -> bool:
     return (
         card.weight_name is not None
         or is_civitai(card.source)
-        or str(card.source).endswith((*SINGLE, *PICKLES))
+        or ends(str(card.source), *SINGLE, *PICKLES)
     )
 
 
@@ -123,7 +117,7 @@ def pipeline_class(card: EndpointCard) -> str | None:
 
 def weights_of(files: Iterable[Path]) -> list[Path]:
     """Those of some files that hold weights."""
-    return [path for path in files if path.suffix in SINGLE]
+    return [path for path in files if ends(path, *SINGLE)]
 
 
 def parts_of(index: Path) -> list[Path]:

@@ -13,13 +13,20 @@ from gateway.catalog.cards import (
     EmbeddingCard,
     EndpointCard,
 )
-from gateway.catalog.heads.gguf import ENDING
+from gateway.catalog.heads.endings import (
+    GGUF,
+    PICKLES,
+    REFUSED,
+    SINGLE,
+    WEIGHTS,
+    ends,
+)
 from gateway.catalog.heads.headers import Header, read_header
 from gateway.catalog.heads.kinds import LORA_FILE, why_unread
 from gateway.catalog.heads.training import shown, tidy
 from gateway.catalog.sources.civitai import civitai_file, is_civitai, known_version
 from gateway.catalog.sources.parts import places_of
-from gateway.catalog.sources.weights import PICKLES, REFUSED, SINGLE, WEIGHTS, cached_file
+from gateway.catalog.sources.weights import cached_file
 from gateway.catalog.survey.inspection import NotHereError, check_file
 
 _MANY = 3
@@ -70,9 +77,9 @@ def inspect_adapter(card: AdapterCard, endpoint: EndpointCard | None) -> None:
 def _inspect_beside(card: ControlCard | EmbeddingCard) -> None:
     place = card.place
     files = sorted(place.glob("[!.]*")) if place.is_dir() else [place]
-    weights = [file for file in files if file.suffix == WEIGHTS]
+    weights = [file for file in files if ends(file, WEIGHTS)]
     if not weights:
-        pickles = [file.name for file in files if file.name.endswith(PICKLES)]
+        pickles = [file.name for file in files if ends(file, *PICKLES)]
         why = f"{pickles[0]}: pickled weights are refused" if pickles else "it has no weights"
         raise CardError(f"{why}; wanted {WEIGHTS}", card.path)
     for file in weights:
@@ -118,9 +125,9 @@ def _adapter_file(card: AdapterCard) -> Path | None:
         return card.place / name if card.place.is_dir() else card.place
     if card.path is None or card.path == card.place:
         return None
-    if card.source.endswith(WEIGHTS):
+    if ends(card.source, WEIGHTS):
         raise CardError(f"{where}: wanted a file beside the card", card.path)
-    if name.endswith(PICKLES):
+    if ends(name, *PICKLES):
         raise CardError(
             f"{card.source}/{name}: {REFUSED}", card.path
         )
@@ -144,9 +151,9 @@ def _denoiser_widths(card: EndpointCard) -> frozenset[int]:
             if b"quantization_config" in config.read_bytes():
                 return frozenset()  # packed, so that shapes say nothing
             for file in [place.file] if place.file else config.parent.glob("*"):
-                if file.suffix == ENDING:
+                if ends(file, GGUF):
                     return frozenset()
-                widths |= read_header(file).widths if file.suffix in SINGLE else set()
+                widths |= read_header(file).widths if ends(file, *SINGLE) else set()
     except (CardError, OSError):
         return frozenset()
     return frozenset(widths)

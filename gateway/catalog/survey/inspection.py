@@ -20,7 +20,8 @@ from gateway.catalog.cards import (
     EndpointCard,
     near,
 )
-from gateway.catalog.heads.gguf import ENDING, read_gguf
+from gateway.catalog.heads.endings import GGUF, PICKLES, REFUSED, WEIGHTS, ends
+from gateway.catalog.heads.gguf import read_gguf
 from gateway.catalog.heads.headers import UNFINISHED, Header, read_header
 from gateway.catalog.heads.kinds import LORA_FILE
 from gateway.catalog.heads.libraries import (
@@ -36,9 +37,6 @@ from gateway.catalog.sources.hub import is_hub_id
 from gateway.catalog.sources.parts import Place, components_of, places_of
 from gateway.catalog.sources.weights import (
     INDEX,
-    PICKLES,
-    REFUSED,
-    WEIGHTS,
     file_of,
     index_file,
     is_single,
@@ -68,7 +66,7 @@ def inspect_endpoint(card: EndpointCard) -> None:
         _check_class(card, f"key '{key}'", name)
     for lora in card.fused:
         place = card.folder / lora.source
-        if place.exists() or lora.source.endswith(WEIGHTS):
+        if place.exists() or ends(lora.source, WEIGHTS):
             check_file(card, place / (lora.weight_name or LORA_FILE) if place.is_dir() else place)
     if is_single(card):
         _check_source(card, f"key 'source' = {card.source!r}", card)
@@ -145,7 +143,7 @@ def _index(card: EndpointCard) -> Path:
 def _untold(card: EndpointCard) -> str:
     """What a file is that no layout is known for."""
     file = file_of(card.folder, card)
-    header = read_header(file) if file and file.suffix != ENDING else None
+    header = read_header(file) if file and not ends(file, GGUF) else None
     kind = header and (header.unread or next(iter(header.kinds), None))
     if kind:
         place = _PLACES.get(kind, "adapters")
@@ -187,7 +185,7 @@ def _check_place(card: EndpointCard, place: Place) -> None:
         _check_source(card, f"{where}: source = {given.source!r}", given)
     if place.folder is None:
         raise NotHereError(f"{where}: its configs are not on this disk", card.path)
-    is_packed = place.file is not None and place.file.suffix == ENDING
+    is_packed = place.file is not None and ends(place.file, GGUF)
     if is_packed and place.library == "transformers":
         raise CardError(f"{where}: text encoders are not read from GGUF", card.path)
     if not place.is_single:
@@ -204,7 +202,7 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
             raise CardError(f"{where}: there is no such file or folder", card.path)
         return
     file = file_of(card.folder, given)
-    if file is not None and file.suffix == ENDING:
+    if file is not None and ends(file, GGUF):
         if needs := lacking("gguf"):
             raise _lacking(card, file.name, needs)
         read_gguf(file)
@@ -306,7 +304,7 @@ def _check_variant(card: EndpointCard, folders: list[Path]) -> None:
 
 def check_file(card: EndpointCard | AdapterCard, file: Path, where: str = "") -> Header:
     """A file's head; what is wrong with it is told with its card and its own name."""
-    if file.name.endswith(PICKLES):
+    if ends(file, *PICKLES):
         raise CardError(
             f"{where}{file.name}: {REFUSED}", card.path
         )

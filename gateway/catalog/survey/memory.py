@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gateway.catalog.cards import EndpointCard
-from gateway.catalog.heads.gguf import ENDING, read_gguf
+from gateway.catalog.heads.endings import GGUF, ends
+from gateway.catalog.heads.gguf import read_gguf
 from gateway.catalog.heads.headers import CAST, read_tensors
 from gateway.catalog.heads.layouts import section_of, sections_among
 from gateway.catalog.sources.parts import Place, files_of_place, places_of
@@ -139,7 +140,7 @@ def _part(card: EndpointCard, place: Place) -> Part | None:
 
 
 def _weights(file: Path) -> Iterator[tuple[str, Weight]]:
-    if file.suffix == ENDING:
+    if ends(file, GGUF):
         heads = read_gguf(file)
         starts = sorted({head.start for head in heads.values()} | {file.stat().st_size})
         sizes = {start: end - start for start, end in pairwise(starts)}
@@ -162,8 +163,8 @@ def _dtype(card: EndpointCard, place: Place, config: Mapping[str, Any]) -> str:
 
 
 def _packing(place: Place, config: Mapping[str, Any]) -> str | None:
-    if place.file is not None and place.file.suffix == ENDING:
-        return ENDING
+    if place.file is not None and ends(place.file, GGUF):
+        return GGUF
     return place.given.quantized or (FOUND if config.get("quantization_config") else None)
 
 

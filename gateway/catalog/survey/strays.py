@@ -8,8 +8,9 @@ from os.path import exists, isdir
 from pathlib import Path
 
 from gateway.catalog.cards import CARD, CardError, near
+from gateway.catalog.heads.endings import PICKLES, REFUSED, WEIGHTS, ends
 from gateway.catalog.heads.headers import UNFINISHED
-from gateway.catalog.sources.weights import INDEX, PICKLES, REFUSED, WEIGHTS
+from gateway.catalog.sources.weights import INDEX
 
 CARDS = ".toml"
 WANTED = f"wanted ENDPOINT/NAME{WEIGHTS}"
@@ -94,7 +95,7 @@ def _about(path: Path, *wanted: str) -> str | None:
 
 
 def _is_meant(path: Path) -> bool:
-    return path.suffix in (CARDS, WEIGHTS) or _about(path, CARDS, WEIGHTS) is not None
+    return path.suffix == CARDS or ends(path, WEIGHTS) or _about(path, CARDS, WEIGHTS) is not None
 
 
 def _meant_in(folder: Path) -> Path | None:

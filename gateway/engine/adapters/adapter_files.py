@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gateway.catalog.cards import AdapterCard, CardError
+from gateway.catalog.heads.endings import PICKLES, WEIGHTS, ends
 from gateway.catalog.heads.kinds import (
     BUNDLED,
     DOWN,
@@ -34,7 +35,6 @@ from gateway.catalog.heads.kinds import (
 )
 from gateway.catalog.sources.civitai import civitai_file, is_civitai
 from gateway.catalog.sources.hub import FAULTS, hub_file
-from gateway.catalog.sources.weights import PICKLES
 from gateway.engine.adapters.adapters import AdapterWeights, LayerKey, LayerWeights
 from gateway.engine.adapters.changes import Change
 from gateway.engine.adapters.listening import Heard, heard
@@ -232,19 +232,19 @@ def adapter_file(card: AdapterCard) -> Path:
     """
     name = card.weight_name or LORA_FILE
     local = civitai_file(card.source, card.weight_name) if is_civitai(card.source) else card.file
-    if local is None and card.source.endswith(".safetensors"):
+    if local is None and ends(card.source, WEIGHTS):
         raise ModelNotFound(f"The file of the adapter `{card.id}` is no longer there.")
     if local is not None:
         path = local / name if local.is_dir() else local
     else:
         path = _fetched(card, name)
-    if path.suffix in PICKLES:
+    if ends(path, *PICKLES):
         raise CardError(f"{path.name}: pickled weights are refused; wanted .safetensors", path)
     return path
 
 
 def _fetched(card: AdapterCard, name: str) -> Path:
-    if name.endswith(PICKLES):
+    if ends(name, *PICKLES):
         raise CardError(f"{card.source}/{name}: pickled weights are refused; wanted .safetensors")
     try:
         if name == PEFT_FILE:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from gateway.catalog.heads.kinds import DOWN, MAGNITUDE, UP
 from gateway.engine.adapters.hollow import hollow_copy
+from gateway.engine.weights.files import in_small_letters
 
 NAME = "adapter"
 _PARTS = {"A": DOWN, "B": UP, "magnitude_vector": MAGNITUDE}
@@ -64,7 +65,8 @@ def heard(pipeline: Any, path: Path) -> list[Heard]:
             is_asked = name in pipeline._lora_loadable_modules
             # Not by setattr, which would rewrite the shared pipeline's config.
             vars(twin)[name] = _listener(name, module, said) if is_asked else None
-    twin.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=NAME)
+    with in_small_letters(path) as file:
+        twin.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=NAME)
     return said
 
 

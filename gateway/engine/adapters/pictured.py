@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gateway.catalog.cards import CardError, ControlCard
 from gateway.catalog.folders import CONFIG, ENCODER
-from gateway.catalog.sources.weights import WEIGHTS
+from gateway.catalog.heads.endings import WEIGHTS, lying_in
 from gateway.engine.weights.files import safe_open
 
 UNET = "unet"
@@ -66,7 +66,7 @@ def read_image_prompt(card: ControlCard, pipeline: Any, device: torch.device) ->
     unet = getattr(pipeline, UNET, None)
     if unet is None or not hasattr(pipeline, "load_ip_adapter"):
         raise CardError(f"{type(pipeline).__name__} takes no IP-Adapter", card.path)
-    files = sorted(card.place.glob(f"[!.]*{WEIGHTS}"))
+    files = lying_in(card.place, WEIGHTS)
     if len(files) != 1:
         raise CardError(f"wanted one file that ends in {WEIGHTS} beside {ENCODER}", card.path)
     weights: dict[str, dict[str, Tensor]] = {section: {} for section in SECTIONS}

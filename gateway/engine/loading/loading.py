@@ -31,7 +31,7 @@ from gateway.engine.pipelines.schedulers import card_scheduler
 from gateway.engine.pipelines.settled import settle, unsettle
 from gateway.engine.pipelines.shared import share
 from gateway.engine.pipelines.weighting import check_weighting
-from gateway.engine.weights.files import Origin
+from gateway.engine.weights.files import Origin, in_small_letters
 from gateway.engine.weights.parts import load_parts
 from gateway.engine.weights.unusable import reason_of
 from gateway.errors import UnsupportedValue
@@ -319,9 +319,10 @@ def _fuse(card: EndpointCard, lora: FusedLora, pipeline: Any) -> None:
     file = lora_file(card, lora)
     if file is None:
         raise CardError(f"key 'fused': {lora.source} is not on this disk", card.path)
-    pipeline.load_lora_weights(
-        str(file.parent), weight_name=file.name, adapter_name="fused", use_safetensors=True
-    )
+    with in_small_letters(file) as read:
+        pipeline.load_lora_weights(
+            str(read.parent), weight_name=read.name, adapter_name="fused", use_safetensors=True
+        )
     pipeline.fuse_lora(lora_scale=lora.scale)
     pipeline.unload_lora_weights()
 

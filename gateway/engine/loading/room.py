@@ -15,6 +15,7 @@ import torch
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
 from gateway.catalog.collection import Collection
+from gateway.catalog.heads.endings import WEIGHTS, lying_in
 from gateway.catalog.heads.stamps import Stamp, stamps_of
 from gateway.catalog.sources.parts import files_of
 from gateway.catalog.survey.fitting import GIB, Bound, Plan, fit
@@ -205,5 +206,5 @@ def _fault(plan: Plan, path: Path | None = None) -> CardError | None:
 
 
 def _size(place: Path) -> int:
-    files = place.glob("*.safetensors") if place.is_dir() else [place]
-    return sum(stamp[1] for stamp in stamps_of(list(files)).values() if stamp)
+    files = lying_in(place, WEIGHTS) if place.is_dir() else [place]
+    return sum(stamp[1] for stamp in stamps_of(files).values() if stamp)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.heads.gguf import ENDING, read_gguf
+from gateway.catalog.heads.endings import GGUF, ends
+from gateway.catalog.heads.gguf import read_gguf
 from gateway.engine.weights.files import safe_open
 
 SCALES = ("scale_weight", "weight_scale")
@@ -105,7 +106,7 @@ def opened(path: Path, dtype: torch.dtype) -> Checkpoint:
     Raises:
         CardError: it is no whole file.
     """
-    file: WeightFile = _Packed(path) if path.suffix == ENDING else _Plain(path, dtype)
+    file: WeightFile = _Packed(path) if ends(path, GGUF) else _Plain(path, dtype)
     return Checkpoint(file, {name: name for name in file.shapes})
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.sources.weights import PICKLES, WEIGHTS
+from gateway.catalog.heads.endings import PICKLES, WEIGHTS, ends
 
 WRAPPERS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "module")
 """Keys under which trainers keep a model's weights, beside what they need to go on."""
@@ -26,7 +26,7 @@ def convert(source: Path, target: Path | None = None) -> Path:
     Raises:
         CardError: it is no pickle of weights and nothing else, or the target exists.
     """
-    if source.suffix not in PICKLES:
+    if not ends(source, *PICKLES):
         raise CardError(f"wanted a file that ends in {', '.join(PICKLES)}", source)
     target = target or source.with_suffix(WEIGHTS)
     if target.exists():

@@ -4,8 +4,10 @@ A mapped file that is cut short ends the process, and one that is written over c
 in use. So no weights in memory are a view of a file.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, TypeVar
 
 import safetensors
@@ -14,6 +16,7 @@ import transformers.modeling_utils
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.heads.digests import Digests
+from gateway.catalog.heads.endings import WEIGHTS
 from gateway.catalog.heads.stamps import Stamp, are_unchanged, stamps_of, wait_for_tick
 from gateway.catalog.sources.weights import weights_of
 
@@ -34,6 +37,18 @@ def safe_open(
 for module in (safetensors, safetensors.torch, transformers.modeling_utils):
     # They ask for a mapping by name, and diffusers' `disable_mmap` holds a file in memory twice.
     vars(module)["safe_open"] = safe_open
+
+
+@contextmanager
+def in_small_letters(path: Path) -> Iterator[Path]:
+    """A safetensors file under a name that diffusers does not take for a pickle's."""
+    if path.suffix == WEIGHTS:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / f"{path.stem}{WEIGHTS}"
+        link.symlink_to(path.absolute())
+        yield link
 
 
 class Origin(NamedTuple):

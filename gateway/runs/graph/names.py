@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.catalog.cards import AdapterCard, ControlCard, EndpointCard
 from gateway.catalog.catalog import Catalog
+from gateway.catalog.heads.endings import PICKLES, SINGLE, ends
 
 FLOW_CLIPS = frozenset({"flux", "flux2", "sd3", "chroma", "lumina2", "qwen_image"})
 _FLOW_WORDS = ("flux", "stable-diffusion-3", "sd3", "qwen", "z-image", "zimage", "lumina")
@@ -93,9 +94,7 @@ def _file(name: str) -> str:
 
 
 def _stem(file: str) -> str:
-    for suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".gguf", ".sft"):
-        file = file.removesuffix(suffix)
-    return _plain(file)
+    return _plain(file.rpartition(".")[0] if ends(file, *SINGLE, *PICKLES) else file)
 
 
 def _plain(name: str) -> str:

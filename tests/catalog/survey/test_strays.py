@@ -29,7 +29,7 @@ def passed_over(folder: Path) -> dict[str, str]:
     [
         ("adapters/sd/old.ckpt", "pickled weights are refused"),
         ("adapters/sd/old.PT", "pickled weights are refused"),
-        ("adapters/sd/a.SAFETENSORS", "misspelt '.SAFETENSORS'; wanted .safetensors"),
+        ("adapters/sd/more/a.SAFETENSORS", "it lies too deep without a card.toml"),
         ("adapters/sd/a.safetensor", "misspelt '.safetensor'; wanted .safetensors"),
         ("adapters/sd/a.safetensors.txt", "wanted its name to end in .safetensors"),
         ("adapters/sd/a.tml", "misspelt '.tml'; wanted .toml"),

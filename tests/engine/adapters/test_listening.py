@@ -165,3 +165,14 @@ def test_a_lora_of_other_widths_is_refused(tmp_path: Path) -> None:
                f"{name}.lora_up.weight": torch.ones(12, 2)}, path)
     with pytest.raises(CardError, match="does not fit"):
         read_adapter(card("sd", path), built("sd"), CPU)
+
+
+def test_an_ending_in_capitals_is_no_pickle(tmp_path: Path) -> None:
+    small = tiny_loras.save("sd", tmp_path, "ink")
+    assert small.file
+    wanted = read_adapter(small, built("sd"), CPU).low_rank
+    capital = small.file.rename(tmp_path / "Ink.SAFETENSORS")
+    found = read_adapter(card("sd", capital), built("sd"), CPU).low_rank
+    assert found.keys() == wanted.keys()
+    for layer, weights in wanted.items():
+        assert torch.equal(found[layer].up, weights.up)
