@@ -1,18 +1,20 @@
 """`gateway generate` draws to a file with no server, and again from the file alone."""
 
-import subprocess
+import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from gateway.cli.main import main
 from gateway.images.encode import encode, read_text
 from gateway.images.receipt import read_receipt
 from gateway.job import Pixels
 from tests.engine import tiny
-from tests.serving import COMMAND, ENVIRONMENT
 
 
 @pytest.fixture(scope="module")
@@ -22,28 +24,35 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Typed:
-    """`gateway generate` with words after it, run in a folder of its own."""
+class Ended(NamedTuple):
+    """How a command ended, and what it said on the terminal."""
 
-    def __init__(self, models: Path, here: Path) -> None:
-        self.models = models
-        self.here = here
+    returncode: int
+    stderr: str
 
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        fixed = ["--models", str(self.models), "--data", str(self.here / "data"), "--threads", "1"]
-        return subprocess.run(
-            [*COMMAND, "generate", *words, *fixed],
-            cwd=self.here,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+
+Typed = Callable[..., Ended]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def typed(models: Path, tmp_path: Path) -> Typed:
-    return Typed(models, tmp_path)
+def typed(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> Typed:
+    """`gateway generate` with words after it, run in a folder of its own."""
+    fixed = ("--models", str(models), "--data", str(tmp_path / "data"), "--threads", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["gateway", "generate", *words, *fixed])
+        code: Any = None
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Ended(code or 0, capsys.readouterr().err)
+
+    return run
 
 
 def test_a_picture_is_drawn_and_drawn_again_from_itself(typed: Typed, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.serving import ROOT
 
 Client = TestClient[Litestar]
 SIZES = "sizes = { native = [32, 32], min = 16, max = 256, multiple_of = 16 }\n"
+STEPS = "steps = { min = 1, max = 3, default = 2 }\n"
 ROUNDING = 1.01 / 255
 
 
@@ -90,7 +91,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(weights, folder / "my-mix.safetensors")
     for name, row in ROWS.items():
         head = f'id = "{id_of(name)}"\ndtype = "float32"\nguidance.default = 1.0\n'
-        (folder / f"{id_of(name)}.toml").write_text(head + SIZES + row.lines)
+        (folder / f"{id_of(name)}.toml").write_text(head + SIZES + STEPS + row.lines)
     return folder
 
 
