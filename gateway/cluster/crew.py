@@ -55,12 +55,16 @@ class Post:
 
 
 class Crew:
-    """Keeps a replica at each place; `catalog` tells what they serve."""
+    """Keeps a replica at each place; `catalog` tells what they serve.
+
+    `joined` is told of each that may be given work from now on.
+    """
 
     def __init__(
         self, ground: Ground, catalog: Callable[[], Catalog], patience: Patience = Patience()
     ) -> None:
         self.fault: str | None = None
+        self.joined: Callable[[Member], None] = _nothing
         self._ground = ground
         self._catalog = catalog
         self._patience = patience
@@ -306,6 +310,7 @@ class Crew:
         if standing == "ready":
             self.fault = None
             log.info("a replica is ready", replica=member.name)
+            self.joined(member)
         self.ring()
 
     def ring(self) -> None:
@@ -315,3 +320,7 @@ class Crew:
 
     def _num_standing(self, standing: Standing) -> int:
         return sum(member.standing == standing for member in self.members)
+
+
+def _nothing(_: Member) -> None:
+    """What is done with a replica that nobody waits for."""

@@ -12,8 +12,8 @@ from gateway.catalog.sources.parts import bytes_on_disk
 from gateway.cluster.crew import Crew
 from gateway.cluster.journey import Journey
 from gateway.cluster.link import ReplicaLostError
-from gateway.cluster.member import UNKNOWN_STEP_SECONDS, Leg, Member
-from gateway.cluster.routing import Task, choose, fastest, task_of
+from gateway.cluster.member import Leg, Member
+from gateway.cluster.routing import Task, choose, expected_pace, moves, task_of
 from gateway.cluster.wire import Holding, packed_job, unpacked
 from gateway.errors import DeadlineExceeded, GenerationFailed, ShuttingDown
 from gateway.job import Failed, Job
@@ -32,6 +32,7 @@ class Dispatch:
         self._crew = crew
         self._catalog = catalog
         self._sizes: dict[str, tuple[Catalog, int]] = {}
+        crew.joined = self._share_with
 
     async def travel(self, journey: Journey) -> None:
         """Have every sample of a job drawn, until its deadline."""
@@ -51,6 +52,29 @@ class Dispatch:
         async with asyncio.TaskGroup() as group:
             for member, leg in [self._leg(journey, *part) for part in parts.items()]:
                 group.create_task(self._follow(member, leg))
+
+    def _share_with(self, new: Member) -> None:
+        """Let what waits at others, and would be done sooner at a new replica, go there."""
+        waits = [
+            (member, leg)
+            for member in self._crew.ready
+            for leg in member.legs
+            if member is not new and not leg.has_begun and new.may_take(leg.journey)
+        ]
+        waits.sort(key=lambda one: one[1].arrival)
+        for member, leg in waits:
+            member.legs.discard(leg)
+        replicas = [member.seen() for member in self._crew.ready]
+        tasks = [
+            (member.place.name, msgspec.structs.replace(leg.needs, num_steps=leg.num_steps_left))
+            for member, leg in waits
+        ]
+        moving = set(moves(tasks, replicas, new.place.name))
+        for number, (member, leg) in enumerate(waits):
+            if number in moving:
+                leg.drawing.cancel()  # whoever carries it chooses again
+            else:
+                member.legs.add(leg)
 
     def _leg(self, journey: Journey, member: Member, part: tuple[list[int], Task]) -> Going:
         """Give a replica its part; it counts as given at once, for whoever chooses next."""
@@ -111,8 +135,7 @@ class Dispatch:
             chosen = choose(one, list(replicas.values()), avoided)
             if chosen is None:
                 return {}
-            pace = fastest(one.endpoint.id, replicas.values()) or UNKNOWN_STEP_SECONDS
-            replicas[chosen.id] = chosen.given(one, pace)
+            replicas[chosen.id] = chosen.given(one, expected_pace(one, replicas.values()))
             mine, _ = parts.setdefault(members[chosen.id], ([], one))
             mine.append(number)
         return parts

@@ -8,14 +8,11 @@ import msgspec
 
 from gateway.catalog.catalog import Catalog
 from gateway.cluster.devices import Place
-from gateway.cluster.journey import Journey
+from gateway.cluster.journey import Journey, OpenSample
 from gateway.cluster.link import Link
 from gateway.cluster.replica import Beat
-from gateway.cluster.routing import Replica, Standing, Task, seen
+from gateway.cluster.routing import UNKNOWN_STEP_SECONDS, Replica, Standing, Task, seen
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint
-
-UNKNOWN_STEP_SECONDS = 0.1
-"""What nobody has drawn yet is taken to need so much, that it is not all given to one."""
 
 NOTHING = EngineStatus(ready=False, num_running=0, num_waiting=0)
 
@@ -29,10 +26,23 @@ class Leg(NamedTuple):
     drawing: "asyncio.Task[None]"
 
     @property
+    def arrival(self) -> int:
+        """When the first of its samples came, before or after others'."""
+        return min((one.arrival for one in self._open), default=0)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step of any of its samples was told of, or all have ended."""
+        return not self._open or any(one.has_begun for one in self._open)
+
+    @property
     def num_steps_left(self) -> int:
         """Denoising steps to go, of all its samples."""
-        journey = self.journey
-        return sum(journey.open[number].num_steps_left for number in journey.left(self.numbers))
+        return sum(one.num_steps_left for one in self._open)
+
+    @property
+    def _open(self) -> list[OpenSample]:
+        return [self.journey.open[number] for number in self.journey.left(self.numbers)]
 
 
 class Member:

@@ -24,6 +24,9 @@ READ_BYTES_PER_SECOND = 2**29
 BEGIN_SECONDS = 0.1
 """What nobody has loaded yet is expected to take so long, and by its size."""
 
+UNKNOWN_STEP_SECONDS = 0.1
+"""What nobody has drawn yet is taken to need so much, that it is not all given to one."""
+
 Standing = Literal["ready", "starting", "draining", "dead"]
 
 
@@ -140,6 +143,23 @@ def choose(
     )
 
 
+def moves(waiting: Iterable[tuple[str, Task]], replicas: Iterable[Replica], to: str) -> list[int]:
+    """Which of some tasks should go to a replica that has come, by their numbers.
+
+    They are told in the order they came, each with the id of the replica where it has not begun;
+    `replicas` are told without them. Who is not done sooner by moving stays.
+    """
+    there = {one.id: one for one in replicas}
+    moving = []
+    for number, (at, task) in enumerate(waiting):
+        chosen = choose(task, [there[at], there[to]])
+        goes = to if chosen and chosen.id == to else at
+        there[goes] = there[goes].given(task, expected_pace(task, there.values()))
+        if goes == to:
+            moving.append(number)
+    return moving
+
+
 def home(part: str, replicas: Iterable[Replica]) -> str | None:
     """Where something is loaded first, by rendezvous: one replica less moves only what was its."""
     return max(
@@ -150,6 +170,11 @@ def home(part: str, replicas: Iterable[Replica]) -> str | None:
 def fastest(endpoint: str, replicas: Iterable[Replica]) -> float:
     """The shortest step of an endpoint that was seen; those where none was may be as fast."""
     return min(_known(endpoint, replicas), default=0.0)
+
+
+def expected_pace(task: Task, replicas: Iterable[Replica]) -> float:
+    """What a step of a task should take of a replica that never had one like it."""
+    return fastest(task.endpoint.id, replicas) or UNKNOWN_STEP_SECONDS
 
 
 def _known(endpoint: str, replicas: Iterable[Replica]) -> Iterator[float]:

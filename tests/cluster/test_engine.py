@@ -317,6 +317,20 @@ async def _is_another(ground: NearGround, link: NearLink) -> bool:
     return ground.latest("a") is not link
 
 
+async def test_what_waits_goes_to_a_replica_that_comes(crew: Crew) -> None:
+    async with crew() as (engine, ground):
+        await ready(engine)
+        await engine.drain("b")
+        seeds = range(1, 9)
+        drawing = [asyncio.create_task(drawn(engine, job(seed, steps=LONG))) for seed in seeds]
+        await busy(ground, "a")
+        await engine.restart("b")
+        await busy(ground, "b")
+        for seed, events in zip(seeds, await asyncio.gather(*drawing), strict=True):
+            check_order(events, 1)
+            assert pictures(events) == {0: bytes((seed,)) * 768}
+
+
 async def test_a_place_that_was_drained_stays_so_on_another_ground(crew: Crew) -> None:
     async with crew() as (engine, ground):
         await ready(engine)

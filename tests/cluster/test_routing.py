@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from gateway.cluster.routing import Part, Replica, Task, choose, fastest, home, seen, task_of
+from gateway.cluster.routing import (
+    Part,
+    Replica,
+    Task,
+    choose,
+    fastest,
+    home,
+    moves,
+    seen,
+    task_of,
+)
 from gateway.engine.protocol import EngineStatus, LoadedEndpoint, Space
 from gateway.job import Job
 
@@ -167,6 +177,39 @@ def test_a_thousand_adapters_share_the_memory_of_all() -> None:
     assert len(held) == 200
     assert set(held.values()) == {1}
     assert all(30 < len(one.models) < 75 for one in replicas.values())
+
+
+def waiting(num_tasks: int, num_steps: int, at: str = "a") -> list[tuple[str, Task]]:
+    return [(at, Task(endpoint=SDXL, num_steps=num_steps))] * num_tasks
+
+
+PACE = {"sdxl": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("waits", "replicas", "moving"),
+    [
+        pytest.param(waiting(4, 2), [replica("a", 2, step_seconds=PACE), replica("new")], [0, 2],
+                     id="the first to come goes first, and half of them"),
+        pytest.param(waiting(4, 2), [replica("a", step_seconds=PACE), replica("new", 9)], [],
+                     id="who is done as soon where it is stays"),
+        pytest.param(waiting(12, 2), [replica("a", step_seconds=PACE), replica("new", models=())],
+                     [10, 11], id="no more than is worth a load"),
+        pytest.param(waiting(2, 2), [replica("a", 30, step_seconds=PACE),
+                                     replica("new", weights=gib(4))], [0, 1],
+                     id="what it has in memory it need not have room for"),
+        pytest.param(waiting(2, 2), [replica("a", 30, step_seconds=PACE),
+                                     replica("new", models=(), weights=gib(4))], [],
+                     id="none where there is no room"),
+        pytest.param([*waiting(1, 2), *waiting(1, 2, "b")],
+                     [replica("a", 5), replica("b", 5), replica("c"), replica("new", 4.9)], [0],
+                     id="nor to whom nobody has come"),
+    ],
+)  # fmt: skip
+def test_what_waits_goes_to_who_comes_where_it_is_done_sooner(
+    waits: list[tuple[str, Task]], replicas: list[Replica], moving: list[int]
+) -> None:
+    assert moves(waits, replicas, "new") == moving
 
 
 def test_the_fastest_pace_is_of_those_that_have_one() -> None:

@@ -32,7 +32,7 @@ from tests.runs.heartbeat import begin_heartbeat
 from tests.runs.postgres import free_port
 from tests.small_engine import TestEngine, small_catalog
 
-START_SECONDS = 120
+START_SECONDS = 600
 LAST_LINES = 100
 
 

@@ -1,9 +1,11 @@
 """Runs from acceptance to their end, on both databases."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 
 from gateway.accounts.keys import KeyStore
@@ -249,6 +251,34 @@ def test_what_was_unfinished_is_drawn_by_the_next_process(
                 assert len(await pictures(runs, run_id)) == 1
 
     asyncio.run(test())
+
+
+def test_what_an_older_release_left_is_drawn_by_the_next(tmp_path: Path) -> None:
+    """Whether queued or in flight: both wear a version, which has to be every release's."""
+    as_released = sa.text(
+        "UPDATE workflow_status SET application_version = '1' "
+        "WHERE status IN ('ENQUEUED', 'PENDING')"
+    )
+
+    async def test() -> None:
+        async with opened(tmp_path, None) as runs:
+            new = await runs.accept([order("slow", seed=seed) for seed in range(6)], OWNER)
+            (alone,) = await runs.accept([order("slow", seed=6)], OWNER)
+            await until(partial(_is_going_on, runs, alone.id))
+        engine = sa.create_engine(f"sqlite:///{tmp_path / 'runs.sqlite'}")
+        with engine.begin() as connection:
+            assert connection.execute(as_released).rowcount == 7
+        engine.dispose()
+        async with opened(tmp_path, None) as runs:
+            async with asyncio.timeout(300):
+                for run_id in [*(one.id for one in new), alone.id]:
+                    assert (await runs.wait(run_id, OWNER)).status == "success"
+
+    asyncio.run(test())
+
+
+async def _is_going_on(runs: Runs, run_id: str) -> bool:
+    return run_id in runs.durable.doing
 
 
 def test_a_run_that_was_written_and_never_started_is_started(

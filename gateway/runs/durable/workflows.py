@@ -28,7 +28,12 @@ log = structlog.get_logger()
 
 APP_NAME = "image-gateway"
 APP_VERSION = "1"
-"""Of the workflows below, not of the package: one that changes their steps raises it."""
+"""Never another: dbos leaves what one version queued to that version alone.
+
+Fronts of two releases share the work while they are upgraded, one after another, and back. A
+workflow below that comes to mean something else gets a name and a queue that are new, which older
+fronts do not look into.
+"""
 
 BATCHES_AT_ONCE = 32
 BATCHES_OF_A_KEY = 4
