@@ -10,6 +10,7 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput
 
 from gateway.engine.hub import Hub
+from gateway.engine.loading import loading
 from gateway.engine.pipelines.parking import Entry
 from gateway.engine.sample import Sample
 from gateway.job import Finished, Job
@@ -325,3 +326,18 @@ def _until(done: Any, seconds: float = 20) -> None:
     while not done():
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.005)
+
+
+def test_a_cpu_decodes_no_more_pixels_at_once_than_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "HOST_PIXELS", 2 * 32 * 32)
+    bench = Workbench({"sd": built("sd")})
+    for seed in range(12):
+        bench.add(job("sd", f"prompt {seed}", seed, 1))
+    bench.run()
+    bench.add(job("sd", "larger", 0, 1, width=64, height=64))
+    bench.run()
+    bench.close()
+    assert len([event for event in bench.events if isinstance(event, Finished)]) == 13
+    assert set(bench.rows["vae"]) == {1, 2}, "and one that is larger by itself"
+    assert max(bench.denoiser_rows()) > 2
+    assert bench.hub.forwards.best_size("sd", 64 * 64) in (None, 1)

@@ -36,6 +36,8 @@ from gateway.telemetry import metrics
 
 REMEMBERED_BYTES = 32 * 2**20
 """Text-encoder results kept per entry point, so that one prompt is encoded once."""
+NUM_REMEMBERED = 128
+"""Of them, however small: each stays for long among large tensors that come and go."""
 NUM_SHAPES = 256
 """Shapes of an entry point's calls whose best portions are remembered."""
 NUM_TRUSTED = 4096
@@ -76,7 +78,7 @@ class Forwards:
         self._spent.clear()
 
     def best_size(self, endpoint: str, pixels: int) -> int | None:
-        """How many samples of a size a forward is best given, where that has been learned.
+        """How many samples of a size a forward is best given, where that is known.
 
         Of all that their pipeline calls, what takes the device longest decides.
         """
@@ -84,7 +86,8 @@ class Forwards:
         if not spent:
             return None
         entry, shape = max(spent, key=spent.__getitem__)
-        return self._learned[entry].best(shape)
+        best, most = self._learned[entry].best(shape), entry.most_at_once(pixels)
+        return best if most is None else min(best or most, most)
 
     def seconds_of(self, sample: Sample) -> float | None:
         """How long a forward takes that answers a sample's parked call; None where none has."""
@@ -127,10 +130,8 @@ class Forwards:
         if call.entry.is_invariant:
             return INVARIANT_CALLS
         shape = shape_of(call.args, call.kwargs)
-        most = self._learned[call.entry].most(len(group), shape, leaves=call.entry.is_last)
-        if (pixels := call.entry.pixels_at_once) is None:
-            return most
-        return max(1, min(most, pixels // group[0].pixels))
+        num_samples = min(len(group), call.entry.most_at_once(group[0].pixels) or len(group))
+        return self._learned[call.entry].most(num_samples, shape)
 
     def _answer(self, group: list[Sample]) -> Iterator[list[Sample]]:
         fault = self._fault(group)
@@ -297,16 +298,16 @@ class Learned:
         self.limit: int | None = None
         self.mixes_adapters = True
         self.unmergeable: set[Hashable] = set()
-        self.remembered = Remembered(REMEMBERED_BYTES)
+        self.remembered = Remembered(REMEMBERED_BYTES, NUM_REMEMBERED)
         self.proved: dict[Hashable, bool] = {}
         self.trusted: set[tuple[Hashable, bool]] = set()
         self._num_full = 0
         self._portions: dict[Shape, Portions] = {}
 
-    def most(self, num_samples: int, shape: Shape, *, leaves: bool = False) -> int:
+    def most(self, num_samples: int, shape: Shape) -> int:
         """The most samples of a group of this shape that one forward should have."""
         portions = self._portions.get(shape)
-        best = portions.of(num_samples, leaves=leaves) if portions else num_samples
+        best = portions.of(num_samples) if portions else num_samples
         return best if self.limit is None else min(best, self.limit)
 
     def best(self, shape: Shape) -> int | None:

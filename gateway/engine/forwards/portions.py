@@ -6,9 +6,6 @@ a GPU no less, so a large group is answered in portions. No torch, no clock.
 
 WORTHWHILE = 0.92
 """A smaller portion is taken if its samples cost less than this share of the larger's."""
-LEAVING = 1.04
-"""A portion whose samples leave with it is as small as costs no more than so many times the
-best: the first of them are encoded, sent, and followed by the next, while the others' run."""
 HOPELESS = 1.3
 """Smaller portions yet are not tried once one costs so many times the best."""
 LATEST = 0.3
@@ -35,8 +32,8 @@ class Portions:
         before = seconds if self.forward_seconds is None else self.forward_seconds
         self.forward_seconds = _followed(before, seconds)
 
-    def of(self, num_samples: int, *, leaves: bool = False) -> int:
-        """The most samples a forward of this group should have, which may leave with it."""
+    def of(self, num_samples: int) -> int:
+        """The most samples a forward of this group should have."""
         whole = _power(num_samples)
         if whole == 1 or whole not in self._seconds:
             return num_samples
@@ -49,8 +46,6 @@ class Portions:
         if self._num_groups % NUM_BETWEEN_TRIALS == 0:
             looks_up = self._num_groups // NUM_BETWEEN_TRIALS % 2
             best = min(whole, best * 2) if looks_up else max(1, best // 2)
-        elif leaves:
-            best = self._smallest(best)
         return num_samples if best == whole else best
 
     @property
@@ -75,14 +70,6 @@ class Portions:
             if size < best and self._seconds[size] < WORTHWHILE * self._seconds[best]:
                 best = size
         return best
-
-    def _smallest(self, best: int) -> int:
-        """The smallest size that costs hardly more than the best one."""
-        return min(
-            size
-            for size, seconds in self._seconds.items()
-            if size <= best and seconds <= LEAVING * self._seconds[best]
-        )
 
 
 def _followed(known: float, latest: float) -> float:

@@ -24,10 +24,11 @@ NOT_KEPT = object()
 
 
 class Remembered:
-    """Results by what was asked, the least recently used dropped beyond a number of bytes."""
+    """Results by what was asked, the least recently used dropped beyond so many, or their bytes."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, most_results: int) -> None:
         self._limit_bytes = limit_bytes
+        self._most_results = most_results
         self._size_bytes = 0
         self._results: OrderedDict[Hashable, tuple[Any, int, int]] = OrderedDict()
         self._read: set[Path] = set()
@@ -62,7 +63,7 @@ class Remembered:
         own = _rebuilt(kept, (), lambda _, parts: tuple(map(_cloned, parts)))
         self._results[key] = (own, size, len(self._read))
         self._size_bytes += size
-        while self._size_bytes > self._limit_bytes:
+        while self._size_bytes > self._limit_bytes or len(self._results) > self._most_results:
             self._size_bytes -= self._results.popitem(last=False)[1][1]
 
     def _kept(self, path: Path, parts: tuple[Any, ...]) -> tuple[Any, ...]:

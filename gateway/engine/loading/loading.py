@@ -25,7 +25,7 @@ from gateway.engine.loading.offloading import at_work_bytes, bytes_of, has_hooks
 from gateway.engine.pipelines.call import known_arguments
 from gateway.engine.pipelines.inpainting import admit_latent_channels
 from gateway.engine.pipelines.modular import is_modular, load_modular, redrawing
-from gateway.engine.pipelines.parking import Entry, SampleGreenlet, StillTo, entries_of
+from gateway.engine.pipelines.parking import METHODS, Entry, SampleGreenlet, StillTo, entries_of
 from gateway.engine.pipelines.reading import set_aside, take_back, tokenizers_of
 from gateway.engine.pipelines.schedulers import card_scheduler
 from gateway.engine.pipelines.settled import settle, unsettle
@@ -44,8 +44,10 @@ for library in (diffusers.utils, transformers.utils):
 CONSTRUCTION = threading.Lock()
 """Held while modules are built: loading replaces `torch.nn.Module`'s methods for all threads."""
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+HOST_PIXELS = 2**18
+"""That a CPU encodes or decodes at once: more take no less time each, and memory for all."""
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 SIBLINGS = {
     "vary": (AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "Img2ImgPipeline"),
@@ -85,6 +87,7 @@ class LoadedPipeline:
             entry.is_invariant = card.batch_invariant
             entry.tiles_from = plan.tiles_from if plan else card.tiles_from
             entry.tile_shrink = plan.tile_shrink if plan else 1
+            entry.pixels_at_once = self._worthwhile_pixels(entry)
             is_whole = isinstance(entry.module, diffusers.ModelMixin) and entry.method != "encode"
             if is_whole and not has_hooks(entry.module):
                 entry.lane = card.compile
@@ -150,7 +153,11 @@ class LoadedPipeline:
         for entry in self.entries:
             cost = self.plan.costs.get(entry.component) if self.plan else None
             if cost is not None and cost.pixel_bytes:
-                entry.pixels_at_once = cost.pixels(left_bytes)
+                fitting, worthwhile = cost.pixels(left_bytes), self._worthwhile_pixels(entry)
+                entry.pixels_at_once = min(fitting, worthwhile or fitting)
+
+    def _worthwhile_pixels(self, entry: Entry) -> int | None:
+        return HOST_PIXELS if self.device.type == "cpu" and entry.method in METHODS else None
 
     def rest(self) -> None:
         """Move what offloading left on the device back to the host; nothing runs."""

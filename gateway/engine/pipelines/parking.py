@@ -27,7 +27,7 @@ class Entry:
 
     `lane` is how its forwards are compiled; one that `is_invariant` has all of one size. From as
     many pixels as `tiles_from` says, pictures are read and decoded in tiles, `tile_shrink` times
-    smaller than the module's own. There is memory for pictures of `pixels_at_once` in one forward.
+    smaller than the module's own. One forward is given pictures of `pixels_at_once` at most.
     """
 
     def __init__(self, component: str, module: torch.nn.Module, method: str) -> None:
@@ -49,6 +49,10 @@ class Entry:
     def is_last(self) -> bool:
         """Whether pictures end with it: a decoder's."""
         return self.method == "decode"
+
+    def most_at_once(self, pixels: int) -> int | None:
+        """How many pictures of so many pixels one forward is given at most; None for any number."""
+        return None if self.pixels_at_once is None else max(1, self.pixels_at_once // pixels)
 
     def park(self) -> None:
         """Replace the entry point; hooks installed before stay inside the original."""

@@ -6,12 +6,12 @@ from gateway.engine.forwards.portions import NUM_WHOLE, Portions
 
 
 def worked(
-    seconds_of: Callable[[int], float], num_samples: int, rounds: int = 60, *, leaves: bool = False
+    seconds_of: Callable[[int], float], num_samples: int, rounds: int = 60
 ) -> list[int]:
     """The portions chosen over many groups, each forward taking `seconds_of(samples)`."""
     portions, chosen = Portions(), []
     for _ in range(rounds):
-        size = portions.of(num_samples, leaves=leaves)
+        size = portions.of(num_samples)
         chosen.append(size)
         for start in range(0, num_samples, size):
             count = min(size, num_samples - start)
@@ -53,14 +53,6 @@ def test_a_slow_first_lone_forward_does_not_keep_others_from_being_tried() -> No
 
 def test_equal_costs_keep_the_group_whole() -> None:
     assert worked(float, 8)[-1] == 8
-
-
-def test_those_who_leave_do_so_in_the_smallest_portions_that_cost_no_more() -> None:
-    costs = {8: 1.0, 4: 1.01, 2: 1.02, 1: 1.4}
-    chosen = worked(lambda count: count * costs[count], 8, leaves=True)
-    assert chosen[-1] == 2
-    assert worked(lambda count: count * costs[count], 8)[-1] == 8
-    assert worked(lambda count: 1.0 + 0.1 * count, 8, leaves=True)[-1] == 8
 
 
 def test_the_first_groups_are_whole_whatever_lone_forwards_took() -> None:

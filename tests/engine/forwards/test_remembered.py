@@ -16,8 +16,22 @@ def states() -> dict[str, Any]:
     return {"hidden_states": tuple(torch.full((KIB // 4,), float(n)) for n in range(8))}
 
 
+def remembering(most_results: int = 16) -> Remembered:
+    return Remembered(limit_bytes=16 * KIB, most_results=most_results)
+
+
+def test_however_small_there_are_no_more_than_so_many() -> None:
+    remembered = remembering(most_results=3)
+    remembered.watched(states())["hidden_states"][-2].add_(1)
+    for number in (0, 1, 2):
+        remembered.put(number, states())
+    assert remembered.get(0, states)
+    remembered.put(3, states())
+    assert [number for number in range(4) if number in remembered] == [0, 2, 3]
+
+
 def test_only_what_is_read_takes_room() -> None:
-    remembered = Remembered(limit_bytes=16 * KIB)
+    remembered = remembering()
     remembered.watched(states())["hidden_states"][-2].add_(1)
     for number in range(16):
         remembered.put(number, states())
@@ -28,7 +42,7 @@ def test_only_what_is_read_takes_room() -> None:
 
 
 def test_a_part_that_was_not_kept_is_asked_for_again() -> None:
-    remembered, asked = Remembered(limit_bytes=16 * KIB), list[str]()
+    remembered, asked = remembering(), list[str]()
 
     def again() -> Any:
         asked.append("again")
@@ -43,7 +57,7 @@ def test_a_part_that_was_not_kept_is_asked_for_again() -> None:
 
 
 def test_copies_are_nobody_elses_and_stay_what_they_become() -> None:
-    remembered = Remembered(limit_bytes=16 * KIB)
+    remembered = remembering()
     remembered.put("x", states())
     one, other = (remembered.get("x", states)["hidden_states"] for _ in range(2))
     one[2].zero_()
