@@ -16,7 +16,6 @@ from gateway.catalog.survey.survey import check_model
 from gateway.cli.database import check_database
 from gateway.cli.greeting import greeting
 from gateway.cli.serve import check_door
-from gateway.engine.device.heap import settle_heap
 from gateway.engine.protocol import Engine
 from gateway.settings import Settings
 from gateway.telemetry.log import configure_logs
@@ -59,7 +58,6 @@ def _engine(collection: Collection, settings: Settings) -> Engine:
         if places is None or len(places) > 1:
             return engine_over(places, collection, settings)
         settings = msgspec.structs.replace(settings, device=places[0].name)
-    settle_heap()
     from gateway.engine.local import LocalEngine  # noqa: PLC0415  torch takes seconds
 
     return LocalEngine(collection, settings)

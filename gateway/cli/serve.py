@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway.cli.options import setting_options
+from gateway.engine.device.heap import settle_heap
 from gateway.fronts.holdings import has_keys
 from gateway.outside.addresses import is_loopback
 from gateway.settings import Settings, SettingsError, read_settings, variable
@@ -28,6 +29,7 @@ PROBE_BYTES = 64 * 1024
 @setting_options()
 def serve(endpoints: tuple[str, ...], **flags: Any) -> None:
     """Serve ENDPOINTS (default: the bundled `emoji`) until told to stop."""
+    settle_heap()
     settings = read_settings({"endpoints": endpoints, **flags})
     check_folder(settings)
     if not settings.has_server:  # else when that has been seen to answer

@@ -200,7 +200,7 @@ class Hub:
         return self.paces.setdefault(endpoint, Pace())
 
     def _advance(self, due: list[Sample]) -> None:
-        self._heap.work(time.monotonic())
+        self._heap.work()
         endpoint = due[0].endpoint
         begin = [sample for sample in due if not sample.num_steps_done]
         before = sum(sample.num_steps_done for sample in due)

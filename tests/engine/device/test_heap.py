@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gateway.engine.device import heap
-from gateway.engine.device.heap import BUSY_SECONDS, Heap
+from gateway.engine.device.heap import CHOSEN, Heap
 
 PROGRAM = """
 import os
@@ -27,30 +27,53 @@ give_back()
 print((kept - before) / (full - before), (resident_mib(os.getpid()) - before) / (full - before))
 """
 
+SERVING = """
+import ctypes, sys, threading
+from click.testing import CliRunner
+from gateway.cli.serve import serve
+
+if "serve" in sys.argv:
+    CliRunner().invoke(serve, ["--data", "/dev/null/nowhere"])
+kept = []
+thread = threading.Thread(target=lambda: kept.append(bytes(2**20)))
+thread.start()
+thread.join()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def printed(program: str, *arguments: str) -> str:
+    """What a program says in a process of its own, where nobody has chosen how the heap is kept."""
+    command = [sys.executable, "-c", program, *arguments]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(CHOSEN)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
 
 def test_what_is_freed_is_kept_until_it_is_given_back() -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-    told = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True
-    )
-    kept, left = map(float, told.stdout.split())
+    kept, left = map(float, printed(PROGRAM).split())
     assert kept > 0.8, "it is there for the next picture"
     assert left < 0.2
 
 
-def test_the_heap_is_given_back_at_rest_and_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[float] = []
-    used, now = Heap(), 100.0
-    monkeypatch.setattr(heap, "give_back", lambda: given.append(now))
+def test_the_heap_is_given_back_at_rest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[None] = []
+    used = Heap()
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(None))
     used.rest()
-    assert not given
-    for now in (100.0, 101.0, 130.0, 100 + BUSY_SECONDS):
-        used.work(now)
+    used.work()
+    used.work()
     assert not given, "memory that goes and comes again is not flat"
-    now = 101 + BUSY_SECONDS
-    used.work(now)
-    assert given == [now]
     assert used.is_used
     used.rest()
     used.rest()
-    assert (len(given), used.is_used) == (2, False)
+    assert (len(given), used.is_used) == (1, False)
+
+
+def test_threads_of_a_server_share_its_heap() -> None:
+    assert printed(SERVING).count("<heap nr=") == 2
+    assert printed(SERVING, "serve").count("<heap nr=") == 1
