@@ -48,7 +48,6 @@ HOST_PIXELS = 2**18
 """That a CPU encodes or decodes at once: more take no less time each, and memory for all."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
 SIBLINGS = {
     "vary": (AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, "Img2ImgPipeline"),
     "inpaint": (AUTO_INPAINT_PIPELINES_MAPPING, "InpaintPipeline"),
