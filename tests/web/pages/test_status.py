@@ -40,6 +40,44 @@ def test_what_is_to_be_mended_is_on_it(browser: Browser, gateway: str) -> None:
         expect(page.locator("#endpoints tr", has_text="emoji")).to_contain_text("unusable")
 
 
+def test_several_replicas_are_told_apart_and_in_sum(browser: Browser, gateway: str) -> None:
+    fault = "an illegal memory access was encountered " * 4
+    with open_page(browser, f"{gateway}/status", viewport={"width": 390, "height": 900}) as page:
+        most = page.locator("#waiting-most")
+        expect(most).to_have_text(re.compile(r"of \d+ before 429"))
+        alone = int((most.text_content() or "").split()[1])
+
+        def of_two(route: Route) -> None:
+            answer = route.fetch()
+            snapshot = answer.json()
+            one = {"id": "emoji", "pipeline": "P", "size_bytes": 1, "ranks": {}}
+            one |= {"used_bytes": 1, "planned_bytes": 1}
+            idle = {"process": 4, "host": "box", "num_running": 0, "num_waiting": 0}
+            snapshot["engine"] |= {
+                "loaded": [
+                    one | {"device": "cuda:0", "adapters": ["3d"]},
+                    one | {"device": "cuda:1", "adapters": ["3d", "line"]},
+                ],
+                "replicas": [
+                    idle | {"name": "cuda:0", "standing": "ready", "queued_seconds": 63.2},
+                    idle | {"name": "cuda:1", "standing": "dead", "queued_seconds": 0}
+                    | {"fault": fault},
+                ],
+            }  # fmt: skip
+            route.fulfill(response=answer, json=snapshot)
+
+        page.route("**/status.json", of_two)
+        replicas = page.locator("#replicas tr")
+        told = [re.compile("cuda:0.*ready.*4 on box.*63.2 s"), re.compile("cuda:1.*dead")]
+        expect(replicas).to_have_text(told)
+        expect(page.locator("#endpoints tr", has_text="emoji")).to_contain_text("cuda:0, cuda:1")
+        expect(page.locator("#endpoints tr", has_text="emoji")).to_contain_text("3d, line")
+        expect(most).to_have_text(f"of {2 * alone} before 429")
+        box = replicas.nth(1).locator("td.text").bounding_box()
+        assert box is not None
+        assert box["width"] > box["height"]  # it is read as lines, not letter by letter
+
+
 def test_it_is_live(browser: Browser, gateway: str) -> None:
     with open_page(browser, f"{gateway}/status") as status:
         expect(status.get_by_role("heading", level=1)).to_have_text("Ready")

@@ -51,10 +51,11 @@ function render(snapshot) {
 function renderFigures({ engine, max_batch: maxBatch, max_waiting: maxWaiting }) {
   const steps = Object.entries(engine.step_seconds);
   const [slowest, seconds] = steps.sort((one, other) => other[1] - one[1])[0] ?? ['', null];
+  const devices = engine.replicas.length;
   byId('running').textContent = engine.num_running;
-  byId('running-most').textContent = `of ${maxBatch} at once per endpoint`;
+  byId('running-most').textContent = `of ${maxBatch} at once per endpoint${devices ? ' and replica' : ''}`;
   byId('waiting').textContent = engine.num_waiting;
-  byId('waiting-most').textContent = `of ${maxWaiting} before 429`;
+  byId('waiting-most').textContent = `of ${maxWaiting * Math.max(1, devices)} before 429`;
   byId('batch').textContent = engine.batch_sizes.length ? mean(engine.batch_sizes).toFixed(1) : '–';
   byId('step').textContent = milliseconds(seconds);
   byId('step-of').textContent = slowest && `latest of ${slowest}`;
@@ -82,17 +83,18 @@ function renderFaults({ unusable, passed_over: passedOver }) {
 
 function endpointRow(id, { engine, unusable, fetching }) {
   const row = element('tr');
-  const loaded = engine.loaded.find((one) => one.id === id);
+  const everywhere = engine.loaded.filter((one) => one.id === id);
+  const [loaded] = everywhere;
   const coming = fetching.find((one) => one.model.split(':')[0] === id);
   row.append(
     cell(id),
     coming ? comingCell(coming) : stateCell(loaded, id in unusable),
     cell(loaded?.pipeline ?? ''),
-    cell(loaded?.device ?? ''),
+    cell(everywhere.map((one) => one.device).join(', ')),
     cell(loaded ? bytes(loaded.size_bytes) : '', 'number'),
     cell(loaded ? `${bytes(loaded.used_bytes)} of ${bytes(loaded.planned_bytes)}` : '', 'number'),
     cell(engine.plans[id] ?? '', 'text'),
-    cell(loaded?.adapters.join(', ') ?? ''),
+    cell([...new Set(everywhere.flatMap((one) => one.adapters))].join(', ')),
     cell(milliseconds(engine.step_seconds[id]), 'number'));
   return row;
 }
