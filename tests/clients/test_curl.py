@@ -9,7 +9,7 @@ import pytest
 
 from tests.clients.pictures import opened, same
 from tests.programs import program
-from tests.serving import COMMAND, ENVIRONMENT, ROOT, Server, free_port, serving
+from tests.serving import COMMAND, ENVIRONMENT, ROOT, Server, free_port
 
 BODY = '{"model": "tiny", "prompt": "a red apple", "seed": 7}'
 
@@ -140,10 +140,3 @@ def test_a_door_to_the_network_stays_shut_without_keys(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("gateway: --host 0.0.0.0")
     assert "Traceback" not in done.stderr
-
-
-def test_a_url_expires(models: tuple[str, ...], tmp_path: Path) -> None:
-    with serving(tmp_path, *models, "--url-minutes", "0.00001") as server:
-        answer = httpx.get(picture_url(server))
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "url_expired"

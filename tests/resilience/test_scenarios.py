@@ -36,7 +36,7 @@ SHORT: dict[str, Callable[[Path], Coroutine[Any, Any, Row]]] = {
 
 
 async def test_killed_at_random_moments(tmp_path: Path, database: str | None) -> None:
-    row = await kills(tmp_path, database, num_kills=5)
+    row = await kills(tmp_path, database, num_kills=4)
     assert row.faults == ()
 
 
