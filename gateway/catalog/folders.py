@@ -40,6 +40,7 @@ from gateway.catalog.sources.weights import (
 from gateway.catalog.survey.strays import (
     CARDS,
     folder_faults,
+    leads_back,
     strays_of_adapters,
     strays_of_models,
 )
@@ -141,6 +142,8 @@ class _Reading:
         for path in sorted(folder.glob(f"{SEEN}{CARDS}")):
             self._read(found, path, EndpointCard, id=path.stem)
         for inner in sorted(path for path in folder.glob(f"{SEEN}/") if path.is_dir()):
+            if leads_back(inner):
+                continue
             if lexists(inner / CARD):
                 self._read(found, inner / CARD, EndpointCard, id=inner.name)
                 continue

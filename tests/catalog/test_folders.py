@@ -170,3 +170,15 @@ def test_endings_may_be_in_capitals(tmp_path: Path) -> None:
     (told,) = catalog.passed_over
     assert "pickled weights are refused" in str(told)
     assert "mine:Ink" not in faults_of(catalog)
+
+
+def test_links_that_lead_nowhere_or_back_are_told(tmp_path: Path) -> None:
+    bare(tmp_path / "mine")
+    weights(tmp_path / "odd.safetensors", UNET)
+    (tmp_path / "loop.safetensors").symlink_to("loop.safetensors")
+    (tmp_path / "back").symlink_to(".")
+    catalog = load_catalog((tmp_path,), ())
+    assert catalog.endpoints.keys() == {"mine", "odd", "loop"}
+    assert [str(each.path) for each in catalog.passed_over] == [str(tmp_path / "back")]
+    assert "leads back" in catalog.passed_over[0].reason
+    assert "its link leads nowhere" in faults_of(catalog)["loop"].reason

@@ -9,10 +9,11 @@ from typing import Any
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.drafts.drafts import Draft
 from gateway.catalog.drafts.inferred import Told, decoded, infer
-from gateway.catalog.heads.endings import GGUF, SINGLE, ends
+from gateway.catalog.heads.endings import GGUF, PICKLES, REFUSED, SINGLE, ends, lying_in
 from gateway.catalog.heads.headers import Shapes
 from gateway.catalog.heads.layouts import config_of, shapes_of
 from gateway.catalog.heads.libraries import NO_MODULE
+from gateway.catalog.heads.strangers import why_no_model
 from gateway.catalog.sources.hub import configs_of
 from gateway.catalog.sources.parts import Place, places_of
 
@@ -33,21 +34,22 @@ _EMBEDDING = re.compile(r".*(embed|shared)")
 
 
 def main_file(folder: Path) -> Path | None:
-    """The one model of a folder that has ComfyUI's in it; None where it is none of those.
+    """The one model of a folder that has ComfyUI's in it; None where no files are in it.
 
     Raises:
         CardError: there are several, or none.
     """
     root = next((each for each in (folder, folder / "models") if _is_root(each)), None)
-    if root is None:
+    found = list(_files(root, (*DENOISERS, *WHOLE))) if root else lying_in(folder, *SINGLE)
+    if root is None and not found:
         return None
-    found = list(_files(root, (*DENOISERS, *WHOLE)))
-    if len(found) == 1:
+    if root and len(found) == 1:
         return found[0]
     shown = ", ".join(str(file.relative_to(folder)) for file in found[:MOST_NAMED])
     more = f" and {len(found) - MOST_NAMED} more" if found[MOST_NAMED:] else ""
     wanted = f"name one of its models: {shown}{more}" if found else "it has no model in it"
-    raise CardError(f"'{folder.name}' has ComfyUI's folders; {wanted}")
+    what = "has ComfyUI's folders" if root else "is a folder of single files"
+    raise CardError(f"'{folder.name}' {what}; {wanted}")
 
 
 def draft_of_file(file: Path, config: str | None = None) -> Draft:
@@ -58,12 +60,15 @@ def draft_of_file(file: Path, config: str | None = None) -> Draft:
     Raises:
         CardError: nothing tells, or the configs are not to be had.
     """
+    if ends(file, *PICKLES):
+        raise CardError(REFUSED, file)
     found = Told(config, "as was asked for") if config else Told(config_of(file), WHY)
     if found.value is None:
-        raise CardError(
+        untold = (
             "its names and shapes do not tell what it is; wanted --config, the folder or hub id "
-            "of a pipeline that it goes with", file
-        )  # fmt: skip
+            "of a pipeline that it goes with"
+        )
+        raise CardError(why_no_model(file) or untold, file)
     place = Path(found.value).expanduser()
     try:
         folder = place.absolute() if place.exists() else configs_of(found.value)

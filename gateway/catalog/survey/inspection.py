@@ -32,6 +32,7 @@ from gateway.catalog.heads.libraries import (
     transformers_names,
 )
 from gateway.catalog.heads.stock import diffusers_folder
+from gateway.catalog.heads.strangers import why_no_model
 from gateway.catalog.sources.civitai import is_civitai
 from gateway.catalog.sources.hub import is_hub_id
 from gateway.catalog.sources.parts import Place, components_of, places_of
@@ -46,7 +47,6 @@ from gateway.catalog.sources.weights import (
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
 _SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
 _SMALL_BYTES = 2**20
-_PLACES = {"ControlNet": "controlnets", "textual inversion": "embeddings"}
 
 
 class NotHereError(CardError):
@@ -143,12 +143,7 @@ def _index(card: EndpointCard) -> Path:
 def _untold(card: EndpointCard) -> str:
     """What a file is that no layout is known for."""
     file = file_of(card.folder, card)
-    header = read_header(file) if file and not ends(file, GGUF) else None
-    kind = header and (header.unread or next(iter(header.kinds), None))
-    if kind:
-        place = _PLACES.get(kind, "adapters")
-        return f"it is no model but a {kind}, and belongs into the folder {place}/ENDPOINT"
-    return (
+    return (file and why_no_model(file)) or (
         "its names and shapes do not tell what it is; wanted key 'config', the folder or hub "
         "id of a pipeline that it goes with"
     )
@@ -213,7 +208,9 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
     elif given.weight_name and is_hub_id(source) and not exists(card.folder / source):
         raise NotHereError(f"{where}: {given.weight_name} is not on this disk", card.path)
     else:
-        raise CardError(f"{where}: there is no such file", card.path)
+        is_link = (card.folder / source).is_symlink()
+        told = "its link leads nowhere" if is_link else "there is no such file"
+        raise CardError(f"{where}: {told}", card.path)
 
 
 def _lacking(card: EndpointCard, where: str, needs: str) -> CardError:

@@ -8,7 +8,7 @@ from os.path import exists, isdir
 from pathlib import Path
 
 from gateway.catalog.cards import CARD, CardError, near
-from gateway.catalog.heads.endings import PICKLES, REFUSED, WEIGHTS, ends
+from gateway.catalog.heads.endings import PICKLES, REFUSED, SINGLE, WEIGHTS, ends, lying_in
 from gateway.catalog.heads.headers import UNFINISHED
 from gateway.catalog.sources.weights import INDEX
 
@@ -41,11 +41,24 @@ def strays_of_models(folder: Path, used: Collection[Path]) -> Iterator[CardError
         if isdir(path):
             if not _can_be_read(path):
                 yield _passed_over(path, "it cannot be read: Permission denied")
+            elif leads_back(path):
+                yield _passed_over(path, "its link leads back to the folder that it lies in")
             elif not _holds_any(path, used):
-                others = near(CARD, [inner.name for inner in _entries(path)])
-                yield _passed_over(path, f"it has neither {CARD} nor {INDEX}{others}")
+                yield _passed_over(path, f"it has neither {CARD} nor {INDEX}{_instead(path)}")
         elif path not in used and (reason := _about(path, CARDS, WEIGHTS)):
             yield _passed_over(path, reason)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
+def _instead(folder: Path) -> str:
+    """What of a folder may have been meant."""
+    if lying_in(folder, *SINGLE):
+        return ", nor a whole model in one file; `gateway models add FILE` writes one's card"
+    return near(CARD, [inner.name for inner in _entries(folder)])
 
 
 def strays_of_adapters(

@@ -169,3 +169,19 @@ def test_what_no_card_can_be_written_for(tmp_path: Path) -> None:
     assert "--config" in refused(known, "--models", tmp_path)
     assert "gateway pull civitai:5" in refused("civitai:5", "--models", tmp_path)
     assert not list(tmp_path.glob("*.toml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "says"),
+    [
+        ("ink.safetensors", "ink.safetensors", "belongs into the folder adapters/ENDPOINT"),
+        ("old.CKPT", "old.CKPT", "`gateway convert`"),
+        ("ink.safetensors", ".", "a folder of single files; name one of its models: ink.safet"),
+    ],
+)
+def test_what_is_no_model_gets_no_card(tmp_path: Path, name: str, asked: str, says: str) -> None:
+    hollow(tmp_path / name, {"lora_unet_down.lora_up.weight": (2, 2)})
+    own = tmp_path / "own"
+    done = CliRunner().invoke(models, ["--models", str(own), "add", str(tmp_path / asked)])
+    assert says in str(done.exception)
+    assert not own.exists()

@@ -128,6 +128,12 @@ def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> N
     [
         ({"odd.weight": (2, 2)}, "wanted key 'config'"),
         ({"lora_unet_down.lora_down.weight": (2, 2)}, "a LoRA, and belongs into the folder adapt"),
+        ({"decoder.conv_in.weight": (2, 2), "encoder.down.0.weight": (2, 2)}, "components.vae"),
+        ({"text_model.encoder.layers.0.mlp.fc1.weight": (2, 2)}, "components.text_encoder"),
+        ({"encoder.block.0.weight": (2, 2), "shared.weight": (2, 2)}, "components.text_encoder"),
+        ({"model.0.weight": (2, 2), "model.1.sub.0.weight": (2, 2)}, "an upscaler"),
+        ({"image_proj.ip_adapter": (2, 2)}, "folder controlnets/ENDPOINT/NAME, beside its image"),
+        ({"redux_up.weight": (2, 2)}, "a Redux, which is not read here"),
         ({"emb_params": (2, 2)}, "a textual inversion, and belongs into the folder embeddings/EN"),
     ],
 )

@@ -41,6 +41,7 @@ def passed_over(folder: Path) -> dict[str, str]:
         ("adapters/sdd/a.safetensors", "no endpoint is called 'sdd'; did you mean 'sd'?"),
         ("models/a.ckpt", "pickled weights are refused"),
         ("models/a.TOML", "misspelt '.TOML'; wanted .toml"),
+        ("models/vae/a.safetensors", "nor a whole model in one file; `gateway models add FILE`"),
         ("models/a/Card.toml", "neither card.toml nor model_index.json; did you mean 'Card.toml'"),
     ],
 )
