@@ -7,9 +7,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from gateway.accounts.keys import KeyStore
 from gateway.catalog.collection import Collection
 from gateway.images.darkroom import Darkroom
+from gateway.images.decode import decode
 from gateway.images.signing import Signer
 from gateway.runs.batches.records import Answer, Batch, KeptFile, Line
 from gateway.runs.drawing.perform import Equipment
@@ -80,4 +83,15 @@ async def until(check: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
     async with asyncio.timeout(seconds):
         while not (found := await check()):
             await asyncio.sleep(0.02)
+    return found
+
+
+async def pictures(runs: Runs, run_id: str) -> list[Image.Image]:
+    """Those that a run drew."""
+    found = []
+    for output in await runs.outputs(run_id):
+        for item in output.items:
+            data = await runs.files.get(item.key)
+            assert data is not None
+            found.append(decode(data, "picture"))
     return found
