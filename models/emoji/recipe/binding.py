@@ -3,23 +3,32 @@
 The mean that the prior reads hardly tells `a yellow duck on blue` from `a blue duck on yellow`.
 So four heads of its first layer learn to look for the words that matter, and the hidden units
 which no subject needs learn what these tell of the colours of thing and background. All else
-stays as it is, and with it the code that is said for a subject.
+stays as it is, and with it the code that is said for a subject: but for keywords that are taken
+for an odd one of the subjects which share them.
 """
 
 from pathlib import Path
 
 import torch
-from codes import SUBJECT, paint_states
+from autoencoder import EXPORTED as EXPORTED_VAE
+from autoencoder import new_autoencoder
+from codes import SUBJECT, paint_states, read_codes
 from coloured import ColourPrompt, read_colour_prompts
-from compose import COLOUR_NAMES
+from compose import COLOUR_NAMES, Drawings
+from evaluate import prompt_lists
+from nouns import read_nouns
 from pictures import nearest_colour, percent
+from prior import likeness, retrieved
+from shared import read_shared
 from subjects import fetch, read_subjects
 from text_encoder import NUM_LOOKING, Prior, Reader, read_prior
 from torch import Tensor, nn
-from training import begin, is_first, log, save_weights, train
-from words import Asker
+from training import begin, is_first, log, restore, save_weights, train
+from words import Asker, called
 
 NUM_PROMPTS = 60_000
+MAX_WORDS = 2
+"""Nouns of more words are explanations, which nobody gives a colour to."""
 BATCH = 192
 HAZE = 0.05
 """The length of the noise that is added to prompts, as a share of their own."""
@@ -30,35 +39,64 @@ COLOURS, CODES = 8.0, 2.0
 def train_binding(work: Path, minutes: float, device: torch.device) -> None:
     """Train, or train on, for a number of minutes."""
     begin()
-    subjects = read_subjects(fetch(work))
+    folders = fetch(work)
+    subjects = read_subjects(folders)
     reader, told = Reader(device), read_prior(work).to(device).eval()
-    wished = Asker(subjects).wishes(NUM_PROMPTS)
+    codes = _codes(work, device)
+    length = float(reader.texts([subject.name for subject in subjects]).means().norm(dim=1).mean())
+
+    def taken(sentences: Tensor) -> Tensor:
+        said = told(length * sentences[:, None], torch.ones(len(sentences), 1).bool().to(device))
+        return likeness(said[:, 0], codes).argmax(1)
+
+    with torch.no_grad():
+        shared = read_shared(subjects, reader, codes, taken)
+    nouns = {
+        noun: kind
+        for noun, kind in read_nouns(folders["nouns"], subjects, reader).items()
+        if len(noun.split()) <= MAX_WORDS
+    }
+    wished = Asker(subjects, nouns, shared, is_brief=True).wishes(NUM_PROMPTS)
     prompts = reader.texts(wished.prompts)
     means = prompts.means()
-    wanted = paint_states(wished).to(device)
+    colours = paint_states(wished).to(device)
+    kinds = {name: kind for word, kind in shared.items() for name in called(word)}
+    meant = torch.tensor([kinds.get(thing, -1) for thing in wished.things], device=device)
     prior = read_prior(work).to(device)
     prior.look(means)
     _leave_subjects(prior, len(subjects))
-    length = float(means.norm(dim=1).mean())
     listed = read_colour_prompts(subjects)
     read = reader.words([prompt.text for prompt in listed])
+    others = {
+        name: (reader.words([text for text, _, _ in those]), those)
+        for name, those in (
+            prompt_lists(subjects) | {"shared": [(w, {k}, None) for w, k in shared.items()]}
+        ).items()
+    }
 
     def losses(_progress: float) -> Tensor:
         chosen = torch.randint(len(means), (BATCH,))
         states, mask = prompts.padded(chosen)
         haze = HAZE * length * torch.randn_like(states[:, :1]) / states.shape[2] ** 0.5
         alone = torch.ones(BATCH, 1, dtype=torch.bool, device=device)
+        chosen = chosen.to(device)
         with torch.autocast(device.type, torch.bfloat16):
             said = prior.together(states + haze, mask)[:, 0].float()
             with torch.no_grad():
-                code = told(means[chosen.to(device)][:, None], alone)[:, 0, :SUBJECT].float()
-        colours = (said[:, SUBJECT:] - wanted[chosen.to(device)]).square().mean()
-        return COLOURS * colours + CODES * (said[:, :SUBJECT] - code).square().mean()
+                code = told(means[chosen][:, None], alone)[:, 0, :SUBJECT].float()
+        kind = meant[chosen]
+        code[kind >= 0] = codes[kind[kind >= 0]]
+        amiss = (said[:, SUBJECT:] - colours[chosen]).square().mean()
+        return COLOURS * amiss + CODES * (said[:, :SUBJECT] - code).square().mean()
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
         averaged.load_state_dict(weights)
-        log(work, stage="colours", step=step, right=measure(averaged, *read, listed))
+        found = {
+            name: retrieved(averaged, *asked, codes, those)
+            for name, (asked, those) in others.items()
+        }
+        log(work, stage="colours", step=step, right=measure(averaged, *read, listed), **found)
 
     weights = train(
         "prior-colours",
@@ -71,6 +109,12 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
     )
     if is_first():
         save_weights(work / "prior.safetensors", weights)
+
+
+def _codes(work: Path, device: torch.device) -> Tensor:
+    vae = new_autoencoder().to(device).eval()
+    restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
+    return read_codes(Drawings(work, device), vae)
 
 
 @torch.no_grad()

@@ -90,6 +90,19 @@ def main_colour(picture: Tensor) -> str | None:
     return max(found, key=found.__getitem__) if found else None
 
 
+def own_colours(drawings: Drawings) -> Tensor:
+    """The colours `[N, 3]` that subjects mostly have as drawn; below nought where there is none."""
+    found = torch.full((len(drawings), 3), -1.0)
+    for part in torch.arange(len(drawings)).split(64):
+        grey = torch.full((len(part), 3), 0.5)
+        drawn = drawings.compose("flat", part, grey, variation=0.0).add(1).div(2)
+        for index, picture in zip(part.tolist(), drawn, strict=True):
+            name, share = max(shares(picture).items(), key=lambda pair: pair[1], default=("", 0.0))
+            if share >= MOSTLY:
+                found[index] = PALETTE[COLOUR_NAMES.index(name)]
+    return found
+
+
 def _own(prompt: ColourPrompt, drawings: Drawings) -> set[str | None]:
     """The main colours of what answers a prompt, as it is drawn, before grey."""
     grey = torch.full((len(prompt.answers), 3), 0.5)

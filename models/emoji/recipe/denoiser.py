@@ -11,18 +11,20 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import LATENT_CHANNELS, new_autoencoder
-from codes import STATE, blurred, read_codes, states
-from compose import Drawings
-from diffusers import UNet2DConditionModel
-from paint import Paint
+from codes import STATE, SUBJECT, blurred, read_codes, states
+from coloured import own_colours
+from compose import Drawings, random_colours
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from paint import Paint, to_oklab
 from PIL import Image
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Reader, read_prior
 from torch import Tensor
 from training import begin, log, restore, start_from, train
-from words import Asker
+from words import Asker, Wishes
 
 EXPORTED = Path(__file__).resolve().parent.parent / "unet"
 SAMPLE_PROMPTS = (
@@ -42,10 +44,19 @@ SAMPLE_PROMPTS = (
 
 
 NUM_PREPARED = 1024
+LEARNING_RATE = 1e-3
+COLOUR = 0.1
+"""What an error of colour weighs beside the error of latents."""
 PAINTED = ("flat", "3d")
 """Styles in which a subject takes the colour that is asked for; lines stay black."""
 RENEWED = 4
-"""One in so many of a batch's latents is new, the others have served before."""
+"""After so many batches, as many latents as one has are made anew."""
+VISITED = {1.0: 0.5, 0.75: 0.2, 0.5: 0.15, 0.25: 0.15}
+"""The noise levels that four steps visit, and how much each weighs in lessons."""
+SAID = 0.6
+"""How often colours are told as the prior says them, who may be unsure; else exactly."""
+ON_VISITED = 0.6
+"""How often a lesson has one of these; the others have any."""
 
 
 def new_denoiser() -> UNet2DConditionModel:
@@ -72,7 +83,7 @@ def new_denoiser() -> UNet2DConditionModel:
 
 
 class Lessons:
-    """Batches of latents, states and noise levels; harder as training goes on.
+    """Batches of latents, states and noise levels; in varied places at the end.
 
     Preparing a picture costs half as much as learning from it, so each serves a few times,
     with other noise.
@@ -82,23 +93,27 @@ class Lessons:
         self.device = device
         self.style = style
         self.drawings = Drawings(work, device)
-        self.asker = Asker(read_subjects(fetch(work)))
+        self.asker = Asker(read_subjects(fetch(work)), is_brief=True)
         self.reader = Reader(device)
         self.prior = read_prior(work).to(device).eval()
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
         self.codes = read_codes(self.drawings, self.vae)
+        self.seen = seen_colours(self.drawings, self.vae)
         self._latents = torch.empty(NUM_PREPARED, LATENT_CHANNELS, 16, 16, device=device)
         self._states = torch.empty(NUM_PREPARED, STATE, device=device)
-        self._num_added = 0
+        self._num_added = self._num_batches = 0
+        self._own = own_colours(self.drawings)
 
     def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """`x_0` `[count, 8, 16, 16]`, states `[count, 20, 384]`, levels `[count]`."""
         while self._num_added < NUM_PREPARED:
             self._add(128, progress)
-        self._add(max(1, count // RENEWED), progress)
+        if self._num_batches % RENEWED == 0:
+            self._add(count, progress)
+        self._num_batches += 1
         chosen = torch.randint(NUM_PREPARED, (count,), device=self.device)
-        level = levels(count, progress).to(self.device)
+        level = levels(count).to(self.device)
         told = self._states[chosen][:, None].expand(-1, NUM_TOKENS, -1)
         return self._latents[chosen], told, level
 
@@ -111,7 +126,7 @@ class Lessons:
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
         wished = self.asker.wishes(count)
-        paint = wished.paint if self.style in PAINTED else Paint.none(count)
+        paint = self._paint(wished) if self.style in PAINTED else Paint.none(count)
         ground = torch.where(
             wished.ground.asked[:, None],
             wished.ground.colours,
@@ -123,17 +138,35 @@ class Lessons:
         )
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
-        return clean.float(), blurred(states(self.codes, wished), self.codes)
+        told = states(self.codes, wished)
+        said = self.reader.read(wished.prompts, self.prior).mean(1)
+        is_said = torch.rand(count, 1, device=self.device) < SAID
+        told[:, SUBJECT:] = torch.where(is_said, said[:, SUBJECT:], told[:, SUBJECT:])
+        return clean.float(), blurred(told, self.codes)
+
+    def _paint(self, wished: Wishes) -> Paint:
+        """The colours asked for, but where most of a subject has its colour as it is drawn."""
+        is_own = (wished.paint.colours == self._own[wished.index]).all(1)
+        return Paint(wished.paint.colours, wished.paint.asked & ~is_own)
 
 
-def levels(count: int, progress: float) -> Tensor:
-    """Noise levels `[count]`: at first mostly noise, where the prompt decides; later all."""
-    u = torch.rand(count)
-    return 1 - 0.6 * u.square() if progress < 0.5 else 1 - u.pow(1.4)
+def levels(count: int) -> Tensor:
+    """Noise levels `[count]`: mostly those that few steps visit, pure noise above all.
+
+    There the prompt alone decides; with less noise, much can be seen of what was decided.
+    """
+    shares = torch.tensor(list(VISITED.values()))
+    visited = torch.tensor(list(VISITED))[torch.multinomial(shares, count, replacement=True)]
+    return torch.where(torch.rand(count) < ON_VISITED, visited, 1 - torch.rand(count).pow(1.4))
 
 
-def velocity_loss(model: torch.nn.Module, clean: Tensor, states: Tensor, level: Tensor) -> Tensor:
-    """Mean squared error of the predicted velocity."""
+def velocity_loss(
+    model: torch.nn.Module, seen: Tensor, clean: Tensor, states: Tensor, level: Tensor
+) -> Tensor:
+    """Mean squared error of the predicted velocity, and of what is seen of it as colour.
+
+    `seen` `[3, 8]` is `seen_colours`'.
+    """
     noise = torch.randn_like(clean)
     t = level[:, None, None, None]
     mixed = (1 - t) * clean + t * noise
@@ -141,7 +174,25 @@ def velocity_loss(model: torch.nn.Module, clean: Tensor, states: Tensor, level: 
         predicted = model(
             mixed.contiguous(memory_format=torch.channels_last), level * 1000, states
         ).sample
-    return (predicted.float() - (noise - clean)).square().mean()
+    error = predicted.float() - (noise - clean)
+    amiss = torch.einsum("ij,bjhw->bihw", seen, error)
+    return error.square().mean() + COLOUR * amiss.square().mean()
+
+
+@torch.no_grad()
+def seen_colours(drawings: Drawings, vae: AutoencoderTiny) -> Tensor:
+    """What lightness and hue of pictures are of their latents, `[3, 8]`, each of variance 1.
+
+    Six sevenths of it are linear: an error there is a wrong colour, others are wrong edges.
+    """
+    index = torch.randint(len(drawings), (256,))
+    paint = Paint(random_colours(256), torch.rand(256) < 0.5)
+    pixels = drawings.compose("flat", index, random_colours(256), variation=0.0, paint=paint)
+    latents = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
+    pools = F.avg_pool2d(to_oklab((pixels + 1) / 2), 8), latents.float()
+    colours, told = (pool.permute(0, 2, 3, 1).flatten(0, 2) for pool in pools)
+    colours, told = colours - colours.mean(0), told - told.mean(0)
+    return (torch.linalg.lstsq(told, colours).solution / colours.std(0)).T
 
 
 def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
@@ -164,10 +215,10 @@ def train_denoiser(work: Path, minutes: float, device: torch.device) -> None:
     train(
         "denoiser",
         model,
-        lambda progress: velocity_loss(model, *lessons.batch(count, progress)),
+        lambda progress: velocity_loss(model, lessons.seen, *lessons.batch(count, progress)),
         work=work,
         minutes=minutes,
-        learning_rate=1e-3,
+        learning_rate=LEARNING_RATE,
         samples=samples,
     )
 

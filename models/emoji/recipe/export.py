@@ -24,7 +24,7 @@ from text_encoder import (
 )
 from training import restore
 from transformers import BertModel, PreTrainedTokenizerFast
-from words import ON_COLOUR, PLAIN
+from words import BEHIND, ON_COLOUR, PLAIN
 
 MINILM_FILE, PRIOR_FILE = "model-00001-of-00002.safetensors", EXPORTED_PRIOR.name
 NUM_FREQUENT = 20_000
@@ -112,7 +112,7 @@ def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
 
 
 def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    texts = [text.replace("{}", " ") for text in (*PLAIN, *ON_COLOUR)]
+    texts = [text.replace("{}", " ") for text in (*PLAIN, *ON_COLOUR, *BEHIND)]
     for subject in read_subjects(fetch(work)):
         texts += [subject.name, *subject.keywords]
     single = [

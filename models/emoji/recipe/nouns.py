@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subjects import Subject
+from text_encoder import Reader
 
 DRAWABLE = {"05", "06", "08", "13", "17", "18", "19", "20"}
 """WordNet's files on animals, artifacts, bodies, food, objects, people, phenomena, plants."""
 MAX_WORDS = 7
+MAX_PIECES = 2
+"""Nouns that the tokenizer breaks into more pieces a word are too rare to learn."""
 MAX_STEPS = 2
 """How far above a noun its subject may be: a bulldog is two steps from a dog."""
 MAX_KINDS = 300
@@ -24,7 +27,7 @@ class _Meaning:
     explained: str
 
 
-def read_nouns(folder: Path, subjects: list[Subject]) -> dict[str, int | None]:
+def read_nouns(folder: Path, subjects: list[Subject], reader: Reader) -> dict[str, int | None]:
     """Nouns and short explanations of nouns, each with the subject it is a kind of, if any.
 
     Keywords have none: what people call an emoji is heeded before what a dictionary says,
@@ -42,6 +45,7 @@ def read_nouns(folder: Path, subjects: list[Subject]) -> dict[str, int | None]:
         text: None if kinds[key] in general or text in keywords else kinds[key]
         for text, key in sorted(named.items())
         if text.isascii() and 0 < len(text.split()) <= MAX_WORDS
+        if reader.num_pieces(text) <= MAX_PIECES * len(text.split())
     }
 
 

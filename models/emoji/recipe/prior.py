@@ -20,7 +20,6 @@ from codes import STATE, SUBJECT, read_codes, states
 from compose import Drawings
 from evaluate import Prompts, prompt_lists, retrieval
 from nouns import read_nouns
-from shared import read_shared
 from subjects import fetch, read_subjects
 from text_encoder import Prior, Reader, is_trained, read_prior
 from torch import Tensor
@@ -28,8 +27,6 @@ from training import begin, log, restore, train
 from words import Asker
 
 NUM_PROMPTS = 160_000
-MAX_PIECES = 2
-"""Nouns that the tokenizer breaks into more pieces a word are too rare to learn."""
 HAZE = 0.1
 """The length of the noise that is added to prompts' sentence embeddings, which have length 1."""
 SHARPNESS, RECALL = 2.0, 4.0
@@ -49,18 +46,8 @@ class Lessons:
         vae = new_autoencoder().to(device).eval()
         restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
         self.codes = read_codes(Drawings(work, device), vae)
-        nouns = {
-            noun: kind
-            for noun, kind in read_nouns(folders["nouns"], self.subjects).items()
-            if self.reader.num_pieces(noun) <= MAX_PIECES * len(noun.split())
-        }
-        shared = read_shared(
-            self.subjects,
-            self.reader,
-            self.codes,
-            lambda read: self.classifier(read).argmax(1),
-        )
-        wished = Asker(self.subjects, nouns, shared).wishes(NUM_PROMPTS)
+        nouns = read_nouns(folders["nouns"], self.subjects, self.reader)
+        wished = Asker(self.subjects, nouns).wishes(NUM_PROMPTS)
         things = {thing: place for place, thing in enumerate(dict.fromkeys(wished.things))}
         places = torch.tensor([things[thing] for thing in wished.things])
         self._things = self.reader.sentences(list(things))
@@ -116,14 +103,14 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
         alone = torch.ones(len(read), 1, dtype=torch.bool, device=device)
         with torch.autocast(device.type, torch.bfloat16):
             said = prior(read[:, None], alone)[:, 0].float()
-        doubt = F.cross_entropy(20 * _likeness(said, codes), index)
+        doubt = F.cross_entropy(20 * likeness(said, codes), index)
         return _distance(said, wanted) + 0.3 * doubt
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
         averaged.load_state_dict(weights)
         found = {
-            name: _retrieved(averaged, *read, codes, prompts)
+            name: retrieved(averaged, *read, codes, prompts)
             for name, (read, prompts) in lists.items()
         }
         log(work, stage="prior", step=step, **found)
@@ -165,13 +152,13 @@ def _noise(like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
+def retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
     """How often the code said for a prompt is nearest to an answer's, and how near to any."""
-    likeness, ranked = _likeness(prior(read, mask).mean(1), codes).topk(5)
+    near, ranked = likeness(prior(read, mask).mean(1), codes).topk(5)
     found = retrieval(ranked.tolist(), prompts)
-    return found | {"cosine": round(float(likeness[:, 0].mean()), 3)}
+    return found | {"cosine": round(float(near[:, 0].mean()), 3)}
 
 
-def _likeness(said: Tensor, codes: Tensor) -> Tensor:
+def likeness(said: Tensor, codes: Tensor) -> Tensor:
     """Cosines `[batch, N]` of states and all codes."""
     return F.normalize(said[:, :SUBJECT], dim=1) @ F.normalize(codes, dim=1).T

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 MEETING = 25
 """Steps between two averagings over processes."""
+AVERAGED = 4
+"""Steps between two averagings over time."""
 
 
 def begin() -> None:
@@ -74,7 +76,7 @@ def train(  # noqa: PLR0913  a stage is what these name
     optimizer = torch.optim.AdamW(
         trained, lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.98), fused=True
     )
-    average, step = Average(model, decay), 0
+    average, step = Average(model, decay**AVERAGED), 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
@@ -94,7 +96,8 @@ def train(  # noqa: PLR0913  a stage is what these name
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        average.update(model)
+        if step % AVERAGED == 0:
+            average.update(model)
         if step % MEETING == 0:
             _meet(model)
         mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()

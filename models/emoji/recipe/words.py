@@ -11,56 +11,115 @@ from subjects import Subject
 from torch import Tensor
 
 PLAIN = (
-    "{}",
-    "{}",
-    "{}",
+    *["{}"] * 8,
     "a picture of {}",
     "an emoji of {}",
     "{} emoji",
     "a drawing of {}",
     "{} icon",
+    "an illustration of {}",
+    "draw {}",
+    "show me {}",
+    "a sticker of {}",
 )
 IN_COLOUR = (
     "{a} {colour} {thing}",
     "{a} {colour} {thing}",
     "{a} {colour} {thing}",
+    "{a} {colour} {thing}",
+    "{colour} {thing}",
     "{colour} {thing}",
     "{colour} {thing}",
     "the {colour} {thing}",
+    "some {colour} {thing}",
+    "my {colour} {thing}",
     "a bright {colour} {thing}",
     "a small {colour} {thing}",
     "a big {colour} {thing}",
+    "a shiny {colour} {thing}",
+    "a cute little {colour} {thing}",
+    "{a} {colour} toy {thing}",
     "{a} {colour} coloured {thing}",
     "{a} {colour} colored {thing}",
+    "{colour}-coloured {thing}",
     "{whole} in {colour}",
     "{whole} in {colour}",
+    "{thing} in {colour}",
+    "{whole} in bright {colour}",
     "{whole} that is {colour}",
+    "{whole} which is {colour} all over",
     "{whole}, {colour}",
+    "{whole}, {colour}",
+    "{thing}, {colour}",
     "{whole} painted {colour}",
+    "{whole} dyed {colour}",
+    "{whole} of {colour} colour",
+    "{whole} made of {colour} plastic",
+    "{whole} with a {colour} body",
 )
 ON_COLOUR = (
-    "{thing} on a {colour} background",
-    "{thing} on a {colour} background",
+    "{thing} on a {colour} {behind}",
+    "{thing} on a {colour} {behind}",
+    "{thing} on a {colour} {behind}",
+    "{thing} on a plain {colour} {behind}",
+    "{thing} on a solid {colour} {behind}",
     "{thing} on {colour}",
     "{thing} on {colour}",
-    "{thing}, {colour} background",
-    "{thing} with a {colour} background",
-    "{thing} with {colour} background",
-    "{thing} in front of a {colour} background",
-    "{thing} in front of {colour}",
-    "{thing} against a {colour} background",
-    "{thing} against {colour}",
-    "{thing} over {colour}",
-    "{thing} on a plain {colour} surface",
-    "{thing}, {colour} behind",
+    "{thing} on {colour}",
+    "{thing}, on {colour}",
+    "{thing} placed on {colour}",
+    "{thing} lying on {colour}",
+    "{thing} on top of a {colour} {behind}",
+    "{thing} sitting on a {colour} {behind}",
+    "{thing} standing on {colour}",
+    "{thing}, {colour} {behind}",
+    "{thing}, {colour} {behind}",
+    "{thing}, a {colour} {behind}",
+    "{thing} - {colour} {behind}",
+    "{thing} ({colour} {behind})",
+    "{thing}. {colour} {behind}.",
+    "{thing}, {behind} {colour}",
+    "{thing}, {behind} in {colour}",
+    "{thing}; {behind} {colour}",
+    "{thing}, whose {behind} is {colour}",
+    "{thing} and the {behind} is {colour}",
+    "{thing}. Its {behind}: {colour}",
+    "{thing} with a {colour} {behind}",
+    "{thing} with {colour} {behind}",
+    "{thing} with the {behind} {colour}",
     "{thing} with {colour} behind",
-    "{thing}, background {colour}",
-    "{thing}. {colour} background.",
-    "{colour} background, {thing}",
-    "{colour} background with {thing}",
-    "on a {colour} background, {thing}",
+    "{thing}, {colour} behind",
+    "{thing} and behind that {colour}",
+    "{thing} and {colour} at the back",
+    "{thing} surrounded by {colour}",
+    "{thing}, the rest {colour}",
+    "{thing} in front of a {colour} {behind}",
+    "{thing} in front of {colour}",
+    "{thing} against a {colour} {behind}",
+    "{thing} against {colour}",
+    "{thing} over a {colour} {behind}",
+    "{thing} over {colour}",
+    "{thing} under a {colour} sky",
+    "{colour} {behind}, {thing}",
+    "{colour} {behind} with {thing}",
+    "{colour} {behind} and {thing} on it",
+    "{colour} {behind}: {thing}",
+    "{colour} behind {thing}",
+    "on a {colour} {behind}, {thing}",
     "on {colour}, {thing}",
 )
+BEHIND = (
+    *["background"] * 16,
+    "surface",
+    "canvas",
+    "field",
+    "screen",
+    "cloth",
+    "card",
+    "scene",
+    "backing",
+)
+"""What prompts call that which is behind a thing."""
 UNPAINTED = {
     "teapot",
     "kite",
@@ -81,9 +140,9 @@ NOUNS = 0.6
 """How often, where nouns are given, a prompt is for one of them."""
 SHARED = 0.1
 """How often, where those are given, it is for a keyword that several subjects share."""
-PAINTED, ON_NAMED = 0.5, 0.6
+PAINTED, ON_NAMED = 0.65, 0.6
 """How often a prompt names the colour of a thing, and that of what is behind it."""
-SHADED = 0.2
+SHADED = 0.1
 """How often that is one of the rarer colours."""
 
 
@@ -111,8 +170,11 @@ class Asker:
         subjects: list[Subject],
         nouns: dict[str, int | None] | None = None,
         shared: dict[str, int] | None = None,
+        *,
+        is_brief: bool = False,
     ) -> None:
-        self._subjects = subjects
+        """Where prompts are to be brief, a subject is called by its name or by one word."""
+        self._subjects, self._is_brief = subjects, is_brief
         self._nouns, self._shared = list((nouns or {}).items()), list((shared or {}).items())
         num_sharing = Counter(word for subject in subjects for word in subject.keywords)
         names = {subject.name for subject in subjects}
@@ -152,7 +214,7 @@ class Asker:
         """A subject, what to call it, and whether that is sure; a noun instead now and then."""
         if self._shared and random.random() < SHARED:
             word, kind = random.choice(self._shared)
-            return kind, random.choice((word, f"the {word}", with_article(word))), True
+            return kind, random.choice(called(word)), True
         if self._nouns and random.random() < NOUNS:
             noun, kind = random.choice(self._nouns)
             return index if kind is None else kind, with_article(noun), kind is not None
@@ -166,6 +228,8 @@ class Asker:
         chance = random.random()
         if telling and chance < 0.3:
             return with_article(random.choice(telling))
+        if self._is_brief:
+            return name if chance > 0.9 else with_article(name)
         if len(keywords) > 2 and chance < 0.55:
             return random.choice((", ", " ")).join(_some(keywords, 2, 4))
         if keywords and chance < 0.7:
@@ -185,7 +249,10 @@ def _ask(thing: str, paint: str | None, ground: str | None) -> str:
     if paint and paint != colour_in(thing):
         thing = _coloured(thing, paint)
     words = random.choice(PLAIN).format(thing)
-    return random.choice(ON_COLOUR).format(thing=words, colour=ground) if ground else words
+    if ground is None:
+        return words
+    behind = random.choice(BEHIND)
+    return random.choice(ON_COLOUR).format(thing=words, colour=ground, behind=behind)
 
 
 def _coloured(thing: str, colour: str) -> str:
@@ -216,6 +283,11 @@ def _as_paint(names: list[str | None]) -> Paint:
 
 def _some(words: tuple[str, ...], least: int, most: int) -> list[str]:
     return random.sample(words, random.randint(least, min(most, len(words))))
+
+
+def called(word: str) -> tuple[str, ...]:
+    """How a prompt may call what a keyword stands for."""
+    return word, f"the {word}", with_article(word)
 
 
 def with_article(thing: str) -> str:
