@@ -39,6 +39,8 @@ OWN = {
     if isinstance(metric, MetricWrapperBase)
 }
 OWN |= {
+    "gateway_queue_depth": set(),
+    "gateway_running_samples": set(),
     "gateway_queued_seconds": {"replica"},
     "gateway_adapter_loaded": {"model", "level", "rank"},
     "gateway_adapter_slots": set(),
