@@ -22,6 +22,7 @@ from gateway.engine.device.pacing import Pacing, Timeline
 from gateway.engine.device.pulse import Pulse
 from gateway.engine.forwards.forwards import Forwards
 from gateway.engine.forwards.lanes import Lanes
+from gateway.engine.loading.construction import TURNS
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.meeting import Meeting
 from gateway.engine.pipelines.reading import reader
@@ -110,8 +111,10 @@ class Hub:
             torch.set_num_threads(self._threads)
         while not self._is_stopping:
             try:
-                self.take_commands(block=not (self._can_turn() or self._can_prepare()))
-                with self.pulse.turn():
+                with TURNS.running():
+                    is_busy = self._can_turn() or self._can_prepare()
+                self.take_commands(block=not is_busy)
+                with TURNS.running(), self.pulse.turn():
                     self.turn()
             except Exception as error:
                 # Ours, not a sample's: whoever was on the way is told, and the loop lives on.
@@ -133,7 +136,8 @@ class Hub:
         try:
             command = self._inbox.get(block, timeout=self._until_due() if block else None)
             while True:
-                command()
+                with TURNS.running():
+                    command()
                 command = self._inbox.get_nowait()
         except queue.Empty:
             if block and not (self.running or self.waiting):

@@ -13,7 +13,7 @@ from tests.benchmarks.load import drive
 from tests.benchmarks.processes import Contender, arguments_for, gateway
 from tests.benchmarks.table import Row
 
-CLIENTS, STEPS, PICTURES = 4, 16, 16
+CLIENTS, STEPS, PICTURES = 4, 10, 16
 """For each replica."""
 
 PLAIN, REPLICAS = "one, in the process", "two replicas"

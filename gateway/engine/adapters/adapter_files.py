@@ -48,7 +48,7 @@ from gateway.errors import ModelNotFound
 def read_adapter(card: AdapterCard, pipeline: Any, device: torch.device) -> AdapterWeights:
     """An adapter's weights for a pipeline, on its device and in its components' dtypes.
 
-    Call it where modules may be built, if it `builds_modules`; see `loading.CONSTRUCTION`.
+    Call it where modules may be built, if it `builds_modules`; see `construction.CONSTRUCTION`.
 
     Raises:
         ModelNotFound: its file is gone.

@@ -1,6 +1,5 @@
 """What lies in memory beside an endpoint's pipeline, by name: LoRAs, ControlNets, embeddings."""
 
-import threading
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,6 @@ from gateway.engine.adapters.slots import SlottedAdapters
 from gateway.engine.pipelines.parking import Entry
 from gateway.errors import ModelNotFound
 from gateway.job import ControlUse
-
-READING = threading.Lock()
-"""Held while what builds no modules is read: many at once would have the engine's thread wait
-for the interpreter behind all of them, and be no sooner there."""
 
 Found = AdapterWeights | Embedding | ImagePrompt | nn.Module
 """A LoRA's or another adapter's weights, a textual inversion, an IP-Adapter, or a ControlNet."""

@@ -198,7 +198,7 @@ def read_control(
 ) -> nn.Module | ImagePrompt:
     """A ControlNet or an IP-Adapter, on a device and in the dtype of a pipeline's denoiser.
 
-    Call it where modules may be built; see `loading.CONSTRUCTION`.
+    Call it where modules may be built; see `construction.CONSTRUCTION`.
 
     Raises:
         CardError: it is none, or not for such a pipeline.

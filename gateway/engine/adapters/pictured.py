@@ -58,7 +58,7 @@ def is_image_prompt(place: Path) -> bool:
 def read_image_prompt(card: ControlCard, pipeline: Any, device: torch.device) -> ImagePrompt:
     """An IP-Adapter, on a device and in the dtype of a pipeline's UNet.
 
-    Call it where modules may be built; see `loading.CONSTRUCTION`.
+    Call it where modules may be built; see `construction.CONSTRUCTION`.
 
     Raises:
         CardError: it is none, or not for such a pipeline.

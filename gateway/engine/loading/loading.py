@@ -1,7 +1,6 @@
 """From a card to a pipeline in memory, through diffusers' and accelerate's own loading."""
 
 import functools
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from gateway.catalog.sources.weights import INDEX, MODULAR, index_file
 from gateway.catalog.survey.fitting import Plan
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import Beside
+from gateway.engine.loading.construction import CONSTRUCTION
 from gateway.engine.loading.offloading import at_work_bytes, bytes_of, has_hooks, place
 from gateway.engine.pipelines.call import known_arguments
 from gateway.engine.pipelines.inpainting import admit_latent_channels
@@ -40,9 +40,6 @@ from gateway.job import Job
 
 for library in (diffusers.utils, transformers.utils):
     library.logging.disable_progress_bar()
-
-CONSTRUCTION = threading.Lock()
-"""Held while modules are built: loading replaces `torch.nn.Module`'s methods for all threads."""
 
 HOST_PIXELS = 2**18
 """That a CPU encodes or decodes at once: more take no less time each, and memory for all."""
@@ -195,7 +192,6 @@ class LoadedPipeline:
         if kind == "inpaint":
             admit_latent_channels(sibling)
         return sibling
-
 
     def _cannot(self, kind: str) -> UnsupportedValue:
         noun = "repaint a masked part" if kind == "inpaint" else "edit images"

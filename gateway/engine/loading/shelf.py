@@ -24,7 +24,6 @@ from gateway.catalog.survey.inspection import NotHereError
 from gateway.catalog.survey.survey import fault_of
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import (
-    READING,
     Found,
     builds_modules,
     files_beside,
@@ -33,9 +32,10 @@ from gateway.engine.adapters.beside import (
     size_bytes,
 )
 from gateway.engine.loading import needs
+from gateway.engine.loading.construction import CONSTRUCTION, READING
 from gateway.engine.loading.held import Held
 from gateway.engine.loading.loader import Command, Loader
-from gateway.engine.loading.loading import CONSTRUCTION, LoadedPipeline, load
+from gateway.engine.loading.loading import LoadedPipeline, load
 from gateway.engine.loading.room import Budget, Room, tell_memory
 from gateway.engine.pipelines.parking import Entry
 from gateway.engine.sample import Material, Sample
