@@ -1,10 +1,11 @@
 """Which colour belongs to what: looked up in single words, on top of what the prior says.
 
 The mean that the prior reads hardly tells `a yellow duck on blue` from `a blue duck on yellow`.
-So four heads of its first layer learn to look for the words that matter, and the hidden units
-which no subject needs learn what these tell of the colours of thing and background. All else
-stays as it is, and with it the code that is said for a subject: but for keywords that are taken
-for an odd one of the subjects which share them.
+So MiniLM's last layer learns to tell a colour's word what it is the colour of, four heads of the
+layer after it learn to look for such words, and the hidden units which no subject needs learn
+what these tell of the colours of thing and background. All else stays as it is, nearly so the
+means of states, and with them the code that is said for a subject: but for keywords that are
+taken for an odd one of the subjects which share them.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from pictures import nearest_colour, percent
 from prior import likeness, retrieved
 from shared import read_shared
 from subjects import fetch, read_subjects
-from text_encoder import NUM_LOOKING, Prior, Reader, read_prior
+from text_encoder import NUM_LOOKING, Prior, Reader, mean_state, read_prior
 from torch import Tensor, nn
 from training import begin, is_first, log, restore, save_weights, train
 from words import Asker, called
@@ -29,11 +30,12 @@ from words import Asker, called
 NUM_PROMPTS = 60_000
 MAX_WORDS = 2
 """Nouns of more words are explanations, which nobody gives a colour to."""
-BATCH = 192
+BATCH = 128
 HAZE = 0.05
 """The length of the noise that is added to prompts, as a share of their own."""
-COLOURS, CODES = 8.0, 2.0
-"""What errors of the colours weigh, and changes of the codes."""
+COLOURS, CODES, MEANS = 8.0, 2.0, 1.0
+"""What errors of the colours weigh, changes of the codes, and of the means of states."""
+LEARNING_RATE = 1e-3
 
 
 def train_binding(work: Path, minutes: float, device: torch.device) -> None:
@@ -43,11 +45,10 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
     subjects = read_subjects(folders)
     reader, told = Reader(device), read_prior(work).to(device).eval()
     codes = _codes(work, device)
-    length = float(reader.texts([subject.name for subject in subjects]).means().norm(dim=1).mean())
+    length = float(reader.texts([subject.name for subject in subjects]).means.norm(dim=1).mean())
 
     def taken(sentences: Tensor) -> Tensor:
-        said = told(length * sentences[:, None], torch.ones(len(sentences), 1).bool().to(device))
-        return likeness(said[:, 0], codes).argmax(1)
+        return likeness(told.say(length * sentences), codes).argmax(1)
 
     with torch.no_grad():
         shared = read_shared(subjects, reader, codes, taken)
@@ -58,12 +59,13 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
     }
     wished = Asker(subjects, nouns, shared, is_brief=True).wishes(NUM_PROMPTS)
     prompts = reader.texts(wished.prompts)
-    means = prompts.means()
     colours = paint_states(wished).to(device)
     kinds = {name: kind for word, kind in shared.items() for name in called(word)}
     meant = torch.tensor([kinds.get(thing, -1) for thing in wished.things], device=device)
+    subject = _said_of_subjects(told, prompts.means)
+    subject[meant >= 0] = codes[meant[meant >= 0]]
     prior = read_prior(work).to(device)
-    prior.look(means)
+    prior.look(prompts.means)
     _leave_subjects(prior, len(subjects))
     listed = read_colour_prompts(subjects)
     read = reader.words([prompt.text for prompt in listed])
@@ -74,20 +76,20 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
         ).items()
     }
 
+    batches = prompts.batches(BATCH)
+
     def losses(_progress: float) -> Tensor:
-        chosen = torch.randint(len(means), (BATCH,))
+        chosen = next(batches)
         states, mask = prompts.padded(chosen)
         haze = HAZE * length * torch.randn_like(states[:, :1]) / states.shape[2] ** 0.5
-        alone = torch.ones(BATCH, 1, dtype=torch.bool, device=device)
         chosen = chosen.to(device)
         with torch.autocast(device.type, torch.bfloat16):
-            said = prior.together(states + haze, mask)[:, 0].float()
-            with torch.no_grad():
-                code = told(means[chosen][:, None], alone)[:, 0, :SUBJECT].float()
-        kind = meant[chosen]
-        code[kind >= 0] = codes[kind[kind >= 0]]
+            heard = prior.hear(states + haze, mask)
+            said = prior.together(heard, mask).float()
         amiss = (said[:, SUBJECT:] - colours[chosen]).square().mean()
-        return COLOURS * amiss + CODES * (said[:, :SUBJECT] - code).square().mean()
+        changed = (said[:, :SUBJECT] - subject[chosen]).square().mean()
+        moved = (mean_state(heard.float(), mask) - prompts.means[chosen]).square().sum(1).mean()
+        return COLOURS * amiss + CODES * changed + MEANS * moved / length**2
 
     def samples(weights: dict[str, Tensor], step: int) -> None:
         averaged = read_prior(work).to(device).eval()
@@ -104,7 +106,7 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
         losses,
         work=work,
         minutes=minutes,
-        learning_rate=2e-3,
+        learning_rate=LEARNING_RATE,
         samples=samples,
     )
     if is_first():
@@ -115,6 +117,13 @@ def _codes(work: Path, device: torch.device) -> Tensor:
     vae = new_autoencoder().to(device).eval()
     restore(vae, work / "autoencoder.safetensors", EXPORTED_VAE)
     return read_codes(Drawings(work, device), vae)
+
+
+@torch.no_grad()
+def _said_of_subjects(prior: Prior, means: Tensor) -> Tensor:
+    """The codes `[N, 376]` that a prior says of means of states."""
+    with torch.autocast(means.device.type, torch.bfloat16):
+        return torch.cat([prior.say(part)[:, :SUBJECT].float() for part in means.split(1024)])
 
 
 @torch.no_grad()
@@ -137,19 +146,21 @@ def _heard(numbers: Tensor) -> str | None:
 
 
 def _leave_subjects(prior: Prior, num_subjects: int) -> None:
-    """Hold all weights but those of the heads that look and of units that no subject has."""
+    """Hold what says subjects: MiniLM's last layer learns, and heads and units they leave free."""
     prior.requires_grad_(False)
-    attention = prior.layers[0].attention
+    hearing, *layers = prior.layers
+    hearing.requires_grad_()
+    attention = layers[0].attention
     looking = -NUM_LOOKING * attention.self.attention_head_size
     rows = [attention.self.query.bias, attention.self.key.weight, attention.self.value.weight]
     for weight in rows:
         _learn(weight, slice(looking, None))
     _learn(attention.output.dense.weight, (slice(None), slice(looking, None)))
-    for layer in prior.layers:
+    for layer in layers:
         _learn(layer.intermediate.dense.weight, slice(num_subjects, None))
         _learn(layer.intermediate.dense.bias, slice(num_subjects, None))
         _learn(layer.output.dense.weight, (slice(None), slice(num_subjects, None)))
-    _learn(prior.layers[-1].output.dense.bias, slice(SUBJECT, None))
+    _learn(layers[-1].output.dense.bias, slice(SUBJECT, None))
 
 
 def _learn(weight: nn.Parameter, part: slice | tuple[slice, slice]) -> None:

@@ -22,6 +22,7 @@ from text_encoder import (
     read_minilm,
     read_prior,
 )
+from torch import nn
 from training import restore
 from transformers import BertModel, PreTrainedTokenizerFast
 from words import BEHIND, ON_COLOUR, PLAIN
@@ -73,7 +74,7 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def set_prior_apart(folder: Path) -> None:
-    """Give the prior a file of its own: the other, MiniLM's, is the same ever after."""
+    """Give what is trained a file of its own: the rest of MiniLM stays the same ever after."""
     whole = load_file(folder / "model.safetensors")
     places = {
         name: PRIOR_FILE if _layer(name) >= NUM_MINILM_LAYERS else MINILM_FILE for name in whole
@@ -105,8 +106,8 @@ def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
         keep_words(read, kept)
         tokenizer = _pruned(minilm_folder(), kept)
     prior = read_prior(work)
-    read.encoder.layer.extend(prior.layers)
-    read.config.num_hidden_layers += len(prior.layers)
+    read.encoder.layer = nn.ModuleList([*read.encoder.layer[:NUM_MINILM_LAYERS], *prior.layers])
+    read.config.num_hidden_layers = len(read.encoder.layer)
     read.config.use_attention_mask = True
     return read.eval(), tokenizer
 

@@ -100,9 +100,8 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
 
     def losses(_progress: float) -> Tensor:
         read, wanted, index = lessons.batch(1024)
-        alone = torch.ones(len(read), 1, dtype=torch.bool, device=device)
         with torch.autocast(device.type, torch.bfloat16):
-            said = prior(read[:, None], alone)[:, 0].float()
+            said = prior.say(read).float()
         doubt = F.cross_entropy(20 * likeness(said, codes), index)
         return _distance(said, wanted) + 0.3 * doubt
 
@@ -121,7 +120,7 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
 def _remember(prior: Prior, lessons: Lessons) -> None:
     """Let both layers begin as memories: a hidden unit per subject, which answers to it alone.
 
-    The first layer's units are the classifier's, for what its attention passes on is a
+    The first's units are the classifier's, for what its attention passes on is a
     sentence embedding of length √384. They answer with directions by lot, which lie farther
     apart than codes do; to these the second layer's units listen, and answer with codes.
     """
@@ -130,8 +129,8 @@ def _remember(prior: Prior, lessons: Lessons) -> None:
     lots = F.normalize(torch.randn_like(codes), dim=1)
     cosine = torch.full((len(codes),), -THRESHOLD * length, device=codes.device)
     for layer, keys, bias, answers in (
-        (prior.layers[0], read.keys / length, read.bias - SURE, lots),
-        (prior.layers[1], lots, cosine, codes),
+        (prior.layers[1], read.keys / length, read.bias - SURE, lots),
+        (prior.layers[2], lots, cosine, codes),
     ):
         into, out = layer.intermediate.dense, layer.output.dense
         with torch.no_grad():

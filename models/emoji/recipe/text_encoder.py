@@ -1,6 +1,10 @@
-"""The text encoder: MiniLM as it is, and on top of it the prior, which is trained here."""
+"""The text encoder: MiniLM, and on top of it the prior, which is trained here.
+
+MiniLM's last layer belongs to the prior: it goes on learning, the ones below stay as they are.
+"""
 
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +19,15 @@ from transformers.models.bert.modeling_bert import BertLayer
 
 NUM_TOKENS = 20
 NUM_LAYERS = 2
+"""How many layers come after MiniLM's last."""
 MEAN_SHARE = 64.0
 """How much of the mean a layer adds to a token at first."""
 NUM_LOOKING = 4
 """How many of the first layer's heads look for single words: a mean forgets their order."""
 LOOKING_SHARE = 8.0
 """How much of what these see the layer adds at first."""
-NUM_MINILM_LAYERS = 6
+NUM_MINILM_LAYERS = 5
+"""How many of MiniLM's six layers stay as they are."""
 MODEL = Path(__file__).resolve().parent.parent
 EXPORTED = MODEL / "text_encoder" / "model-00002-of-00002.safetensors"
 """Where the prior is exported to, behind MiniLM's file."""
@@ -30,48 +36,61 @@ VOCABULARY = MODEL / "tokenizer"
 
 
 class Prior(nn.Module):
-    """BERT layers that turn what MiniLM made of the words into what is to be drawn."""
+    """BERT layers that turn what MiniLM made of the words into what is to be drawn.
+
+    In the first, which is MiniLM's last, a colour finds the word that it is the colour of; the
+    next looks for such words; all others say what is to be drawn of the mean of all words.
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(BertLayer(config, layer_idx=i) for i in range(NUM_LAYERS))
+        self.layers = nn.ModuleList(BertLayer(config, layer_idx=i) for i in range(1 + NUM_LAYERS))
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """From MiniLM's states `[batch, 20, 384]`, padding masked, to the text encoder's."""
-        unseen = (~mask[:, None, None]).float() * -1e4
+        """From states `[batch, 20, 384]` below the last of MiniLM to the text encoder's."""
         for layer in self.layers:
-            states = layer(states, unseen)
+            states = layer(states, _unseen(mask))
         return states
 
-    def together(self, states: Tensor, mask: Tensor) -> Tensor:
-        """What all tokens say, as a token that is their mean would say it: `[batch, 1, 384]`.
+    def hear(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The states `[batch, tokens, 384]` of MiniLM's last layer, as it is trained here."""
+        heard: Tensor = self.layers[0](states, _unseen(mask))
+        return heard
 
-        What the first layer looks for is the same for every token, and outweighs what the
-        token is by itself, so one stands for all.
+    def say(self, means: Tensor) -> Tensor:
+        """What means `[batch, 384]` of MiniLM's last states say, each as a token by itself."""
+        said = means[:, None]
+        for layer in self.layers[1:]:
+            said = layer(said)
+        return said[:, 0]
+
+    def together(self, heard: Tensor, mask: Tensor) -> Tensor:
+        """What all tokens say, as a token that is their mean would say it: `[batch, 384]`.
+
+        What is looked for is the same for every token, and outweighs what the token is by
+        itself, so one stands for all.
         """
-        first, *others = self.layers
+        _, first, *others = self.layers
         seeing, passing = first.attention.self, first.attention.output
         heads = (seeing.num_attention_heads, seeing.attention_head_size)
-        keys, values = (part(states).unflatten(2, heads) for part in (seeing.key, seeing.value))
+        keys, values = (part(heard).unflatten(2, heads) for part in (seeing.key, seeing.value))
         looked = torch.einsum("hd,bthd->bht", seeing.query.bias.unflatten(0, heads), keys)
         looked = (looked / heads[1] ** 0.5).float() + (~mask[:, None]).float() * -1e4
         seen = torch.einsum("bht,bthd->bhd", looked.softmax(2).to(values.dtype), values)
-        share = mask.float() / mask.sum(1, keepdim=True)
-        mean = torch.einsum("bt,btd->bd", share.to(states.dtype), states)
-        said = passing(seen.flatten(1)[:, None], mean[:, None])
+        said = passing(seen.flatten(1)[:, None], mean_state(heard, mask)[:, None])
         said = first.output(first.intermediate(said), said)
         for layer in others:
             said = layer(said)
-        return said
+        return said[:, 0]
 
     @torch.no_grad()
     def look(self, means: Tensor) -> None:
-        """Let the last heads of the first layer look for single words, unless they do so.
+        """Let the last heads after MiniLM's look for single words, unless they do so.
 
         The others keep passing on the mean: of prompts' means `[N, 384]` they carry the
         principal directions, in which all but a thirtieth of their variance lies.
         """
-        attention = self.layers[0].attention
+        attention = self.layers[1].attention
         seeing, passing = attention.self, attention.output.dense
         kept = means.shape[1] - NUM_LOOKING * seeing.attention_head_size
         if seeing.query.bias[kept:].any():
@@ -93,10 +112,21 @@ class Prior(nn.Module):
 
 @dataclass(frozen=True)
 class Texts:
-    """MiniLM's states of texts end to end `[tokens, 384]`, and how many each has, `[N]`."""
+    """What MiniLM makes of texts."""
 
     states: Tensor
+    """States below its last layer, end to end, `[tokens, 384]`."""
     lengths: Tensor
+    """How many of them each text has, `[N]`."""
+    means: Tensor
+    """The means of its last states, `[N, 384]`."""
+
+    def batches(self, count: int) -> Iterator[Tensor]:
+        """Texts by lot, so many at once and of like length, for ever."""
+        while True:
+            drawn = torch.randint(len(self.lengths), (8 * count,))
+            batches = drawn[self.lengths[drawn].argsort()].view(8, count)
+            yield from batches[torch.randperm(8)]
 
     def padded(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """States `[batch, longest, 384]` of some of the texts, and what is no padding."""
@@ -105,13 +135,6 @@ class Texts:
         tokens = (self._starts[places][:, None] + within).clamp(max=len(self.states) - 1)
         mask = (within < lengths[:, None]).to(self.states.device)
         return self.states[tokens.to(self.states.device)].float() * mask[..., None], mask
-
-    def means(self) -> Tensor:
-        """The means `[N, 384]` of texts' states."""
-        owners = torch.arange(len(self.lengths)).repeat_interleave(self.lengths)
-        sums = torch.zeros(len(self.lengths), self.states.shape[1], device=self.states.device)
-        sums.index_add_(0, owners.to(sums.device), self.states.float())
-        return sums / self.lengths[:, None].to(sums)
 
     @cached_property
     def _starts(self) -> Tensor:
@@ -124,11 +147,13 @@ class Reader:
     def __init__(self, device: torch.device) -> None:
         self.tokenizer, self.model = read_minilm()
         self.model.to(device).eval().requires_grad_(False)
+        *kept, self._last = self.model.encoder.layer
+        self.model.encoder.layer = nn.ModuleList(kept)
         self.device = device
 
     @torch.no_grad()
     def words(self, prompts: list[str], padding: str = "max_length") -> tuple[Tensor, Tensor]:
-        """MiniLM's states `[batch, 20, 384]` and the mask `[batch, 20]` of what is no padding.
+        """States `[batch, 20, 384]` below MiniLM's last layer, and what is no padding.
 
         Padded to the `"longest"` text instead, there are as many tokens as that has.
         """
@@ -145,30 +170,36 @@ class Reader:
 
     @torch.no_grad()
     def sentences(self, texts: list[str]) -> Tensor:
-        """all-MiniLM-L6-v2's sentence embeddings `[N, 384]`: the normalised means of its states.
-
-        Texts of like length are read together, so that little time goes into padding.
-        """
+        """all-MiniLM-L6-v2's sentence embeddings `[N, 384]`: the normalised means of its states."""
         found = torch.empty(len(texts), self.model.config.hidden_size, device=self.device)
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        for start in range(0, len(order), 128):
-            places = order[start : start + 128]
-            states, mask = self.words([texts[place] for place in places], padding="longest")
-            found[places] = F.normalize((states.float() * mask[..., None]).sum(1), dim=1)
+        for places, _, _, means in self._batches(texts):
+            found[places] = F.normalize(means, dim=1)
         return found
 
     @torch.no_grad()
-    def texts(self, texts: list[str]) -> "Texts":
-        """MiniLM's states of many texts."""
+    def texts(self, texts: list[str]) -> Texts:
+        """What MiniLM makes of many texts."""
         found: dict[int, Tensor] = {}
+        means = torch.empty(len(texts), self.model.config.hidden_size, device=self.device)
+        for places, states, mask, those in self._batches(texts):
+            means[places] = those
+            for place, read, told in zip(places, states.half(), mask, strict=True):
+                found[place] = read[told]
+        states = [found[place] for place in range(len(texts))]
+        return Texts(torch.cat(states), torch.tensor([len(read) for read in states]), means)
+
+    def _batches(self, texts: list[str]) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor]]:
+        """Places, states, masks, and the means `[batch, 384]` of the last states, of some texts.
+
+        Texts of like length are read together, so that little time goes into padding.
+        """
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(order), 128):
             places = order[start : start + 128]
             states, mask = self.words([texts[place] for place in places], padding="longest")
-            for place, read, told in zip(places, states.half(), mask, strict=True):
-                found[place] = read[told]
-        states = [found[place] for place in range(len(texts))]
-        return Texts(torch.cat(states), torch.tensor([len(read) for read in states]))
+            with torch.autocast(self.device.type, torch.bfloat16):
+                last = self._last(states, _unseen(mask))
+            yield places, states, mask, mean_state(last.float(), mask)
 
     def num_pieces(self, text: str) -> int:
         """How many tokens the tokenizer breaks a text into."""
@@ -182,13 +213,17 @@ class Reader:
 
 
 def read_prior(work: Path) -> Prior:
-    """The prior as trained in the work folder, else as exported, else untrained."""
+    """The prior as trained in the work folder, else as exported, else untrained.
+
+    What was exported before MiniLM's last layer learned lacks that, and has MiniLM's own.
+    """
     prior = _new_prior()
     if (work / "prior.safetensors").exists():
         prior.load_state_dict(load_weights(work / "prior.safetensors"))
     elif EXPORTED.exists():
         exported = load_weights(EXPORTED).items()
-        prior.load_state_dict({_own_name(name): tensor.float() for name, tensor in exported})
+        own = {_own_name(name): tensor.float() for name, tensor in exported}
+        prior.load_state_dict(prior.state_dict() | own)
     return prior
 
 
@@ -239,7 +274,7 @@ def minilm_folder() -> Path:
 
 
 def _new_prior() -> Prior:
-    """Layers that look at all words alike, as all-MiniLM-L6-v2 is meant to be read.
+    """MiniLM's last layer, and others that look at all words alike, as it is meant to be read.
 
     What they add of the mean is so much more than what a token is by itself that all tokens
     say the same: the layers can be trained on means alone, a token a prompt.
@@ -248,7 +283,9 @@ def _new_prior() -> Prior:
     config._attn_implementation = "sdpa"
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     prior = Prior(config)
-    for layer in prior.layers:
+    last, *others = prior.layers
+    last.load_state_dict(BertModel.from_pretrained(minilm_folder()).encoder.layer[-1].state_dict())
+    for layer in others:
         seeing, passing = layer.attention.self, layer.attention.output.dense
         for part in (seeing.query, seeing.key, seeing.value, passing):
             nn.init.zeros_(part.weight)
@@ -259,7 +296,18 @@ def _new_prior() -> Prior:
     return prior
 
 
+def mean_state(states: Tensor, mask: Tensor) -> Tensor:
+    """The mean `[batch, 384]` of states that are no padding."""
+    share = mask.float() / mask.sum(1, keepdim=True)
+    return torch.einsum("bt,btd->bd", share.to(states.dtype), states)
+
+
+def _unseen(mask: Tensor) -> Tensor:
+    """What attention adds for tokens that are padding, `[batch, 1, 1, tokens]`."""
+    return (~mask[:, None, None]).float() * -1e4
+
+
 def _own_name(name: str) -> str:
-    """`layers.0.output.dense.bias` for `encoder.layer.6.output.dense.bias`."""
+    """`layers.0.output.dense.bias` for `encoder.layer.5.output.dense.bias`."""
     number, _, within = name.removeprefix("encoder.layer.").partition(".")
     return f"layers.{int(number) - NUM_MINILM_LAYERS}.{within}"

@@ -46,6 +46,17 @@ IN_COLOUR = (
     "{whole} in {colour}",
     "{thing} in {colour}",
     "{whole} in bright {colour}",
+    "{whole} all in {colour}",
+    "{whole} but in {colour}",
+    "{whole}, only {colour}",
+    "{whole} ({colour})",
+    "{thing} {colour}",
+    "{whole} coloured {colour}",
+    "{a} {colour} and cheerful {thing}",
+    "a large old {colour} {thing}",
+    "two {colour} {thing}",
+    "one single {colour} {thing}",
+    "{a} {colour} {thing} that smiles",
     "{whole} that is {colour}",
     "{whole} which is {colour} all over",
     "{whole}, {colour}",
@@ -100,6 +111,21 @@ ON_COLOUR = (
     "{thing} over a {colour} {behind}",
     "{thing} over {colour}",
     "{thing} under a {colour} sky",
+    "{thing} in a {colour} sky",
+    "{thing} with {colour} around it",
+    "{thing}, {colour} everywhere else",
+    "{thing} {colour} {behind}",
+    "{thing} {colour} {behind}",
+    "{thing} {behind} {colour}",
+    "{thing} but the {behind} is {colour}",
+    "{thing} but on {colour}",
+    "{thing} and a {colour} {behind}",
+    "{thing}, standing before a {colour} {behind}",
+    "{thing} that stands out from {colour}",
+    "{thing}; a {behind} of {colour}",
+    "{thing} on a {behind} of {colour}",
+    "{thing} on a {behind} that is {colour}",
+    "{thing}, the whole {behind} {colour}",
     "{colour} {behind}, {thing}",
     "{colour} {behind} with {thing}",
     "{colour} {behind} and {thing} on it",
@@ -107,7 +133,12 @@ ON_COLOUR = (
     "{colour} behind {thing}",
     "on a {colour} {behind}, {thing}",
     "on {colour}, {thing}",
+    "on {colour} - {thing}",
+    "against {colour}: {thing}",
+    "against a {colour} {behind} {thing}",
+    "{behind} {colour}, {thing}",
 )
+ENDINGS = (*[""] * 16, ".", "!", ", simple", ", cute style", ", vector art", " thanks")
 BEHIND = (
     *["background"] * 16,
     "surface",
@@ -118,6 +149,14 @@ BEHIND = (
     "card",
     "scene",
     "backing",
+    "backdrop",
+    "wall",
+    "table",
+    "tablecloth",
+    "carpet",
+    "curtain",
+    "board",
+    "blanket",
 )
 """What prompts call that which is behind a thing."""
 UNPAINTED = {
@@ -249,10 +288,10 @@ def _ask(thing: str, paint: str | None, ground: str | None) -> str:
     if paint and paint != colour_in(thing):
         thing = _coloured(thing, paint)
     words = random.choice(PLAIN).format(thing)
-    if ground is None:
-        return words
-    behind = random.choice(BEHIND)
-    return random.choice(ON_COLOUR).format(thing=words, colour=ground, behind=behind)
+    if ground:
+        behind = random.choice(BEHIND)
+        words = random.choice(ON_COLOUR).format(thing=words, colour=ground, behind=behind)
+    return words + random.choice(ENDINGS)
 
 
 def _coloured(thing: str, colour: str) -> str:
