@@ -216,7 +216,7 @@ def test_the_readme_opens_with_two_commands_and_a_curl() -> None:
     serve_it, draw, test_it = blocks[:3]
     assert re.fullmatch(r"python3 -m venv \.venv && .* \.venv/bin/gateway serve", serve_it)
     assert re.fullmatch(r"curl .* -o \S+", draw)
-    assert test_it.endswith(".venv/bin/pytest -n 3")
+    assert test_it.endswith(".venv/bin/pytest -n 2")
     assert all("\n" not in block for block in (serve_it, draw, test_it))
 
 

@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_not_begun() -> None:
         yield 1.0, 1.0
 
     measure = Measure((row("it", "s", "nothing"),), figures, 1, least_seconds=3600)
-    bench = bench_of(models(CPU)[0], Budget(60))
+    bench = bench_of(models(CPU)[0], Budget(3000))
     assert [one.why for one in script.filled(measure, bench)] == ["no time was left"]
     assert begun == []
     assert [one.value for one in script.filled(measure._replace(least_seconds=0), bench)] == [1.0]

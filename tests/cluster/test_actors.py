@@ -194,6 +194,10 @@ async def test_nobody_else_reaches_it(ray: Session, engine: ClusterEngine) -> No
     assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
+async def _is_known(engine: Any, endpoint: str) -> bool:
+    return engine.abilities(endpoint) is not None
+
+
 async def test_a_picture_is_the_local_engines_also_when_its_replica_is_killed(
     ray: Session, catalog: Catalog, tmp_path: Path
 ) -> None:
@@ -215,7 +219,7 @@ async def test_a_picture_is_the_local_engines_also_when_its_replica_is_killed(
         for number, picture in pictures(wanted).items():
             other = pictures(events)[number]
             assert max(abs(a - b) for a, b in zip(picture, other, strict=True)) <= 1
-        assert engine.abilities("sd") is not None
+        await until(partial(_is_known, engine, "sd"))
         assert engine.runs_scheduler("sd", "EulerDiscreteScheduler", {}) is True
         digests = [event.digests for event in events if isinstance(event, Finished)]
         assert all(digest["sd"] for digest in digests)
