@@ -58,16 +58,16 @@ async def _is_going_on(runs: Runs, run_id: str) -> bool:
     return run_id in runs.durable.doing
 
 
+async def _nothing(_run_id: str) -> None:
+    pass
+
+
 def test_a_run_that_was_written_and_never_started_is_started(
     tmp_path: Path, database: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
-
-            async def lost(_run_id: str) -> None:
-                pass
-
-            monkeypatch.setattr(runs.durable, "start_run", lost)
+            monkeypatch.setattr(runs.durable, "start_run", _nothing)
             (new,) = await runs.accept([order()], OWNER)
         async with opened(tmp_path, database) as runs:
             assert (await runs.wait(new.id, OWNER)).status == "success"
@@ -81,11 +81,7 @@ def test_a_run_that_another_process_never_started_is_started_by_the_living(
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
             with monkeypatch.context() as patched:
-
-                async def lost(_run_id: str) -> None:
-                    pass
-
-                patched.setattr(runs.durable, "start_run", lost)
+                patched.setattr(runs.durable, "start_run", _nothing)
                 (new,) = await runs.accept([order()], OWNER)
             await runs._mend()
             run = await runs.get(new.id, OWNER)
@@ -102,11 +98,7 @@ def test_a_run_whose_workflow_ended_without_it_is_started_again(
 ) -> None:
     async def test() -> None:
         async with opened(tmp_path, database) as runs:
-
-            async def forgetful(_run_id: str) -> None:
-                pass
-
-            monkeypatch.setattr(runs.performer, "perform", forgetful)
+            monkeypatch.setattr(runs.performer, "perform", _nothing)
             (new,) = await runs.accept([order()], OWNER)
             await asyncio.sleep(0.3)
         async with opened(tmp_path, database) as runs:

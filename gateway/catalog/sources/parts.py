@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.catalog.cards import PREVIEWS, CardError, Component, EndpointCard
-from gateway.catalog.heads.endings import SINGLE, ends
 from gateway.catalog.heads.layouts import section_of, sections_of
 from gateway.catalog.heads.libraries import library_of
 from gateway.catalog.heads.stamps import stamps_of
@@ -156,7 +155,7 @@ def files_of_place(card: EndpointCard, place: Place) -> list[Path]:
     if place.folder is None:
         return found
     files = sorted(path for path in place.folder.glob("*") if path.is_file())
-    weights = [path for path in files if ends(path, *SINGLE)]
+    weights = weights_of(files)
     varied = [path for path in weights if card.variant and f".{card.variant}." in path.name]
     unused = set(weights) - (set() if place.is_single else set(varied or weights))
     return [*found, place.folder, *(path for path in files if path not in unused)]

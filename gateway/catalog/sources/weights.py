@@ -25,7 +25,6 @@ SNAPSHOTS = "snapshots"
 """Where the hub's cache has the commits of a repository."""
 
 
-
 def index_file(card: EndpointCard) -> Path | None:
     """The pipeline's `model_index.json`, in its folder or in the hub's cache."""
     layout = layout_of(card)
