@@ -6,7 +6,9 @@ It runs as in its image: without rights, on a root that is read-only.
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,8 +178,9 @@ def test_a_healthy_gateway_alerts_nobody(prometheus: Prometheus) -> None:
     assert len(rules) == len(RULES)
     faults = [rule.get("lastError") for rule in rules if rule["health"] == "err"]
     assert faults == []
-    for rule in RULES:
-        assert prometheus.query(rule["expr"]) == [], rule["alert"]
+    disk = shutil.disk_usage(tempfile.gettempdir())
+    true = {"ImageGatewayDiskLow"} if disk.free < 0.1 * disk.total else set()
+    assert {rule["alert"] for rule in RULES if prometheus.query(rule["expr"])} == true
 
 
 def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
