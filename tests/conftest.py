@@ -5,16 +5,16 @@ Every test that asks for a database runs on SQLite and on PostgreSQL.
 
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
 
 from tests import beforehand
 from tests.runs import postgres
+from tests.scheduling import FromBothEnds, place
 
 BEGUN = pytest.StashKey[subprocess.Popen[bytes]]()
-LONG = "tests/web/test_"
-"""Files that would else come last, when one worker waits for the end of the other's."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,7 +30,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: place(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FromBothEnds:
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
