@@ -23,6 +23,10 @@ WAITS_MS = (8, 10)
 NUM_BUSY, BUSY_STEPS, NUM_SHORT = 4, 10, 12
 IDLE_SECONDS = 5.0
 STATIC_SECONDS = 1.0
+NUM_REQUESTS = 120
+"""At least so many of several clients: of fewer than a hundred the p99 would be the slowest."""
+NUM_LONE = 24
+"""Of a single client, which has nobody to wait for."""
 MOSEC, LOCKING = "mosec, batches of 8", "locking server"
 MS, RATE = "ms", "images/s"
 
@@ -52,13 +56,14 @@ def _clients(number: int, steps: int) -> Scenario:
 
 
 def _drive(url: str, num_clients: int, steps: int) -> Load:
-    return drive(url, num_clients, max(16, 3 * num_clients), steps)
+    number = max(NUM_REQUESTS, 3 * num_clients) if num_clients > 1 else NUM_LONE
+    return drive(url, num_clients, number, steps)
 
 
 SCENARIOS = (
     *(_clients(number, steps) for steps in (1, 4) for number in (1, 8, 60)),
-    Scenario("8 clients, one adapter", lambda url: drive(url, 8, 48, 1, ROUTES[:1]), 1),
-    Scenario("8 clients, eight adapters", lambda url: drive(url, 8, 48, 1, ROUTES), 1),
+    Scenario("8 clients, one adapter", lambda url: drive(url, 8, NUM_REQUESTS, 1, ROUTES[:1]), 1),
+    Scenario("8 clients, eight adapters", lambda url: drive(url, 8, NUM_REQUESTS, 1, ROUTES), 1),
     Scenario(
         "1 step beside 10 steps",
         lambda url: drive_beside(url, NUM_BUSY, BUSY_STEPS, NUM_SHORT), 1, is_full=False,
