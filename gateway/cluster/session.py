@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",  # another user of this machine could run what he likes else
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # replicas choose their device themselves
+    "RAY_worker_niceness": "0",  # else 15: whatever runs beside a replica would come before it
 }
 
 log = structlog.get_logger()

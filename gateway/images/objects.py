@@ -31,6 +31,9 @@ from gateway.errors import GatewayError, NotStored, StoreUnavailable
 from gateway.settings import Settings, SettingsError, variable
 from gateway.telemetry.metrics import STORE_FAILURES, from_zero
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Variables that say where a bucket is which is not Amazon's."""
+
 PANIC = "PanicException"
 PUT_SECONDS = 60.0
 """The store tries again by itself, for minutes; nobody waits that long for a picture's URL."""
@@ -173,7 +176,8 @@ class Objects:
         try:
             await self.check()
         except GatewayError as error:
-            raise SettingsError(f"{self._place}: {error.message}") from None
+            fault = _first_line(error.__cause__ or error)
+            raise SettingsError(f"{self._place}: {error.message} ({fault})") from None
 
     async def check(self) -> None:
         """Put, get and delete something as large as what was refused last.
@@ -230,5 +234,7 @@ def _unavailable() -> AbstractContextManager[None]:
 def _opened(location: str) -> ObjectStore:
     """A store at a folder's path or an `s3://`, `gs://`, `az://` or `memory://` URL."""
     if "://" in location:
+        if any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS):
+            os.environ.setdefault("AWS_ALLOW_HTTP", "true")  # as other clients of S3 take it
         return from_url(location)
     return LocalStore(Path(location).expanduser(), mkdir=True)

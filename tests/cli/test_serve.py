@@ -27,14 +27,15 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Said:
-    """What `gateway …` says on the terminal when it gives up: one line."""
+    """What `gateway …` says on the terminal when it gives up: one line, after what it logged."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["gateway", *(str(argument) for argument in arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         assert end.value.code == 2
-        (line,) = capsys.readouterr().err.splitlines()
+        *logged, line = capsys.readouterr().err.splitlines()
+        assert all(one.startswith("{") for one in logged)
         assert line.startswith("gateway: ")
         return line
 
@@ -114,6 +115,15 @@ def test_a_database_that_cannot_be_reached(said: Said, tmp_path: Path, url: str)
     line = said("serve", "--port", 0, "--data", tmp_path, "--database", url)
     assert line.startswith("gateway: GATEWAY_DATABASE: ")
     assert "secret" not in line
+
+
+def test_a_store_that_keeps_nothing(said: Said, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "probes").touch()
+    line = said("serve", "--port", 0, "--data", tmp_path, "--store", store)
+    assert f"GATEWAY_STORE = '{store}'" in line
+    assert "Not a directory" in line
 
 
 def test_one_model_of_no_use_stops_no_other(said: Said, tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ def bucket() -> Iterator[Bucket]:
         httpx.put(f"{endpoint}/{NAME}", timeout=START_SECONDS).raise_for_status()
         environment = {
             "AWS_ENDPOINT_URL": endpoint,
-            "AWS_ALLOW_HTTP": "true",
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",

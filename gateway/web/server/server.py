@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
                 log.info("open", process=os.getpid())
                 await self._is_over.wait()
         except Exception as error:
-            self._fault = error
+            self._fault = _alone(error)
             self.handle_exit(signal.SIGINT, None)
 
     async def main_loop(self) -> None:
@@ -155,6 +155,13 @@ class Server(uvicorn.Server):
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.hall.sweep()
+
+
+def _alone(error: Exception) -> Exception:
+    """What a group holds, if it is but one: Litestar groups what ends an application's start."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
