@@ -2,8 +2,11 @@
 
 import json
 import struct
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from gateway.catalog.heads.gguf import BLOCKS
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -74,4 +77,18 @@ def hollow(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + at)
+    return path
+
+
+def hollow_gguf(path: Path, shapes: dict[str, tuple[int, ...]], *, kind: int = 1) -> Path:
+    """A GGUF file of zeros that takes no room on the disk; of a type, else in float16."""
+    block, block_bytes = BLOCKS[kind]
+    head, at = b"GGUF" + struct.pack("<IQQ", 3, len(shapes), 0), 0
+    for name, shape in shapes.items():
+        head += struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", len(shape))
+        head += struct.pack(f"<{len(shape)}QIQ", *reversed(shape), kind, at)
+        at += -(-prod(shape) // block * block_bytes // 32) * 32
+    with path.open("wb") as file:
+        file.write(head + bytes(-len(head) % 32))
+        file.truncate(file.tell() + at)
     return path

@@ -265,15 +265,24 @@ def scaled(weights: Weights, names: tuple[str, str]) -> Weights:
     return found
 
 
-def save_gguf(weights: Weights, path: Path) -> Path:
-    """As people publish them: matrices in blocks of 32, all else in float32."""
+def save_gguf(weights: Weights, path: Path, *, in_rows: bool = False) -> Path:
+    """As people publish them: matrices in blocks of 32, tables in bfloat16, else float32.
+
+    Of UNets weights are written `in_rows` of 256, whatever their shapes, which are told beside.
+    """
     writer = gguf.GGUFWriter(path, "lumina2")
     writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
     for name, weight in weights.items():
         plain = weight.float().numpy()
-        if weight.ndim == 2 and name.endswith(".weight") and weight.shape[1] % 32 == 0:
+        if in_rows and plain.ndim > 1 and plain.size % 256 == 0 and plain.shape[-1] % 256:
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", plain.shape)
+            plain = plain.reshape(-1, 256)
+        if plain.ndim == 2 and name.endswith(".weight") and plain.shape[1] % 32 == 0:
             packed = gguf.quantize(plain, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        elif plain.ndim == 2 and not name.endswith(".weight"):
+            packed = gguf.quantize(plain, gguf.GGMLQuantizationType.BF16)
+            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.BF16)
         else:
             writer.add_tensor(name, plain)
     writer.write_header_to_file()
@@ -281,6 +290,17 @@ def save_gguf(weights: Weights, path: Path) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def unpacked_gguf(path: Path) -> Weights:
+    """What is in such a file, by the library of those who made the format."""
+    reader, found = gguf.GGUFReader(path), {}
+    for one in reader.tensors:
+        told = reader.get_field(f"comfy.gguf.orig_shape.{one.name}")
+        shape = told.contents() if told else [int(edge) for edge in one.shape[::-1]]
+        plain = gguf.dequantize(one.data, one.tensor_type)
+        found[one.name] = torch.from_numpy(plain.copy()).view(shape)
+    return found
 
 
 def configs(pipeline: Any, folder: Path, *, without: tuple[str, ...]) -> Path:

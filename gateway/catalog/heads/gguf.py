@@ -15,9 +15,22 @@ VERSIONS = (2, 3)
 MOST = 2**20
 """Entries, dimensions and characters that no file has more of."""
 
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 30: (1, 2),  # float32, float16, bfloat16
+    2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 20: (32, 18),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 23: (256, 136),
+}  # fmt: skip
+"""How many numbers are packed into how many bytes, by the types that are read."""
+
+PLAIN = (0, 1)
+"""Types whose numbers nothing is to be unpacked of."""
+
 _SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 _TEXT, _LIST = 8, 9
 ALIGNMENT = "general.alignment"
+_SHAPE = "comfy.gguf.orig_shape."
+"""How facts begin that tell the shape of a weight which was written as rows of blocks."""
+
 MALFORMED = (struct.error, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 
@@ -27,6 +40,18 @@ class Packed(NamedTuple):
     shape: tuple[int, ...]
     kind: int
     start: int
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is kept packed: a matrix, of whose rows each is whole blocks."""
+        block, _ = BLOCKS.get(self.kind, (1, 0))
+        return self.kind not in PLAIN and len(self.shape) == 2 and self.shape[-1] % block == 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes of the file; 0 of a type that is not read."""
+        block, block_bytes = BLOCKS.get(self.kind, (1, 0))
+        return math.prod(self.shape) // block * block_bytes
 
 
 def read_gguf(path: Path) -> dict[str, Packed]:
@@ -42,8 +67,8 @@ def read_gguf(path: Path) -> dict[str, Packed]:
         raise CardError(f"cannot be read: {error.strerror}", path) from None
     except MALFORMED as error:
         raise CardError(f"not a whole GGUF file: {error}", path) from None
-    size, ends = path.stat().st_size, [each.start for each in found.values()]
-    if ends and size <= max(ends):
+    size, ends = path.stat().st_size, [each.start + each.size_bytes for each in found.values()]
+    if ends and size < max(ends):
         raise CardError(f"not a whole GGUF file: only {size:,} bytes are there", path)
     return found
 
@@ -61,7 +86,21 @@ def _read(file: BinaryIO) -> dict[str, Packed]:
     if alignment <= 0:
         raise ValueError("its alignment is not positive")
     start = math.ceil(file.tell() / alignment) * alignment
-    return {name: Packed(shape, kind, start + offset) for name, shape, kind, offset in heads}
+    return {
+        name: Packed(_shape(shape, facts.get(_SHAPE + name)), kind, start + offset)
+        for name, shape, kind, offset in heads
+    }
+
+
+def _shape(written: tuple[int, ...], told: object) -> tuple[int, ...]:
+    """The shape that a weight has, where a fact tells another than is written."""
+    if told is None:
+        return written
+    shape = tuple(told) if isinstance(told, list) else ()
+    is_shape = all(isinstance(edge, int) and edge > 0 for edge in shape)
+    if not is_shape or math.prod(shape) != math.prod(written):
+        raise ValueError(f"{_SHAPE}: {told}, and {written} is written")
+    return shape
 
 
 def _head(file: BinaryIO) -> tuple[str, tuple[int, ...], int, int]:

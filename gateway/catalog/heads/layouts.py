@@ -4,6 +4,7 @@ diffusers knows the layouts that authors publish in, and goes by names and shape
 """
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,30 @@ _OTHERS: dict[str, tuple[str, dict[int, str]]] = {
 _OF_VELOCITY, _OF_NOISE = (f"stabilityai/stable-diffusion-2-1{end}" for end in ("", "-base"))
 """Repositories of one layout, whose pictures are of two sizes and predictions of two kinds."""
 
+_FIRST = ("input_blocks.0.0.weight", "conv_in.weight")
+_READS_TEXT = ".attn2.to_k.weight"
+_UNETS: dict[tuple[int, ...], str] = {
+    (4, 768): "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    (9, 768): "stable-diffusion-v1-5/stable-diffusion-inpainting",
+    (8, 768): "timbrooks/instruct-pix2pix",
+    (4, 1024): _OF_VELOCITY,
+    (9, 1024): "stabilityai/stable-diffusion-2-inpainting",
+    (4, 1280): "stabilityai/stable-diffusion-xl-refiner-1.0",
+    (4, 2048): "stabilityai/stable-diffusion-xl-base-1.0",
+    (9, 2048): "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+}
+"""Repositories of UNets, by how deep latents they take and how wide texts."""
+
+_KONTEXT, _QWEN_EDIT = "black-forest-labs/FLUX.1-Kontext-dev", "Qwen/Qwen-Image-Edit"
+_BY_NAME = {
+    "black-forest-labs/FLUX.1-dev": {"kontext": _KONTEXT},
+    "black-forest-labs/FLUX.1-Depth-dev": {"canny": "black-forest-labs/FLUX.1-Canny-dev"},
+    "Qwen/Qwen-Image": {
+        "edit.?2511": f"{_QWEN_EDIT}-2511", "edit.?2509": f"{_QWEN_EDIT}-2509", "edit": _QWEN_EDIT,
+    },
+}  # fmt: skip
+"""Repositories whose files differ from another's by their own names alone, the first that fits."""
+
 
 class _Weight(NamedTuple):
     shape: tuple[int, ...]
@@ -71,6 +96,8 @@ def config_of(file: Path) -> str | None:
     if stamp is None or known != stamp:
         found = _recognized(shapes_of(file))
         found = _OF_NOISE if found == _OF_VELOCITY and predicts_noise(file) else found
+        named = _BY_NAME.get(str(found), {}).items()
+        found = next((own for name, own in named if re.search(name, file.stem, re.I)), found)
         _configs[file] = stamp, found
     return found
 
@@ -125,6 +152,8 @@ def _recognized(shapes: Shapes) -> str | None:
     for mark, (measured, repositories) in _OTHERS.items():
         if mark in plain and measured in plain:
             return repositories.get(plain[measured][0])
+    if sections_among(shapes) == {DENOISER} and (found := _unet_alone(plain)):
+        return found
     known = _diffusers_layouts()
     weights = {name: _Weight(shape) for name, shape in shapes.items()}
     try:
@@ -133,8 +162,16 @@ def _recognized(shapes: Shapes) -> str | None:
         return None
     if kind == _FALLBACK and known.CHECKPOINT_KEY_NAMES[_FALLBACK] not in shapes:
         return None
-    found: str = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
-    return found
+    path: str = known.DIFFUSERS_DEFAULT_PIPELINE_PATHS[kind]["pretrained_model_name_or_path"]
+    return path
+
+
+def _unet_alone(plain: Shapes) -> str | None:
+    """The repository of a UNet that lies without its other parts, in either spelling."""
+    first = next((plain[name] for name in _FIRST if name in plain), ())
+    widths = {shape[-1] for name, shape in plain.items() if name.endswith(_READS_TEXT)}
+    depth = first[1] if len(first) == 4 else None
+    return _UNETS.get((depth, *widths)) if depth else None
 
 
 @cache

@@ -18,7 +18,11 @@ _MARKS: dict[str, dict[str, Any]] = {
 """Weights of no account by which trainers say so, and what they mean to a scheduler."""
 
 _NOTE, _OF_VELOCITY = "modelspec.prediction_type", ("v", "v_prediction")
-_LAST_NORM = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+_INNER = "transformer_blocks.0.norm1.bias"
+_LAST_NORMS = (
+    f"model.diffusion_model.output_blocks.11.1.{_INNER}", f"output_blocks.11.1.{_INNER}",
+    f"up_blocks.3.attentions.2.{_INNER}",
+)  # fmt: skip
 _SPREAD_OF_VELOCITY = 0.09
 """ComfyUI's bound: of Stable Diffusion 2 this norm spreads further where velocity is predicted."""
 
@@ -48,7 +52,8 @@ def predicts_noise(file: Path) -> bool:
     Raises:
         CardError: it is no whole file of weights.
     """
-    norm = None if ends(file, GGUF) else read_tensors(file).get(_LAST_NORM)
+    tensors = {} if ends(file, GGUF) else read_tensors(file)
+    norm = next((tensors[name] for name in _LAST_NORMS if name in tensors), None)
     if norm is None or norm.dtype not in _KINDS or prediction_of(file):
         return False
     return float(_numbers(file, norm).std()) <= _SPREAD_OF_VELOCITY

@@ -19,7 +19,8 @@ _PARTS = {
         r"transformer\.resblocks|(token|positional)_embedding|lm_head|visual|spiece_model|"
         r"encoder\.(block|layers|final_layer_norm)|model\.(layers|embed_tokens|norm|visual)|"
         r"model\.language_model|"
-        r"(enc\.)?blk|token_embd|output_norm|rope_freqs)\b"
+        r"((enc|dec|v)\.)?(blk|output_norm|patch_embd|position_embd|(pre|post)_ln)|token_embd|output|"
+        r"rope_freqs|mm)\b"
     ),
     "an autoencoder alone, which a card names as components.vae": re.compile(
         r"(first_stage_model\.)?(encoder|decoder|(post_)?quant_conv|conv[12]|bn|loss)\b"

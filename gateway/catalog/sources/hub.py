@@ -83,9 +83,13 @@ def unreachable(
     if layout is None or source not in (layout, None):
         source = source or card.source
         return CardError(f"key 'source' = {source!r}: {refusal(source, error)}", card.path)
-    lines = f'id = "{card.id}", source = "{card.source}", config = "FOLDER"'
-    wanted = f"wanted it, or a card with {lines}: a folder with all of it but its weights"
+    wanted = f"wanted it, or {lines_of(card)}: a folder with all of it but its weights"
     return CardError(f"key 'config' = {layout!r}: {wanted}; {refusal(layout, error)}", card.path)
+
+
+def lines_of(card: EndpointCard | AdapterCard) -> str:
+    """The card that says whose configs a single file goes with."""
+    return f'a card with id = "{card.id}", source = "{card.source}", config = "FOLDER"'
 
 
 def configs_of(source: str) -> Path:

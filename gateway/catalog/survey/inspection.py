@@ -34,7 +34,7 @@ from gateway.catalog.heads.libraries import (
 from gateway.catalog.heads.stock import diffusers_folder
 from gateway.catalog.heads.strangers import why_no_model
 from gateway.catalog.sources.civitai import is_civitai
-from gateway.catalog.sources.hub import is_hub_id
+from gateway.catalog.sources.hub import is_hub_id, lines_of
 from gateway.catalog.sources.parts import Place, components_of, places_of
 from gateway.catalog.sources.weights import (
     INDEX,
@@ -144,8 +144,8 @@ def _untold(card: EndpointCard) -> str:
     """What a file is that no layout is known for."""
     file = file_of(card.folder, card)
     return (file and why_no_model(file)) or (
-        "its names and shapes do not tell what it is; wanted key 'config', the folder or hub "
-        "id of a pipeline that it goes with"
+        f"its names and shapes do not tell what it is; wanted {lines_of(card)}: a folder or the "
+        "hub id of a pipeline that it goes with"
     )
 
 

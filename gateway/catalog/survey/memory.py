@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -141,10 +140,8 @@ def _part(card: EndpointCard, place: Place) -> Part | None:
 
 def _weights(file: Path) -> Iterator[tuple[str, Weight]]:
     if ends(file, GGUF):
-        heads = read_gguf(file)
-        starts = sorted({head.start for head in heads.values()} | {file.stat().st_size})
-        sizes = {start: end - start for start, end in pairwise(starts)}
-        yield from ((name, Weight(one.shape, sizes[one.start])) for name, one in heads.items())
+        for name, one in read_gguf(file).items():
+            yield name, Weight(one.shape, one.size_bytes if one.stays else 0)
         return
     for name, tensor in read_tensors(file).items():
         yield name, Weight(tensor.shape, 0 if tensor.dtype in CAST else tensor.size_bytes)

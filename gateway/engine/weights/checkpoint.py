@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.heads.endings import GGUF, ends
-from gateway.catalog.heads.gguf import read_gguf
+from gateway.catalog.heads.gguf import BLOCKS, PLAIN, read_gguf
 from gateway.engine.weights.files import safe_open
 
 SCALES = ("scale_weight", "weight_scale")
@@ -23,6 +23,7 @@ SCALES = ("scale_weight", "weight_scale")
 ASIDE = (*SCALES, "scale_input", "input_scale", "scaled_fp8", "comfy_quant")
 """How names end that are of a way to scale and no weights of a model."""
 
+_PLAIN_DTYPES = dict(zip(PLAIN, (torch.float32, torch.float16), strict=True))
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -106,7 +107,7 @@ def opened(path: Path, dtype: torch.dtype) -> Checkpoint:
     Raises:
         CardError: it is no whole file.
     """
-    file: WeightFile = _Packed(path) if ends(path, GGUF) else _Plain(path, dtype)
+    file: WeightFile = _Packed(path, dtype) if ends(path, GGUF) else _Plain(path, dtype)
     return Checkpoint(file, {name: name for name in file.shapes})
 
 
@@ -145,37 +146,43 @@ class _Plain:
 
 
 class _Packed:
-    """A GGUF file, whose weights stay packed; diffusers unpacks them at work."""
+    """A GGUF file, of which matrices stay packed; diffusers unpacks them at work."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
         self._path = path
+        self._dtype = dtype
         self._heads = read_gguf(path)
         self.shapes: Shapes = {name: head.shape for name, head in self._heads.items()}
 
     def read(self, name: str) -> Tensor:
-        """A weight, packed as it is."""
+        """A weight, packed as it is unless no linear layer takes it so."""
         import gguf  # noqa: PLC0415  an extra
         from diffusers.quantizers.gguf import utils  # noqa: PLC0415  imports it
 
-        head, types = self._heads[name], gguf.GGMLQuantizationType
-        kind = types(head.kind)
-        plain = {types.F32: torch.float32, types.F16: torch.float16}
-        if kind not in plain and kind not in utils.SUPPORTED_GGUF_QUANT_TYPES:
+        head = self._heads[name]
+        kind = gguf.GGMLQuantizationType(head.kind)
+        if head.kind not in BLOCKS:
             raise CardError(f"{name}: packed as {kind.name}, which is not read", self._path)
-        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        size = torch.Size(head.shape).numel() // block * block_bytes
-        if head.start + size > self._path.stat().st_size:
-            raise CardError(f"not a whole GGUF file: {name} is cut short", self._path)
         with self._path.open("rb") as file:
             file.seek(head.start)
-            packed = bytearray(file.read(size))
-        weight = torch.frombuffer(packed, dtype=torch.uint8)
-        if kind in plain:
-            return weight.view(plain[kind]).view(head.shape)
-        *rows, width = head.shape
-        rows_of_bytes = weight.view(*rows, width // block * block_bytes)
-        found: Tensor = utils.GGUFParameter(rows_of_bytes, quant_type=kind)
-        return found
+            packed = bytearray(file.read(head.size_bytes))
+        if len(packed) < head.size_bytes:
+            raise CardError(f"not a whole GGUF file: {name} is cut short", self._path)
+        numbers = torch.frombuffer(packed, dtype=torch.uint8)
+        if head.kind in PLAIN:
+            return numbers.view(_PLAIN_DTYPES[head.kind]).view(head.shape)
+        _, block_bytes = BLOCKS[head.kind]
+        rows = head.shape[0] if head.stays else head.size_bytes // block_bytes
+        found: Tensor = utils.GGUFParameter(numbers.view(rows, -1), quant_type=kind)
+        return found if head.stays else unpacked(found).to(self._dtype).view(head.shape)
+
+
+def unpacked(weight: Tensor) -> Tensor:
+    """A packed weight's numbers, as they are at work."""
+    from diffusers.quantizers.gguf import utils  # noqa: PLC0415  imports an extra
+
+    numbers: Tensor = utils.dequantize_gguf_tensor(weight)
+    return numbers
 
 
 def _beside(factor: Tensor, weight: Tensor) -> Tensor:

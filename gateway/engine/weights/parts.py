@@ -22,7 +22,7 @@ from transformers import ProcessorMixin
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.heads.layouts import PREFIX, section_of, sections_among
 from gateway.catalog.sources.parts import Place, places_of
-from gateway.engine.weights.checkpoint import Checkpoint, opened
+from gateway.engine.weights.checkpoint import Checkpoint, opened, unpacked
 from gateway.engine.weights.processors import processor
 from gateway.engine.weights.quantization import packed_file, packing, store_packed
 
@@ -135,13 +135,27 @@ def _model(
     own = own_conversion(kind)
     converted = _converted(weights, wanted, config, own)
     if own:
-        return kind.from_single_file(
+        module = kind.from_single_file(
             converted, config=str(folder), dtype=dtype, local_files_only=True, **more
         )
+        return _unpack_all_but_linear(module, dtype) if weights.is_packed else module
     if more:
         raise ValueError("a class that diffusers knows no files of is not packed out of one")
     load_model_dict_into_meta(module, converted, dtype=dtype)
     return module.to(dtype)
+
+
+def _unpack_all_but_linear(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Leave packed what a linear layer unpacks at work, and nothing else."""
+    for inner in module.modules():
+        if not isinstance(inner, nn.Linear):
+            learned = [*inner.named_parameters(recurse=False)]
+            for name, weight in [*learned, *inner.named_buffers(recurse=False)]:
+                if hasattr(weight, "quant_type"):
+                    plain = unpacked(weight).to(dtype)
+                    is_learned = name in inner._parameters
+                    setattr(inner, name, nn.Parameter(plain, False) if is_learned else plain)
+    return module
 
 
 def own_conversion(kind: type) -> Conversion | None:
@@ -176,7 +190,7 @@ def fitting(
     """
     others = [each["checkpoint_mapping_fn"] for each in SINGLE_FILE_LOADABLE_CLASSES.values()]
     for convert in dict.fromkeys([_as_it_is, *([own] if own else others)]):
-        for part in (weights, weights.part(_without_prefix)):
+        for part in (weights, weights.part(_without_prefix), weights.part(_with_prefix)):
             with suppress(*UNFIT):
                 made = convert(checkpoint=part.sketch(), config=config)
                 if all(name in made and made[name].shape == wanted[name] for name in wanted):
@@ -190,6 +204,10 @@ def _as_it_is(checkpoint: dict[str, Any], config: Any) -> dict[str, Any]:
 
 def _without_prefix(name: str) -> str | None:
     return name.removeprefix(PREFIX) if name.startswith(PREFIX) else None
+
+
+def _with_prefix(name: str) -> str:
+    return PREFIX + name
 
 
 def _left_out(card: EndpointCard) -> list[str]:

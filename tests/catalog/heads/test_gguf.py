@@ -6,11 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from diffusers.quantizers.gguf.utils import SUPPORTED_GGUF_QUANT_TYPES
+from gguf import GGML_QUANT_SIZES
 
 from gateway.catalog.cards import CardError
 from gateway.catalog.folders import load_catalog
-from gateway.catalog.heads.gguf import read_gguf
-from tests.catalog.making import write
+from gateway.catalog.heads.gguf import BLOCKS, read_gguf
+from tests.catalog.making import hollow_gguf, write
 
 
 def text(value: str) -> bytes:
@@ -42,6 +44,38 @@ def test_what_is_malformed_is_told_and_stops_no_other(tmp_path: Path, fact: byte
     with pytest.raises(CardError, match="not a whole GGUF file"):
         read_gguf(tmp_path / "a.gguf")
     assert list(load_catalog((tmp_path,), ()).endpoints) == ["a"]
+
+
+def shape_of(name: str, *edges: int) -> bytes:
+    fact = text(f"comfy.gguf.orig_shape.{name}") + struct.pack("<IIQ", 9, 5, len(edges))
+    return fact + struct.pack(f"<{len(edges)}i", *edges)
+
+
+def test_a_shape_that_is_told_beside_is_the_weights(tmp_path: Path) -> None:
+    found = read_gguf(write(tmp_path / "a.gguf", gguf(shape_of("a.weight", 2, 1, 2, 2))))
+    assert found["a.weight"].shape == (2, 1, 2, 2)
+
+
+@pytest.mark.parametrize("edges", [(), (7,), (-2, -4), (2, 2)])
+def test_a_shape_that_cannot_be_is_told(tmp_path: Path, edges: tuple[int, ...]) -> None:
+    write(tmp_path / "a.gguf", gguf(shape_of("a.weight", *edges)))
+    with pytest.raises(CardError, match=r"not a whole GGUF file: .*orig_shape"):
+        read_gguf(tmp_path / "a.gguf")
+
+
+def test_types_are_as_large_as_the_format_says() -> None:
+    assert {kind: GGML_QUANT_SIZES[kind] for kind in BLOCKS} == BLOCKS
+    assert BLOCKS.keys() >= set(SUPPORTED_GGUF_QUANT_TYPES)
+
+
+@pytest.mark.parametrize("kind", [1, 12])
+def test_a_file_that_is_cut_within_its_last_weight_is_told(tmp_path: Path, kind: int) -> None:
+    file = hollow_gguf(tmp_path / "a.gguf", {"a": (2, 256), "b": (4, 256)}, kind=kind)
+    assert list(read_gguf(file)) == ["a", "b"]
+    with file.open("r+b") as opened:
+        opened.truncate(file.stat().st_size - 33)
+    with pytest.raises(CardError, match=r"not a whole GGUF file: only [\d,]+ bytes are there"):
+        read_gguf(file)
 
 
 def test_no_byte_that_is_changed_raises_anything_else(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a single file is, told by its head; the names and shapes are the published models' own."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.catalog.sources.hub import check_hub
 from gateway.catalog.survey.inspection import NotHereError
 from gateway.catalog.survey.survey import fault_of
 from gateway.fetching.fetching import plan_of
-from tests.catalog.making import hollow, write
+from tests.catalog.making import Shapes, hollow, hollow_gguf, write
 
 UNET = "model.diffusion_model."
 PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
@@ -33,6 +34,11 @@ PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "stabilityai/stable-diffusion-xl-base-1.0",
         {"conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias": (1280,)},
     ),
+    "SD 3 medium": (
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (9216,),
+         "pos_embed": (1, 36864, 1536)},
+    ),
     "SD 3.5 large": (
         "stabilityai/stable-diffusion-3.5-large",
         {UNET + "joint_blocks.37.x_block.mlp.fc1.weight": (9728, 2432)},
@@ -40,6 +46,11 @@ PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
     "FLUX.1 schnell": (
         "black-forest-labs/FLUX.1-schnell",
         {"double_blocks.0.img_attn.norm.key_norm.scale": (128,)},
+    ),
+    "FLUX.1 dev": (
+        "black-forest-labs/FLUX.1-dev",
+        {"double_blocks.0.img_attn.norm.key_norm.scale": (128,),
+         "guidance_in.in_layer.bias": (3072,), "img_in.weight": (3072, 64)},
     ),
     "FLUX.1 Fill": (
         "black-forest-labs/FLUX.1-Fill-dev",
@@ -66,6 +77,27 @@ PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
         "Qwen/Qwen-Image",
         {"transformer_blocks.0.img_mod.1.weight": (18432, 3072), "img_in.weight": (3072, 64)},
     ),
+    **{
+        f"UNet of {repository}{told}": (
+            repository,
+            {names[0]: (320, depth, 3, 3), names[1] + ".attn2.to_k.weight": (320, width)},
+        )
+        for repository, depth, width in (
+            ("stable-diffusion-v1-5/stable-diffusion-v1-5", 4, 768),
+            ("stable-diffusion-v1-5/stable-diffusion-inpainting", 9, 768),
+            ("stabilityai/stable-diffusion-2-1", 4, 1024),
+            ("stabilityai/stable-diffusion-xl-base-1.0", 4, 2048),
+            ("diffusers/stable-diffusion-xl-1.0-inpainting-0.1", 9, 2048),
+            ("stabilityai/stable-diffusion-xl-refiner-1.0", 4, 1280),
+        )
+        for told, names in {
+            "": ("input_blocks.0.0.weight", "input_blocks.4.1.transformer_blocks.0"),
+            " of Comfy": (f"{UNET}input_blocks.0.0.weight",
+                          f"{UNET}input_blocks.4.1.transformer_blocks.0"),
+            " of diffusers": ("conv_in.weight",
+                              "down_blocks.1.attentions.0.transformer_blocks.0"),
+        }.items()
+    },
     "Krea 2": ("krea/Krea-2-Raw", {"txtfusion.projector.weight": (8, 8)}),
 }  # fmt: skip
 
@@ -74,6 +106,24 @@ PUBLISHED: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
 def test_a_published_layout_tells_whose_configs_it_goes_with(tmp_path: Path, name: str) -> None:
     repository, shapes = PUBLISHED[name]
     assert config_of(hollow(tmp_path / "model.safetensors", shapes)) == repository
+    assert config_of(hollow_gguf(tmp_path / "model.gguf", shapes)) == repository
+
+
+@pytest.mark.parametrize(
+    ("layout", "stem", "repository"),
+    [
+        ("FLUX.1 dev", "flux1-kontext-dev-Q4_K_M", "black-forest-labs/FLUX.1-Kontext-dev"),
+        ("FLUX.1 dev", "flux1-dev-Q8_0", "black-forest-labs/FLUX.1-dev"),
+        ("Qwen-Image", "Qwen-Image-Edit-2511-Q4_K_M", "Qwen/Qwen-Image-Edit-2511"),
+        ("Qwen-Image", "qwen_image_edit_2509_fp8", "Qwen/Qwen-Image-Edit-2509"),
+        ("Qwen-Image", "qwen-image-edit-Q3_K_S", "Qwen/Qwen-Image-Edit"),
+    ],
+)
+def test_models_of_one_shape_are_told_by_their_files_names(
+    tmp_path: Path, layout: str, stem: str, repository: str
+) -> None:
+    _, shapes = PUBLISHED[layout]
+    assert config_of(hollow_gguf(tmp_path / f"{stem}.gguf", shapes)) == repository
 
 
 def test_a_bare_file_is_an_endpoint_by_its_stem(tmp_path: Path) -> None:
@@ -99,17 +149,18 @@ def test_what_a_file_has_none_of_is_to_be_fetched_or_named(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(("ending", "make"), [(".safetensors", hollow), (".gguf", hollow_gguf)])
 def test_a_file_whose_configs_cannot_be_had_says_the_three_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, make: Callable[..., Path]
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     repository, shapes = PUBLISHED["SDXL"]
-    hollow(tmp_path / "juggernaut.safetensors", shapes)
+    file = make(tmp_path / f"juggernaut{ending}", shapes)
     model = Model(load_catalog((tmp_path,), ()).endpoints["juggernaut"])
     for attempt in (check_hub, lambda card: plan_of(Model(card))):
         with pytest.raises(CardError, match=f"key 'config' = '{repository}': .*cannot be") as told:
             attempt(model.endpoint)
-        lines = 'id = "juggernaut", source = "juggernaut.safetensors", config = "FOLDER"'
+        lines = f'id = "juggernaut", source = "{file.name}", config = "FOLDER"'
         assert lines in told.value.reason
 
 
@@ -126,7 +177,7 @@ def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("shapes", "says"),
     [
-        ({"odd.weight": (2, 2)}, "wanted key 'config'"),
+        ({"odd.weight": (2, 2)}, """wanted a card with id = "odd", source = "odd.safetensors", """),
         ({"lora_unet_down.lora_down.weight": (2, 2)}, "a LoRA, and belongs into the folder adapt"),
         ({"decoder.conv_in.weight": (2, 2), "encoder.down.0.weight": (2, 2)}, "components.vae"),
         ({"text_model.encoder.layers.0.mlp.fc1.weight": (2, 2)}, "components.text_encoder"),
@@ -137,8 +188,27 @@ def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> N
         ({"emb_params": (2, 2)}, "a textual inversion, and belongs into the folder embeddings/EN"),
     ],
 )
-def test_a_file_of_no_known_layout_is_told(tmp_path: Path, shapes: dict, says: str) -> None:  # type: ignore[type-arg]
+def test_a_file_of_no_known_layout_is_told(tmp_path: Path, shapes: Shapes, says: str) -> None:
     hollow(tmp_path / "odd.safetensors", shapes)
+    catalog = load_catalog((tmp_path,), ())
+    fault = fault_of(Model(catalog.endpoints["odd"]), catalog)
+    assert fault is not None
+    assert says in fault.reason
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ({"enc.blk.0.attn_q.weight": (2, 2), "token_embd.weight": (2, 2),
+          "enc.output_norm.weight": (2,)}, "a text encoder alone"),
+        ({"blk.0.attn_q.weight": (2, 2), "output.weight": (2, 2)}, "a text encoder alone"),
+        ({"v.blk.0.attn_q.weight": (2, 2), "mm.0.weight": (2, 2)}, "a text encoder alone"),
+        ({"decoder.conv_in.weight": (2, 2)}, "components.vae"),
+        ({"odd.weight": (2, 2)}, """wanted a card with id = "odd", source = "odd.gguf", """),
+    ],
+)  # fmt: skip
+def test_a_gguf_of_no_model_is_told(tmp_path: Path, shapes: Shapes, says: str) -> None:
+    hollow_gguf(tmp_path / "odd.gguf", shapes)
     catalog = load_catalog((tmp_path,), ())
     fault = fault_of(Model(catalog.endpoints["odd"]), catalog)
     assert fault is not None
