@@ -101,13 +101,10 @@ def test_a_gguf_file_that_is_cut_short_is_told(folder: Path) -> None:
     file = folder / "z.gguf"
     whole = file.read_bytes()
     last = max(head.start for head in read_gguf(file).values())
-    for size, says in ((100, "not a whole GGUF file"), (last, "not a whole GGUF file")):
+    for size in (100, last, last + 1):
         file.write_bytes(whole[:size])
-        with pytest.raises(CardError, match=says):
+        with pytest.raises(CardError, match="not a whole GGUF file"):
             inspect_endpoint(endpoint(folder, PACKED["gguf"]))
-    file.write_bytes(whole[: last + 1])
-    with pytest.raises(CardError, match="is cut short"):
-        load(endpoint(folder, PACKED["gguf"]), CPU)
 
 
 @pytest.mark.parametrize(
