@@ -43,6 +43,8 @@ def housed(folder: Path, server: postgres.Server, num: int = 2) -> Iterator[Hous
         kept = held.enter_context(bucket())
         database = server.new_database()
         settings = Settings(data=folder / "nowhere", database=database)
+        with opened_keys(settings) as keys:
+            keys.create("first")  # without one anybody is answered, whose key is not known yet too
         environment = {**kept.environment, "GATEWAY_STORE": kept.url}
         fronts = [
             Process(folder / str(index) / "data", database, environment=environment)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from typing import Any
 
 import httpx
@@ -137,8 +138,8 @@ def test_samples_at_once_are_bounded_in_sum(house: House) -> None:
         with drawing(one):
             assert other.post(DRAW, json=quick).is_success, "one of two is left"
             with drawing(other):
-                for client in (one, other):
-                    refused = client.post(DRAW, json=quick)
+                for client, more in product((one, other), ({}, {"stream": True})):
+                    refused = client.post(DRAW, json=quick | more)
                     assert refused.status_code == 429
                     assert int(refused.headers["retry-after"]) >= 1
         until(lambda: one.post(DRAW, json=quick | {"n": 2}).is_success)

@@ -177,13 +177,17 @@ class Desk:
 
     async def stream(
         self, request: Asked, caller: Caller, job: Job, rendering: Rendering
-    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
-        """Draw a job and yield what comes; closing it cancels the work."""
+    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone | None]:
+        """Draw a job and yield what comes, first None: that the key's limits let it in.
+
+        Closing it cancels the work.
+        """
         self.log_job(request, job)
         async with (
             self.door.limits.permit(caller, len(job.seeds), job.claim),
             aclosing(self.studio.draw(job, rendering)) as drawn,
         ):
+            yield None
             pictures: list[Picture] = []
             async for item in drawn:
                 if isinstance(item, Picture):

@@ -83,7 +83,11 @@ async def streamed(
 
 
 async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """The same items, after the first was asked for: what refuses at once refuses here."""
+    """What is drawn, after the first was asked for: what refuses refuses here.
+
+    Limits that other fronts share are asked for at the database, the engine's door is here.
+    """
+    await anext(items)
     first = asyncio.ensure_future(anext(items))
     await asyncio.sleep(0)
     if first.done():
