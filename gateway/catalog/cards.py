@@ -35,7 +35,7 @@ class CardError(Exception):
 
     def __init__(self, reason: str, path: Path | str | None = None) -> None:
         whole = f"{path}: {reason}" if path else reason
-        super().__init__(whole.encode(errors="backslashreplace").decode())
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in whole))
         self.path = path
         self.reason = without_folders(reason, path)
 

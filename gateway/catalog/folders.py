@@ -151,10 +151,10 @@ class _Reading:
             for id, place in pipelines:
                 self._add(found, infer(place, id).card(id, ".", place / CARD))
             for path in () if pipelines else lying_in(inner, *SINGLE):
-                if path not in self.used and _is_whole(path):
+                if path not in self.used and not isdir(path) and _is_whole(path):
                     self._add(found, _of_file(path, f"{inner.name}/{path.stem}"))
         for path in lying_in(folder, *SINGLE):
-            if path not in self.used:
+            if path not in self.used and not isdir(path):
                 self._add(found, _of_file(path, path.stem))
         self.endpoints |= found
 
@@ -206,6 +206,7 @@ class _Reading:
         """Take a card, unless there is one of its id in the same folder."""
         assert card.path
         folder: Path = card.path.parent
+        self.used.add(card.path)
         if not card.id.isprintable():
             self.passed_over.append(CardError("passed over: its name is no text", card.path))
             return
@@ -220,7 +221,7 @@ class _Reading:
             sources += [lora.source for lora in card.fused]
             sources += [part.source for part in card.parts.values() if part and part.source]
             sources += [card.config] if card.config else []
-        self.used |= {card.path, *(Path(normpath(folder / each)) for each in sources)}
+        self.used |= {*(Path(normpath(folder / each)) for each in sources)}
 
 
 def _is_whole(file: Path) -> bool:

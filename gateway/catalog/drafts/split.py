@@ -11,8 +11,9 @@ from gateway.catalog.drafts.drafts import Draft
 from gateway.catalog.drafts.inferred import Told, decoded, infer
 from gateway.catalog.heads.endings import GGUF, PICKLES, REFUSED, SINGLE, ends, lying_in
 from gateway.catalog.heads.headers import Shapes
-from gateway.catalog.heads.layouts import config_of, shapes_of
+from gateway.catalog.heads.layouts import config_of
 from gateway.catalog.heads.libraries import NO_MODULE
+from gateway.catalog.heads.shapes import shapes_of
 from gateway.catalog.heads.strangers import why_no_model
 from gateway.catalog.sources.hub import configs_of
 from gateway.catalog.sources.parts import Place, places_of

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from gateway.catalog.cards import CardError
+from gateway.catalog.heads.headers import check_finished, check_regular, check_start
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -61,7 +62,12 @@ def read_gguf(path: Path) -> dict[str, Packed]:
         CardError: it is no whole GGUF file.
     """
     try:
+        check_regular(path)
         with path.open("rb") as file:
+            start = file.read(64)
+            if not start.startswith(MAGIC):
+                check_start(path, start, "GGUF")
+            file.seek(0)
             found = _read(file)
     except OSError as error:
         raise CardError(f"cannot be read: {error.strerror}", path) from None
@@ -70,6 +76,7 @@ def read_gguf(path: Path) -> dict[str, Packed]:
     size, ends = path.stat().st_size, [each.start + each.size_bytes for each in found.values()]
     if ends and size < max(ends):
         raise CardError(f"not a whole GGUF file: only {size:,} bytes are there", path)
+    check_finished(path)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import re
 import stat
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,42 @@ def read_header(path: Path) -> Header:
         header = _of_tensors(*_read(path))
         if stamp is not None:
             _known[path] = stamp, header
-    if left := next((end for end in UNFINISHED if path.with_name(path.name + end).exists()), None):
-        raise CardError(f"not downloaded to its end: there is {path.name}{left}", path)
+    check_finished(path)
     return header
+
+
+def check_finished(path: Path) -> None:
+    """See that nothing beside a file says that more of it is to come.
+
+    Raises:
+        CardError: something does.
+    """
+    if left := next((end for end in UNFINISHED if exists(f"{path}{end}")), None):
+        raise CardError(f"not downloaded to its end: there is {path.name}{left}", path)
+
+
+def check_start(path: Path, start: bytes, format: str) -> None:
+    """See that a file does not begin as what people mistake for one of weights.
+
+    Raises:
+        CardError: it does, or has nothing in it.
+    """
+    if not start:
+        raise CardError("is empty", path)
+    for mark, disguise in _DISGUISES.items():
+        if re.match(mark, start, re.IGNORECASE):
+            raise CardError(f"not a {format} file: {disguise}", path)
+
+
+def check_regular(path: Path) -> None:
+    """See that a path is a file's: a pipe would be waited for.
+
+    Raises:
+        CardError: it is not.
+        OSError: nothing can be told of it.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise CardError("is no file", path)
 
 
 def read_shapes(path: Path) -> Shapes:
@@ -122,26 +156,21 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> _Head:
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode):
-            raise CardError("is no file", path)
+        check_regular(path)
+        size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(64)
             length = int.from_bytes(start[:LENGTH_BYTES], "little")
             file.seek(LENGTH_BYTES)
-            text = file.read(length) if length <= min(facts.st_size, MAX_HEADER_BYTES) else b""
+            text = file.read(length) if length <= min(size, MAX_HEADER_BYTES) else b""
     except FileNotFoundError:
         is_link = path.is_symlink()
         raise CardError("its link leads nowhere" if is_link else "is not there", path) from None
     except OSError as error:
         raise CardError(f"cannot be read: {error.strerror}", path) from None
-    if not start:
-        raise CardError("is empty", path)
-    for mark, disguise in _DISGUISES.items():
-        # Of 640 bytes, say, a head's length begins as a pickle does.
-        if not text.startswith(b"{") and re.match(mark, start, re.IGNORECASE):
-            raise CardError(f"not a safetensors file: {disguise}", path)
-    return _header(path, facts.st_size, length, text)
+    if not text.startswith(b"{"):  # of 640 bytes, say, a head's length begins as a pickle does
+        check_start(path, start, "safetensors")
+    return _header(path, size, length, text)
 
 
 def _header(path: Path, size: int, length: int, text: bytes) -> _Head:

@@ -60,12 +60,15 @@ _TUNED = {
 }  # fmt: skip
 """How names tell those that cannot be read without PEFT's configuration beside them."""
 
+CONTROL_LORA = "control LoRA"
 _UNREAD = {
     "ip_adapter": "IP-Adapter", "double_stream_modulation_lora": "IP-Adapter",
     "redux_up": "Redux", "controlnet_cond_embedding": "ControlNet", "input_hint_block":
-    "ControlNet", "controlnet_blocks": "ControlNet", "emb_params": "textual inversion",
-    "lambda_layer": "T-LoRA", "reshape_weight": "control LoRA", "key_norm.scale": "control LoRA",
-    "lora_controlnet": "control LoRA",
+    "ControlNet", "controlnet_blocks": "ControlNet", "control_all_x_embedder": "ControlNet",
+    "control_layers.": "ControlNet", "emb_params": "textual inversion",
+    "motion_modules.": "AnimateDiff module", "lambda_layer": "T-LoRA",
+    "reshape_weight": CONTROL_LORA, "key_norm.scale": CONTROL_LORA,
+    "lora_controlnet": CONTROL_LORA,
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 

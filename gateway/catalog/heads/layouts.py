@@ -11,13 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from gateway.catalog.heads.endings import GGUF, ends
-from gateway.catalog.heads.gguf import read_gguf
-from gateway.catalog.heads.headers import Shapes, read_shapes
+from gateway.catalog.heads.headers import Shapes
 from gateway.catalog.heads.libraries import NO_MODULE
 from gateway.catalog.heads.predicted import predicts_noise
+from gateway.catalog.heads.shapes import shapes_of
 from gateway.catalog.heads.stamps import Stamp, stamp_of
 from gateway.catalog.heads.stock import diffusers_folder
+from gateway.catalog.heads.strangers import is_no_model
 
 DENOISER = "denoiser"
 SECTIONS = {
@@ -94,7 +94,8 @@ def config_of(file: Path) -> str | None:
     stamp = stamp_of(file)
     known, found = _configs.get(file, (None, None))
     if stamp is None or known != stamp:
-        found = _recognized(shapes_of(file))
+        shapes = shapes_of(file)
+        found = None if is_no_model(shapes) else _recognized(shapes)
         found = _OF_NOISE if found == _OF_VELOCITY and predicts_noise(file) else found
         named = _BY_NAME.get(str(found), {}).items()
         found = next((own for name, own in named if re.search(name, file.stem, re.I)), found)
@@ -139,12 +140,6 @@ def section_of(name: str, cls: str) -> str | None:
     if name.startswith(("text_encoder", "image_encoder", "safety_checker")):
         return next((key for key in SECTIONS if cls.startswith(key)), None)
     return DENOISER
-
-
-def shapes_of(file: Path) -> Shapes:
-    if ends(file, GGUF):
-        return {name: packed.shape for name, packed in read_gguf(file).items()}
-    return read_shapes(file)
 
 
 def _recognized(shapes: Shapes) -> str | None:

@@ -1,11 +1,13 @@
 """What a file is that lies among models and is none, told by its head."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from gateway.catalog.heads.endings import GGUF, ends
 from gateway.catalog.heads.headers import read_header
-from gateway.catalog.heads.layouts import shapes_of
+from gateway.catalog.heads.kinds import CONTROL_LORA, unread_in
+from gateway.catalog.heads.shapes import shapes_of
 
 _FOLDERS = {
     "ControlNet": "controlnets/ENDPOINT", "textual inversion": "embeddings/ENDPOINT",
@@ -40,9 +42,25 @@ def why_no_model(file: Path) -> str | None:
     if header and header.unread:
         folder = _FOLDERS.get(header.unread)
         where = f"and belongs into the folder {folder}" if folder else "which is not read here"
-        return f"it is no model but a {header.unread}, {where}"
+        return f"it is no model but {_one(header.unread)}, {where}"
     if header and header.kinds:
-        return f"it is no model but a {header.kinds[0]}, and belongs into the folder {_ADAPTERS}"
-    names = shapes_of(file)
+        kind = _one(header.kinds[0])
+        return f"it is no model but {kind}, and belongs into the folder {_ADAPTERS}"
+    part = _part_in(shapes_of(file))
+    return f"it is no model but {part}" if part else None
+
+
+def is_no_model(names: Collection[str]) -> bool:
+    """Whether names are of something else for sure, however like a model's some of them are."""
+    unread = unread_in(names)
+    is_adapter = unread != CONTROL_LORA or any("lora" in name for name in names)
+    return (unread is not None and is_adapter) or _part_in(names) is not None
+
+
+def _one(name: str) -> str:
+    return f"{'an' if name.startswith(tuple('AEIO')) else 'a'} {name}"
+
+
+def _part_in(names: Collection[str]) -> str | None:
     told = (part for part, known in _PARTS.items() if names and all(map(known.match, names)))
-    return f"it is no model but {part}" if (part := next(told, None)) else None
+    return next(told, None)

@@ -45,7 +45,7 @@ from gateway.catalog.sources.weights import (
 )
 
 _SHARDS = re.compile(r"\.safetensors\.index(\.\w+)?\.json$")
-_SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
+_SHARD = re.compile(r"-\d+-of-\d+\.(safetensors|gguf)$", re.IGNORECASE)
 _SMALL_BYTES = 2**20
 
 
@@ -197,6 +197,11 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
             raise CardError(f"{where}: there is no such file or folder", card.path)
         return
     file = file_of(card.folder, given)
+    if file is not None and _SHARD.search(file.name):
+        raise CardError(
+            f"{where}: one of several files; wanted the folder with all of them and what lists "
+            "them, or all in one file", card.path
+        )  # fmt: skip
     if file is not None and ends(file, GGUF):
         if needs := lacking("gguf"):
             raise _lacking(card, file.name, needs)
@@ -208,8 +213,9 @@ def _check_source(card: EndpointCard, where: str, given: EndpointCard | Componen
     elif given.weight_name and is_hub_id(source) and not exists(card.folder / source):
         raise NotHereError(f"{where}: {given.weight_name} is not on this disk", card.path)
     else:
-        is_link = (card.folder / source).is_symlink()
-        told = "its link leads nowhere" if is_link else "there is no such file"
+        place = card.folder / source
+        absent = "its link leads nowhere" if place.is_symlink() else "there is no such file"
+        told = "is no file" if exists(place) else absent
         raise CardError(f"{where}: {told}", card.path)
 
 

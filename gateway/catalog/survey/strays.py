@@ -15,7 +15,8 @@ from gateway.catalog.sources.weights import INDEX
 CARDS = ".toml"
 WANTED = f"wanted ENDPOINT/NAME{WEIGHTS}"
 
-_FOREIGN = (".gguf", ".sft", ".zip", ".7z", ".rar", ".tar", ".gz", ".onnx")
+_FOREIGN = (".gguf", ".sft", ".onnx")
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".xz", ".zst")
 _ASIDE = (".", "_")
 """What begins with these nobody means to be seen."""
 
@@ -101,6 +102,7 @@ def _about(path: Path, *wanted: str) -> str | None:
         "not downloaded to its end": ending in UNFINISHED,
         REFUSED: ending in PICKLES,
         f"'{path.suffix}' is not read": ending in _FOREIGN,
+        f"'{path.suffix}' is not read; wanted the files that are packed in it": ending in _ARCHIVES,
         f"misspelt; wanted its name to end in {WEIGHTS}": f"{WEIGHTS}." in path.name.lower(),
         f"misspelt '{path.suffix}'; wanted {''.join(likely)}": bool(likely),
     }
