@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.errors import InvalidRequest, InvalidType, OutOfRange
+from gateway.errors import InvalidRequest, InvalidType, OutOfRange, UnsupportedValue, shortened
 from gateway.outside.documents import decode_json
 from gateway.outside.parameters import CONTROL_FIELDS
 from gateway.outside.spelling import decimal, is_absent
@@ -14,6 +14,11 @@ MAX_CONTROLS = 8
 MAX_WEIGHT = 2.0
 MAX_MODE = 31
 """More kinds of pictures than any net reads."""
+
+ELSEWHERE = ("ip_adapter", "ipadapter", "ip-adapter")
+"""How fields begin by which others ask for a picture beside the prompt."""
+
+_FIELD_CHARACTERS = 40
 
 
 class ControlAsked(msgspec.Struct, frozen=True):
@@ -39,7 +44,11 @@ def read_controls(given: Mapping[str, Any]) -> tuple[ControlAsked, ...]:
 
     Raises:
         InvalidRequest: the lists do not line up, or a value is none or out of range.
+        UnsupportedValue: an IP-Adapter is asked for by a field of its own.
     """
+    for field, value in given.items():
+        if field.lower().startswith(ELSEWHERE) and value and not is_absent(value):
+            raise _refused(shortened(field, _FIELD_CHARACTERS))
     entries, weights, names = (_listed(given, field) for field in CONTROL_FIELDS)
     if not entries and (weights or names):
         raise InvalidRequest("There are no pictures for ControlNets.", param="control_images")
@@ -50,6 +59,14 @@ def read_controls(given: Mapping[str, Any]) -> tuple[ControlAsked, ...]:
             told = f"'{field}' has {len(others)} entries, and 'control_images' {len(entries)}."
             raise InvalidRequest(told, param=field)
     return tuple(_asked(entry, place, weights, names) for place, entry in enumerate(entries))
+
+
+def _refused(field: str) -> UnsupportedValue:
+    told = (
+        f"'{field}' is not read: an IP-Adapter is asked for as a ControlNet is, by "
+        '\'control_images\': [{"image": …, "controlnet": its name, "weight": …}].'
+    )
+    return UnsupportedValue(told, param=field)
 
 
 def _asked(

@@ -72,7 +72,7 @@ _UNREAD = {
 }  # fmt: skip
 """What is no adapter of this shape, by a mark in its names."""
 
-_PLACES = {
+PLACES = {
     "IP-Adapter": "it as controlnets/ENDPOINT/NAME/FILE, beside its image_encoder",
     "ControlNet": "it in controlnets/ENDPOINT", "textual inversion": "it in embeddings/ENDPOINT",
 }  # fmt: skip
@@ -126,7 +126,7 @@ def unread_in(names: Collection[str]) -> str | None:
 def why_unread(unread: str | None, tuned: str | None, file: Path) -> str | None:
     """Why a file cannot be read as an adapter, by what its names tell; None where it can."""
     if unread:
-        place = _PLACES.get(unread)
+        place = PLACES.get(unread)
         told = f"; wanted {place}" if place else ""
         return f"{unread} weights are no adapter that is read here{told}"
     if tuned and not config_beside(file):

@@ -22,7 +22,7 @@ from gateway.catalog.heads.endings import (
     ends,
 )
 from gateway.catalog.heads.headers import Header, read_header
-from gateway.catalog.heads.kinds import LORA_FILE, why_unread
+from gateway.catalog.heads.kinds import LORA_FILE, PLACES, why_unread
 from gateway.catalog.heads.training import shown, tidy
 from gateway.catalog.sources.civitai import civitai_file, is_civitai, known_version
 from gateway.catalog.sources.parts import places_of
@@ -82,8 +82,13 @@ def _inspect_beside(card: ControlCard | EmbeddingCard) -> None:
         pickles = [file.name for file in files if ends(file, *PICKLES)]
         why = f"{pickles[0]}: pickled weights are refused" if pickles else "it has no weights"
         raise CardError(f"{why}; wanted {WEIGHTS}", card.path)
+    own = ["textual inversion"] if isinstance(card, EmbeddingCard) else ["ControlNet"]
+    own += ["IP-Adapter"] if place.is_dir() else []
     for file in weights:
-        read_header(file)
+        told = read_header(file).unread
+        if told in PLACES and told not in own:
+            why = f"{told} weights are no {own[0]}; wanted {PLACES[told]}"
+            raise CardError(why, card.path)
 
 
 def header_of(card: AdapterCard) -> Header | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.catalog.folders import load_catalog
+from gateway.catalog.survey.survey import faults_of
 from tests.catalog.making import lora, model, weights, write
 
 
@@ -91,4 +92,20 @@ def test_what_is_no_controlnet_and_no_word_is_told(tmp_path: Path) -> None:
         "controlnets/sdd: passed over: no endpoint is called 'sdd'; did you mean 'sd'?",
         "embeddings/sd/easy.pt: passed over: pickled weights are refused; wanted .safetensors, "
         "which `gateway convert` makes of them",
+    ]
+
+
+def test_what_belongs_into_another_folder_is_told(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "sd")
+    weights(tmp_path / "controlnets/sd/style.safetensors", {"ip_adapter.1.to_k_ip.weight": (1, 1)})
+    weights(tmp_path / "controlnets/sd/word.safetensors", {"emb_params": (1, 4)})
+    weights(tmp_path / "embeddings/sd/net.safetensors", {"input_hint_block.0.weight": (1, 4)})
+    catalog = load_catalog(
+        (tmp_path / "models",), (), (tmp_path / "controlnets",), (tmp_path / "embeddings",)
+    )
+    assert [fault.reason for fault in faults_of(catalog).values()] == [
+        "IP-Adapter weights are no ControlNet; wanted it as controlnets/ENDPOINT/NAME/FILE, "
+        "beside its image_encoder",
+        "textual inversion weights are no ControlNet; wanted it in embeddings/ENDPOINT",
+        "ControlNet weights are no textual inversion; wanted it in controlnets/ENDPOINT",
     ]

@@ -1,6 +1,7 @@
 """ControlNets over HTTP: Friendli's fields, on its paths and on OpenAI's."""
 
 import base64
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -115,6 +116,29 @@ def test_what_is_no_control_is_refused_by_its_name(client: Client, name: str) ->
     if code is not None:
         refused(answer, 400, error["code"], param)
         assert error["code"] == code
+
+
+UNIT = {"image": "A", "model": "ip-adapter_sd15 [6a3f6166]"}
+ASKED_OTHERWISE: dict[str, tuple[str, dict[str, Any]]] = {
+    "friendli": (DEDICATED, {"model": "tiny", "prompt": "x", "ip_adapter_image": "A"}),
+    "openai": (PATHS[2], {"model": "tiny", "prompt": "x", "ip_adapters": [{"path": "A"}]}),
+    "huggingface": ("/models/tiny", {"inputs": "x", "parameters": {"ip_adapter_image": "A"}}),
+    "automatic1111": ("/sdapi/v1/txt2img",
+                      {"prompt": "x", "alwayson_scripts": {"controlnet": {"args": [UNIT]}}}),
+    "comfyui": ("/prompt", {"prompt": {"1": {"class_type": "IPAdapterAdvanced", "inputs": {}}}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", ASKED_OTHERWISE)
+def test_an_ip_adapter_asked_for_as_elsewhere_is_refused_by_name(
+    client: Client, engine: TestEngine, dialect: str
+) -> None:
+    before = len(engine.jobs)
+    path, body = ASKED_OTHERWISE[dialect]
+    answer = client.post(path, json=body)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert re.search("ip.?adapter", answer.text, re.IGNORECASE)
+    assert len(engine.jobs) == before
 
 
 def test_an_edit_takes_them_beside_its_picture(client: Client, engine: TestEngine) -> None:
