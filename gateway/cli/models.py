@@ -129,10 +129,10 @@ def _plans(catalog: Catalog, faults: Mapping[str, CardError], settings: Settings
     bounded = [card for card in catalog.endpoints.values() if _bound(card, settings) != AUTO]
     if not bounded:
         return
-    from gateway.engine.loading.room import plan_for  # noqa: PLC0415  torch takes seconds
+    from gateway.engine.loading.room import room_for  # noqa: PLC0415  torch takes seconds
 
     for card in bounded:
-        plan = None if card.id in faults else plan_for(card, catalog, settings)
+        plan = None if card.id in faults else room_for(card, catalog, settings).plan(card)
         if plan is not None:
             yield f"{card.id}: {plan}"
             yield from [f"{card.id}: {plan.reason}"] * (plan.verdict == "cannot fit")

@@ -19,14 +19,15 @@ from gateway.catalog.sources.hub import is_hub_id
 from gateway.catalog.sources.weights import layout_of
 from gateway.cli.options import setting_options
 from gateway.fetching.fetching import Plan, fetch, is_here, plan_of
+from gateway.fetching.foreseen import parts_to_come
 from gateway.fetching.progress import Fetching, Tell, done_of, seldom
-from gateway.settings import read_settings
+from gateway.settings import Settings, read_settings
 from gateway.telemetry.sizes import shown_bytes
 
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, metavar="ID…")
-@setting_options("models", "adapters")
+@setting_options("models", "adapters", "device", "memory")
 def pull(ids: tuple[str, ...], **flags: Any) -> None:
     """Fetch the files of models that are not here.
 
@@ -34,11 +35,14 @@ def pull(ids: tuple[str, ...], **flags: Any) -> None:
     where it was. HF_TOKEN, HF_ENDPOINT, HF_HOME, HTTPS_PROXY, CIVITAI_TOKEN and CIVITAI_ENDPOINT
     are heeded.
     """
-    catalog = full_catalog(read_settings(flags))
+    settings = read_settings(flags)
+    catalog = full_catalog(settings)
     for id in ids:
         model = _model(id, catalog)
         while not _is_here(model) and (plan := plan_of(model)).wanted:
             _tell(id, plan)
+            if told := _foretold(model, plan, catalog, settings):
+                click.echo(f"{id}: {told}")
             with _shown(plan) as tell:
                 fetch(model, plan, tell)
         file = civitai_file(id) if is_civitai(id) else None
@@ -68,6 +72,17 @@ def _tell(id: str, plan: Plan) -> None:
     for one in plan.wanted:
         size = shown_bytes(one.file.size_bytes)
         click.echo(f"  {size:>9}  {one.repository.source}/{one.file.name}")
+
+
+def _foretold(model: Model, plan: Plan, catalog: Catalog, settings: Settings) -> str | None:
+    """How an endpoint will fit into its device's memory; None where nothing tells yet."""
+    parts = [] if model.adapter else parts_to_come(model.endpoint, plan.wanted)
+    if not parts:
+        return None
+    from gateway.engine.loading.room import room_for  # noqa: PLC0415  torch takes seconds
+
+    placed = room_for(model.endpoint, catalog, settings).foresee(model.endpoint, parts)
+    return placed.foretold if placed else None
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from gateway.catalog.catalog import Catalog, Model
 from gateway.catalog.collection import Collection
 from gateway.catalog.heads.digests import Digests
 from gateway.catalog.samplers import SAMPLERS, Runs, choose, classes_of
+from gateway.engine.device.chosen import device_of
 from gateway.engine.forwards.remembered import copied
 from gateway.engine.hub import Hub
-from gateway.engine.loading.loading import LoadedPipeline, device_of, dtype_of
+from gateway.engine.loading.loading import LoadedPipeline, dtype_of
 from gateway.engine.loading.room import Budget
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.pipelines import call

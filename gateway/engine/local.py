@@ -19,10 +19,10 @@ from gateway.catalog.collection import Collection
 from gateway.catalog.heads.digests import Digests
 from gateway.catalog.survey.fitting import GIB
 from gateway.catalog.survey.survey import state_of
+from gateway.engine.device.chosen import device_of
 from gateway.engine.forecast import Entrance
 from gateway.engine.forwards.regional import has_compiler
 from gateway.engine.hub import Hub
-from gateway.engine.loading.loading import device_of
 from gateway.engine.loading.room import Budget
 from gateway.engine.loading.shelf import Shelf
 from gateway.engine.pipelines.abilities import abilities_of

@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from huggingface_hub import get_session, hf_raise_for_status
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.file_download import http_get
 
 from gateway.catalog.cards import CardError
-from gateway.catalog.sources.hub import OF_TRANSPORT
+from gateway.catalog.sources.hub import OF_TRANSPORT, PATIENCE_SECONDS
 from gateway.fetching.choice import Listed
 
 NUM_TRIES = 5
@@ -64,6 +65,20 @@ class Meter:
 def meter(at: At) -> Any:
     """What makes such bars."""
     return partial(Meter, at)
+
+
+def first_bytes(origin: Origin, num_bytes: int) -> bytes:
+    """How a file begins; no more of it is read, however much is sent."""
+    asked, found = {**origin.headers, "range": f"bytes=0-{num_bytes - 1}"}, b""
+    with get_session().stream(
+        "GET", origin.url, headers=asked, timeout=PATIENCE_SECONDS
+    ) as answer:
+        hf_raise_for_status(answer)
+        for piece in answer.iter_bytes():
+            found += piece
+            if len(found) >= num_bytes:
+                break
+    return found[:num_bytes]
 
 
 def download(origin: Origin, part: Path, file: Listed, at: At) -> None:

@@ -1,7 +1,7 @@
 """What models are fetched from, how much of it is missing, and having it on this disk."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from os.path import exists
 from pathlib import Path
@@ -19,7 +19,7 @@ from gateway.catalog.sources.hub import FAULTS, refusal, unreachable
 from gateway.catalog.sources.parts import parts_elsewhere, parts_given
 from gateway.catalog.sources.weights import INDEX, INDEXES, cached_file, is_single, layout_of
 from gateway.catalog.survey.adapters import inspect_adapter
-from gateway.catalog.survey.inspection import NotHereError, inspect_endpoint
+from gateway.catalog.survey.inspection import NotHereError, check_made, inspect_endpoint
 from gateway.fetching.choice import Listed, of_folder, of_pipeline
 from gateway.fetching.civitai import Release
 from gateway.fetching.progress import Fetch, Tell, followed, in_log
@@ -36,6 +36,10 @@ class Wanted(NamedTuple):
 
     repository: Repository | Release
     file: Listed
+
+
+Expect = Callable[[Sequence[Wanted]], None]
+"""Told what is to be fetched before it is; raises where that would be of no use."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -80,7 +84,7 @@ def fetch(model: Model, plan: Plan, tell: Tell) -> None:
         _fetch_all(plan, under_way, (model.adapter or model.endpoint).path)
 
 
-def fetch_missing(model: Model) -> None:
+def fetch_missing(model: Model, expect: Expect = lambda _: None) -> None:
     """Have a model's files on this disk, and tell of it in the log; what is here is not asked for.
 
     What is fetched first may tell what else is wanted.
@@ -91,6 +95,7 @@ def fetch_missing(model: Model) -> None:
     while not is_here(model) and (plan := plan_of(model)).wanted:
         names = [one.file.name for one in plan.wanted]
         log.info("fetching", model=plan.model, size=shown_bytes(plan.total_bytes), files=names)
+        expect(plan.wanted)
         fetch(model, plan, in_log())
         log.info("fetched", model=plan.model)
 
@@ -168,6 +173,7 @@ def _of_pipeline(card: EndpointCard, layout: str) -> Iterator[Wanted]:
     """What of a pipeline's repository is not replaced by parts from elsewhere."""
     repository = Repository(layout, None if is_single(card) else card.revision)
     index = _index(repository)
+    check_made(card, index)
     bare, elsewhere = parts_elsewhere(card)
     for file in of_pipeline(repository.listed, index, card.variant, elsewhere):
         yield Wanted(repository, file)

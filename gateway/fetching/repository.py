@@ -18,9 +18,14 @@ from huggingface_hub import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # it is
 
+from gateway.catalog.heads.headers import LENGTH_BYTES, MAX_HEADER_BYTES, Tensors, tensors_in
 from gateway.catalog.sources.hub import PATIENCE_SECONDS
+from gateway.catalog.sources.weights import SNAPSHOTS
 from gateway.fetching.choice import Listed
-from gateway.fetching.download import At, Origin, download, meter
+from gateway.fetching.download import At, Origin, download, first_bytes, meter
+
+USUAL_BYTES = 100_000
+"""What most heads have room in."""
 
 
 class Repository:
@@ -42,7 +47,11 @@ class Repository:
 
     def is_here(self, file: Listed) -> bool:
         """Whether a file of this commit is in the cache."""
-        return (self._folder / "snapshots" / self._revision.resolved / file.name).exists()
+        return self.place(file).exists()
+
+    def place(self, file: Listed) -> Path:
+        """Where in the cache a file of this commit lies, or will."""
+        return self._folder / SNAPSHOTS / self._revision.resolved / file.name
 
     def bytes_to_come(self, file: Listed) -> int:
         """How much of a file is to be downloaded: nothing of one that another commit has, too."""
@@ -65,6 +74,20 @@ class Repository:
         )
         at(file.size_bytes)
         return Path(found)
+
+    def head(self, file: Listed) -> Tensors:
+        """What a safetensors file says of its weights, of which nothing is fetched.
+
+        Raises:
+            CardError: it is no whole safetensors file.
+        """
+        url = hf_hub_url(self.source, file.name, revision=self._revision.resolved)
+        origin = Origin(url, _as_whom())
+        start = first_bytes(origin, USUAL_BYTES)
+        end = LENGTH_BYTES + int.from_bytes(start[:LENGTH_BYTES], "little")
+        if len(start) < end <= MAX_HEADER_BYTES:
+            start = first_bytes(origin, end)
+        return tensors_in(self.place(file), file.size_bytes, start[LENGTH_BYTES:end])
 
     @property
     def _folder(self) -> Path:

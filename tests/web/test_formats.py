@@ -64,7 +64,9 @@ ROWS = {
     "quanto": transformer("quanto-int8"),
     "layerwise float8": transformer("layerwise-float8"),
 }  # fmt: skip
-ELSEWHERE = {"bare file", "bitsandbytes", "pickle", "version on Civitai"}
+ELSEWHERE = {
+    "bare file", "bitsandbytes", "IP-Adapter", "model of videos", "pickle", "version on Civitai",
+}  # fmt: skip
 """Rows of the table that have a test of their own, or that a machine without a GPU only tells."""
 
 

@@ -73,7 +73,10 @@ class Tensor(msgspec.Struct):
         return self.data_offsets[1] - self.data_offsets[0]
 
 
-_Head = tuple[dict[str, Tensor], dict[str, Any]]
+Tensors = dict[str, Tensor]
+"""What a head says of a file's weights, by name."""
+
+_Head = tuple[Tensors, dict[str, Any]]
 _known: dict[Path, tuple[Stamp, Header]] = {}
 
 
@@ -136,7 +139,7 @@ def read_shapes(path: Path) -> Shapes:
     return {name: tensor.shape for name, tensor in read_tensors(path).items()}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> Tensors:
     """All that a file's head says of its weights.
 
     Raises:
@@ -170,10 +173,19 @@ def _read(path: Path) -> _Head:
         raise CardError(f"cannot be read: {error.strerror}", path) from None
     if not text.startswith(b"{"):  # of 640 bytes, say, a head's length begins as a pickle does
         check_start(path, start, "safetensors")
-    return _header(path, size, length, text)
+    return _head(path, size, length, text)
 
 
-def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
+def tensors_in(path: Path, size: int, text: bytes) -> Tensors:
+    """What a head says of the weights of a file of some size, wherever that lies.
+
+    Raises:
+        CardError: no file of such a size begins so.
+    """
+    return _head(path, size, len(text), text)[0]
+
+
+def _head(path: Path, size: int, length: int, text: bytes) -> _Head:
     if len(text) < length <= MAX_HEADER_BYTES and size >= LENGTH_BYTES:
         raise _cut_short(path, size, LENGTH_BYTES + length)
     try:
@@ -191,7 +203,7 @@ def _header(path: Path, size: int, length: int, text: bytes) -> _Head:
     return tensors, facts or {}
 
 
-def _of_tensors(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Header:
+def _of_tensors(tensors: Tensors, facts: dict[str, Any]) -> Header:
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
     tuned = tuned_in(shapes.keys())

@@ -29,6 +29,9 @@ SECTIONS = {
 
 _WHOLE = (*(start for starts in SECTIONS.values() for start in starts), "text_encoders.")
 PREFIX = "model.diffusion_model."
+OVER_TIME = 5
+"""Dimensions of the weights of a convolution over time as well."""
+
 _KNOWLEDGE = (
     "CHECKPOINT_KEY_NAMES", "DIFFUSERS_DEFAULT_PIPELINE_PATHS", "infer_diffusers_model_type",
 )  # fmt: skip
@@ -81,8 +84,15 @@ class _Weight(NamedTuple):
     shape: tuple[int, ...]
 
 
+class _Layout(NamedTuple):
+    """What names and shapes tell: whose configs go with them, and whether they work over time."""
+
+    config: str | None = None
+    is_deep: bool = False
+
+
 _sections: dict[Path, tuple[Stamp | None, frozenset[str]]] = {}
-_configs: dict[Path, tuple[Stamp | None, str | None]] = {}
+_layouts: dict[Path, tuple[Stamp | None, _Layout]] = {}
 
 
 def config_of(file: Path) -> str | None:
@@ -91,16 +101,38 @@ def config_of(file: Path) -> str | None:
     Raises:
         CardError: it is no whole file of weights.
     """
+    return _layout_of(file).config
+
+
+def makes_videos(file: Path) -> bool:
+    """Whether a single file is known for a denoiser that convolves over time.
+
+    Raises:
+        CardError: it is no whole file of weights.
+    """
+    layout = _layout_of(file)
+    return layout.config is not None and layout.is_deep
+
+
+def _layout_of(file: Path) -> _Layout:
     stamp = stamp_of(file)
-    known, found = _configs.get(file, (None, None))
+    known, layout = _layouts.get(file, (None, _Layout()))
     if stamp is None or known != stamp:
         shapes = shapes_of(file)
         found = None if is_no_model(shapes) else _recognized(shapes)
         found = _OF_NOISE if found == _OF_VELOCITY and predicts_noise(file) else found
         named = _BY_NAME.get(str(found), {}).items()
         found = next((own for name, own in named if re.search(name, file.stem, re.I)), found)
-        _configs[file] = stamp, found
-    return found
+        layout = _Layout(found, _is_deep(shapes))
+        _layouts[file] = stamp, layout
+    return layout
+
+
+def _is_deep(shapes: Shapes) -> bool:
+    """Whether a denoiser convolves over time; autoencoders and readers of pictures may all do."""
+    return any(
+        len(shape) == OVER_TIME and not name.startswith(_WHOLE) for name, shape in shapes.items()
+    )
 
 
 def sections_of(file: Path) -> frozenset[str]:

@@ -13,16 +13,25 @@ import msgspec
 
 SAMPLE_SIZE = "default_sample_size"
 
+_PICTURES = {"images", "image"}
+_OTHERS = {
+    "frames": "videos", "video": "videos", "videos": "videos", "audios": "sounds", "texts": "texts",
+}  # fmt: skip
+"""What a pipeline makes, by what its call says that it gives back."""
+
+_CLASS = re.compile(r"^class (\w+)[(:]", re.MULTILINE)
+
 
 class Stock(msgspec.Struct, frozen=True):
     """Defaults of a pipeline: of its call, and the edge of latents where no config has one.
 
-    None is what the class does not say.
+    `makes` is what it makes that is no picture. None is what the class does not say.
     """
 
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     sample_size: int | None = None
+    makes: str | None = None
 
 
 @cache
@@ -34,15 +43,23 @@ def diffusers_folder() -> Path | None:
 
 @cache
 def stock_of(pipeline: str) -> Stock:
-    """What the class of a name says; nothing where diffusers has no such class."""
-    place, head = diffusers_folder(), re.compile(rf"^class {re.escape(pipeline)}[(:]", re.M)
-    for file in sorted(place.glob("pipelines/**/pipeline_*.py")) if place else ():
-        text = file.read_text()
-        if head.search(text):
-            for node in ast.parse(text).body:
-                if isinstance(node, ast.ClassDef) and node.name == pipeline:
-                    return _read(node)
+    """What the class of a name says, or that of blocks; nothing where diffusers has none such."""
+    file = _files().get(pipeline)
+    for node in ast.parse(file.read_text()).body if file else ():
+        if isinstance(node, ast.ClassDef) and node.name == pipeline:
+            return _read(node)
     return Stock()
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """Where the classes of pipelines and of their blocks are."""
+    place, found = diffusers_folder(), dict[str, Path]()
+    for pattern in ("pipelines/**/pipeline_*.py", "modular_pipelines/**/modular_blocks_*.py"):
+        for file in sorted(place.glob(pattern)) if place else ():
+            for name in _CLASS.findall(file.read_text()):
+                found.setdefault(name, file)
+    return found
 
 
 def _read(pipeline: ast.ClassDef) -> Stock:
@@ -63,7 +80,23 @@ def _read(pipeline: ast.ClassDef) -> Stock:
         steps if isinstance(steps, int) else None,
         float(guidance) if isinstance(guidance, int | float) else None,
         size if isinstance(size, int) else None,
+        _made(pipeline),
     )
+
+
+def _made(pipeline: ast.ClassDef) -> str | None:
+    """What a class makes that is no picture, by the names of what it gives back."""
+    given: set[object] = set()
+    for node in ast.walk(pipeline):
+        match node:
+            case ast.Return(value=ast.Call(func=ast.Name(id=kind), keywords=named)):
+                given |= {each.arg for each in named} if kind.endswith("Output") else set()
+            case ast.Call(
+                func=ast.Attribute(value=ast.Name(id="OutputParam")), args=[ast.Constant(value), *_]
+            ):
+                given.add(value)
+    told = (made for name, made in _OTHERS.items() if name in given)
+    return None if given & _PICTURES else next(told, None)
 
 
 def _last_number(value: ast.expr) -> int | None:

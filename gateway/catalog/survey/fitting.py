@@ -109,10 +109,22 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.weights_bytes + self.work_bytes
 
     def __str__(self) -> str:
+        return f"{self.verdict}: {self._placed}"
+
+    @property
+    def foretold(self) -> str:
+        """The same of weights that are to be fetched."""
+        if self.verdict == "cannot fit":
+            return f"does not fit: {self.reason}"
+        return f"will fit: {self._placed}" if self.verdict == "fits" else str(self)
+
+    @property
+    def _placed(self) -> str:
+        """What it takes of what it may, and what is done for that."""
         unit, name = (GIB, "GiB") if max(self.bound_bytes, self.size_bytes) >= GIB else (MIB, "MiB")
         taken, bound = (f"{size / unit:.1f}" for size in (self.size_bytes, self.bound_bytes))
         done = ", ".join(_said(self)) or "all on the device"
-        return f"{self.verdict}: {taken} of {bound.removesuffix('.0')} {name}: {done}"
+        return f"{taken} of {bound.removesuffix('.0')} {name}: {done}"
 
     @property
     def reason(self) -> str:

@@ -6,7 +6,7 @@ at each start for every card there is. What only loading shows is found when it 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from os.path import exists
 from pathlib import Path
@@ -24,6 +24,7 @@ from gateway.catalog.heads.endings import GGUF, PICKLES, REFUSED, WEIGHTS, ends
 from gateway.catalog.heads.gguf import read_gguf
 from gateway.catalog.heads.headers import UNFINISHED, Header, read_header
 from gateway.catalog.heads.kinds import LORA_FILE
+from gateway.catalog.heads.layouts import makes_videos
 from gateway.catalog.heads.libraries import (
     NO_MODULE,
     diffusers_names,
@@ -31,7 +32,7 @@ from gateway.catalog.heads.libraries import (
     transformers_has,
     transformers_names,
 )
-from gateway.catalog.heads.stock import diffusers_folder
+from gateway.catalog.heads.stock import diffusers_folder, stock_of
 from gateway.catalog.heads.strangers import why_no_model
 from gateway.catalog.sources.civitai import is_civitai
 from gateway.catalog.sources.hub import is_hub_id, lines_of
@@ -68,8 +69,7 @@ def inspect_endpoint(card: EndpointCard) -> None:
         place = card.folder / lora.source
         if place.exists() or ends(lora.source, WEIGHTS):
             check_file(card, place / (lora.weight_name or LORA_FILE) if place.is_dir() else place)
-    if is_single(card):
-        _check_source(card, f"key 'source' = {card.source!r}", card)
+    _check_own(card)
     index = _index(card)
     parts = _decoded(card, index)
     if not isinstance(parts, dict):
@@ -79,11 +79,47 @@ def inspect_endpoint(card: EndpointCard) -> None:
         if not kind:
             raise CardError(f"{INDEX}: names no pipeline as _class_name", card.path)
         _check_class(card, f"{INDEX}: _class_name", str(kind))
+    check_made(card, parts)
     for name, part in card.parts.items():
         if part is not None and name not in parts and name != PREVIEWS:
             told = near(name, components_of(parts))
             raise CardError(f"key 'components': the pipeline has no part '{name}'{told}", card.path)
     _check_places(card)
+
+
+def inspect_files(card: EndpointCard) -> None:
+    """See that the files that a card names are here, and whole.
+
+    What its configs lie beside may have weights of its own, that would be read in their place.
+
+    Raises:
+        CardError: one is not.
+    """
+    _check_own(card)
+    for place in places_of(card):
+        _check_given(card, place)
+
+
+def check_made(card: EndpointCard, index: Mapping[str, Any]) -> None:
+    """See that an endpoint draws pictures, by what an index says of its pipeline.
+
+    Raises:
+        CardError: it makes something else.
+    """
+    told = (index.get("_blocks_class_name"), index.get("_class_name"))
+    for name in map(str, [card.pipeline] if card.pipeline else told):
+        if made := stock_of(name).makes:
+            raise CardError(f"{name} makes {made}, not pictures", card.path)
+
+
+def _check_own(card: EndpointCard) -> None:
+    """See that the single file is here that an endpoint comes from, if it does."""
+    if not is_single(card):
+        return
+    _check_source(card, f"key 'source' = {card.source!r}", card)
+    file = file_of(card.folder, card)
+    if file and makes_videos(file):
+        raise CardError(f"{file.name}: makes videos, not pictures", card.path)
 
 
 def _check_places(card: EndpointCard) -> None:
@@ -170,14 +206,12 @@ def _decoded(card: EndpointCard, file: Path) -> Any:
 
 def _check_place(card: EndpointCard, place: Place) -> None:
     """See that a part is where the card says, or else where the pipeline's others are."""
-    key = PREVIEWS if place.name == PREVIEWS else f"components.{place.name}"
-    given, where = place.given, f"key '{key}'"
+    given, where = place.given, f"key '{_key(place)}'"
     if given.cls and given.cls not in diffusers_names() and not transformers_has(given.cls):
         raise CardError(f"{where}: there is no class '{given.cls}'", card.path)
     if given.quantized and (needs := lacking(given.quantized.partition("-")[0])):
         raise _lacking(card, f"{where}: quantized = '{given.quantized}'", needs)
-    if given.source is not None:
-        _check_source(card, f"{where}: source = {given.source!r}", given)
+    _check_given(card, place)
     if place.folder is None:
         raise NotHereError(f"{where}: its configs are not on this disk", card.path)
     is_packed = place.file is not None and ends(place.file, GGUF)
@@ -187,6 +221,16 @@ def _check_place(card: EndpointCard, place: Place) -> None:
         _check_part(card, place.folder, place.library, place.cls)
     elif not (place.folder / "config.json").is_file():
         raise _absent(card, f"{place.name}: config.json is missing")
+
+
+def _check_given(card: EndpointCard, place: Place) -> None:
+    """See that what a card names as a part is here."""
+    if (source := place.given.source) is not None:
+        _check_source(card, f"key '{_key(place)}': source = {source!r}", place.given)
+
+
+def _key(place: Place) -> str:
+    return PREVIEWS if place.name == PREVIEWS else f"components.{place.name}"
 
 
 def _check_source(card: EndpointCard, where: str, given: EndpointCard | Component) -> None:

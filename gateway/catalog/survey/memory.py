@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from gateway.catalog.cards import EndpointCard
 from gateway.catalog.heads.endings import GGUF, ends
 from gateway.catalog.heads.gguf import read_gguf
-from gateway.catalog.heads.headers import CAST, read_tensors
-from gateway.catalog.heads.layouts import section_of, sections_among
+from gateway.catalog.heads.headers import CAST, Tensors, read_tensors
+from gateway.catalog.heads.layouts import OVER_TIME, section_of, sections_among
 from gateway.catalog.sources.parts import Place, files_of_place, places_of
 from gateway.catalog.sources.weights import read_index, weights_of
 
@@ -29,9 +29,6 @@ PACKED_BYTES = {
     "layerwise-float8": 1.0, "bitsandbytes-int8": 1.0, "bitsandbytes-nf4": 0.55,
 }  # fmt: skip
 """Bytes of a number that a card has packed, with its share of what it is scaled by."""
-
-_DEEP = 5
-"""Dimensions of the weights of a convolution over time as well."""
 
 
 class Weight(NamedTuple):
@@ -101,19 +98,23 @@ class Part(NamedTuple):
         return PACKED_BYTES.get(str(self.packed), float(self.number_bytes(kind)))
 
 
-def parts_of(card: EndpointCard) -> list[Part]:
+def parts_of(card: EndpointCard, to_come: Mapping[Path, Tensors] = {}) -> list[Part]:
     """The parts of an endpoint that have weights, as far as they are here.
+
+    `to_come` are heads of files that are not, by where they will lie.
 
     Raises:
         CardError: a file is not whole.
     """
-    found = (_part(card, place) for place in places_of(card))
+    found = (_part(card, place, to_come) for place in places_of(card))
     return [part for part in found if part is not None]
 
 
-def _part(card: EndpointCard, place: Place) -> Part | None:
+def _part(card: EndpointCard, place: Place, to_come: Mapping[Path, Tensors]) -> Part | None:
     files = weights_of(files_of_place(card, place))
+    coming = [head for file, head in to_come.items() if file.parent == place.folder]
     weights = {name: weight for file in files for name, weight in _weights(file)}
+    weights |= {name: weight for head in coming for name, weight in _told(head)}
     if place.is_single and len(sections_among(weights)) > 1:
         section = section_of(place.name, place.cls)
         weights = {name: one for name, one in weights.items() if section in sections_among([name])}
@@ -134,7 +135,7 @@ def _part(card: EndpointCard, place: Place) -> Part | None:
         patch=patch,
         scale=_scale(config),
         tile=_tile(config),
-        is_deep=any(len(each.shape) == _DEEP for each in weights.values()),
+        is_deep=any(len(each.shape) == OVER_TIME for each in weights.values()),
     )
 
 
@@ -143,7 +144,11 @@ def _weights(file: Path) -> Iterator[tuple[str, Weight]]:
         for name, one in read_gguf(file).items():
             yield name, Weight(one.shape, one.size_bytes if one.stays else 0)
         return
-    for name, tensor in read_tensors(file).items():
+    yield from _told(read_tensors(file))
+
+
+def _told(head: Tensors) -> Iterator[tuple[str, Weight]]:
+    for name, tensor in head.items():
         yield name, Weight(tensor.shape, 0 if tensor.dtype in CAST else tensor.size_bytes)
 
 
@@ -193,7 +198,7 @@ _MEASURES = {"text": _reads, "denoiser": _begins, "autoencoder": _ends}
 
 
 def _convolutions(weights: Mapping[str, Weight]) -> list[tuple[int, ...]]:
-    return [one.shape for one in weights.values() if len(one.shape) in (4, _DEEP)]
+    return [one.shape for one in weights.values() if len(one.shape) in (4, OVER_TIME)]
 
 
 def _scale(config: Mapping[str, Any]) -> int:

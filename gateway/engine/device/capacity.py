@@ -20,10 +20,10 @@ class Capacity(NamedTuple):
 
 
 def capacity_of(device: torch.device) -> Capacity | None:
-    """The memory of a device; None for a kind that does not tell."""
+    """The memory of a device; None for one that does not tell, or is not here."""
     if device.type == "cpu":
         return host_capacity()
-    if device.type != "cuda":
+    if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
         return None
     free, total = torch.cuda.mem_get_info(device)
     return Capacity(total, free + torch.cuda.memory_reserved(device))

@@ -18,6 +18,7 @@ from diffusers.pipelines.auto_pipeline import (
 from gateway.catalog.cards import PREVIEWS, CardError, EndpointCard, FusedLora
 from gateway.catalog.sources.weights import INDEX, MODULAR, index_file
 from gateway.catalog.survey.fitting import Plan
+from gateway.catalog.survey.inspection import inspect_files
 from gateway.engine.adapters.adapters import Adapters
 from gateway.engine.adapters.beside import Beside
 from gateway.engine.loading.construction import CONSTRUCTION
@@ -206,6 +207,7 @@ def load(card: EndpointCard, device: torch.device, plan: Plan | None = None) -> 
             such device.
     """
     _check_device(card, device)
+    inspect_files(card)
     with CONSTRUCTION:
         pipeline, previews = _pretrained(card, device)
         for lora in card.fused:
@@ -231,14 +233,6 @@ def _check_device(card: EndpointCard, device: torch.device) -> None:
     except (RuntimeError, AssertionError) as error:  # the latter where torch is built without it
         said = next(iter(reason_of(error).split(". ")), "")
         raise CardError(f"the device '{device}' cannot be used: {said}", card.path) from None
-
-
-def device_of(card: EndpointCard, default: str) -> torch.device:
-    """The device a card names, or the default one, or the fastest there is."""
-    name = default if card.device == "auto" else card.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def dtype_of(card: EndpointCard, device: torch.device) -> torch.dtype:

@@ -7,7 +7,7 @@ hang on who else is there; others go where it would be too much together.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 import torch
@@ -21,10 +21,15 @@ from gateway.catalog.sources.parts import files_of
 from gateway.catalog.survey.fitting import GIB, Bound, Plan, fit
 from gateway.catalog.survey.memory import Kind, Part, parts_of
 from gateway.engine.device.capacity import capacity_of, host_capacity
-from gateway.engine.loading.loading import LoadedPipeline, device_of
+from gateway.engine.device.chosen import device_of
+from gateway.fetching.fetching import Wanted
+from gateway.fetching.foreseen import parts_to_come
 from gateway.settings import AUTO, Settings
 from gateway.telemetry import metrics
 from gateway.telemetry.sizes import written_bytes
+
+if TYPE_CHECKING:
+    from gateway.engine.loading.loading import LoadedPipeline  # diffusers takes seconds
 
 DRIVER_BYTES = 2**29
 """What CUDA takes of a bound for itself; of what is found to be free it has its part already."""
@@ -82,20 +87,39 @@ class Room:
         It is told in the log whenever it is found to have changed.
         """
         try:
-            bound, parts = self._bound(card), self._parts_of(card)
+            plan = self.foresee(card, self._parts_of(card))
         except CardError:
             return None  # which is told elsewhere
-        if bound is None or not parts:
+        if plan is None:
             self._plans.pop(card.id, None)
             return None
-        beside = min(self._beside_bytes, self._bytes_beside(card.id))
-        plan = fit(card, parts, self._kind, bound, int(beside))
         before = self._plans.get(card.id)
         self._plans[card.id] = card, plan
         if before is None or (before[1].verdict, before[1].form) != (plan.verdict, plan.form):
             tell = log.info if plan.verdict == "fits" else log.warning
             tell("memory planned", endpoint=card.id, plan=str(plan))
         return plan
+
+    def foresee(self, card: EndpointCard, parts: Sequence[Part]) -> Plan | None:
+        """How an endpoint of such parts would be placed; None where they or the device lack."""
+        bound = self._bound(card)
+        if bound is None or not parts:
+            return None
+        beside = min(self._beside_bytes, self._bytes_beside(card.id))
+        return fit(card, parts, self._kind, bound, int(beside))
+
+    def expect(self, card: EndpointCard, wanted: Sequence[Wanted]) -> None:
+        """Tell in the log how an endpoint will fit, before its weights are fetched.
+
+        Raises:
+            CardError: it cannot be of use on this device.
+        """
+        plan = self.foresee(card, parts_to_come(card, wanted))
+        if plan is None:
+            return
+        log.info("memory foreseen", endpoint=card.id, plan=plan.foretold)
+        if fault := _fault(plan, card.path):
+            raise fault
 
     def fault(self, card: EndpointCard) -> CardError | None:
         """Why an endpoint cannot be of use on this device, if its weights alone are too much."""
@@ -123,7 +147,7 @@ class Room:
         return self._beside_bytes
 
     @contextmanager
-    def measured(self, loaded: LoadedPipeline, others_bytes: int) -> Iterator[None]:
+    def measured(self, loaded: "LoadedPipeline", others_bytes: int) -> Iterator[None]:
         """Note the most of a GPU's memory that is taken meanwhile, but for what others take."""
         if self._device.type != "cuda":
             yield
@@ -183,13 +207,13 @@ class Room:
         return sum(_size(card.place) for card in cards if card.endpoint == id)
 
 
-def plan_for(card: EndpointCard, catalog: Catalog, settings: Settings) -> Plan | None:
-    """How an endpoint would be placed; None where files, or the device, do not tell."""
+def room_for(card: EndpointCard, catalog: Catalog, settings: Settings) -> Room:
+    """That of the device which an endpoint would be placed on."""
     budget = Budget(settings.memory, settings.endpoint_gib, settings.adapter_gib)
-    return Room(Collection.of(catalog), device_of(card, settings.device), budget).plan(card)
+    return Room(Collection.of(catalog), device_of(card, settings.device), budget)
 
 
-def tell_memory(loaded: LoadedPipeline, *, is_gone: bool = False) -> None:
+def tell_memory(loaded: "LoadedPipeline", *, is_gone: bool = False) -> None:
     """Set the metrics of an endpoint's memory, or take them away."""
     told = {
         metrics.MEMORY_PLANNED: loaded.planned_bytes,

@@ -302,7 +302,7 @@ class Shelf:
 
         def read() -> Command:
             with metrics.LOAD_SECONDS.labels(card.id).time():
-                fetch_missing(Model(card))
+                fetch_missing(Model(card), partial(self.room.expect, card))
                 if fault := self.room.fault(card):
                     raise fault
                 plan = self.room.plan(card)

@@ -185,6 +185,8 @@ def test_a_file_that_a_card_names_is_no_endpoint_of_its_own(tmp_path: Path) -> N
         ({"model.0.weight": (2, 2), "model.1.sub.0.weight": (2, 2)}, "an upscaler"),
         ({"image_proj.ip_adapter": (2, 2)}, "folder controlnets/ENDPOINT/NAME, beside its image"),
         ({"redux_up.weight": (2, 2)}, "a Redux, which is not read here"),
+        ({"head.modulation": (1, 2, 1536), "patch_embedding.weight": (1536, 16, 1, 2, 2)},
+         "odd.safetensors: makes videos, not pictures"),
         ({"emb_params": (2, 2)}, "a textual inversion, and belongs into the folder embeddings/EN"),
     ],
 )

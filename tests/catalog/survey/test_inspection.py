@@ -89,6 +89,15 @@ MODELS: dict[str, tuple[Change, str]] = {
         lambda f: write(f / "model_index.json", INDEX | {"_class_name": "StableDifusionPipeline"}),
         "no class 'StableDifusionPipeline'; did you mean 'StableDiffusionPipeline'",
     ),
+    "videos": (
+        lambda f: write(f / "model_index.json", INDEX | {"_class_name": "CogVideoXPipeline"}),
+        "CogVideoXPipeline makes videos, not pictures",
+    ),
+    "card's videos": (card('pipeline = "LTXPipeline"'), "LTXPipeline makes videos, not pictures"),
+    "sounds": (
+        lambda f: write(f / "model_index.json", INDEX | {"_class_name": "AudioLDM2Pipeline"}),
+        "AudioLDM2Pipeline makes sounds, not pictures",
+    ),
     "component": (
         lambda f: write(f / "model_index.json", INDEX | {"vae": ["diffusers", "AutoKoder"]}),
         "no class 'AutoKoder'",

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.folders import load_catalog
 from gateway.catalog.sources.parts import bytes_on_disk
-from gateway.engine.loading.loading import device_of, dtype_of, load
+from gateway.engine.device.chosen import device_of
+from gateway.engine.loading.loading import dtype_of, load
 from tests.engine import tiny, tiny_loras
 from tests.engine.workbench import (
     CPU,
