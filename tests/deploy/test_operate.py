@@ -134,7 +134,7 @@ def got(client: Client, url: str) -> bytes:
 def test_the_three_situations_are_typed_as_the_commands_want_them() -> None:
     commands = re.findall(r"^gateway (.+)$", SITUATIONS, re.M)
     commands += re.findall(r"-- gateway (.+)$", SITUATIONS, re.M)
-    assert len(commands) == 5
+    assert len(commands) == 7
     for typed in commands:
         command: click.Command = gateway
         arguments = shlex.split(typed, comments=True)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from gateway.runs.durable.schema import batches, places, runs, webhook_events
 from gateway.runs.hooks.events import UNDELIVERED
 from gateway.runs.records import ENDED
-from tests.resilience.audit import audit, honest_events
+from tests.resilience.audit import audit, honest_events, workflow_faults
 from tests.resilience.ledger import new_owner
 from tests.resilience.load import LIMITED_SAMPLES, Load
 from tests.runs import postgres
@@ -65,7 +65,8 @@ class House:
             sa.select(sa.func.count()).select_from(places),
         )
         with self.engine.connect() as connection:
-            return sum(connection.execute(count).scalar_one() for count in counts)
+            num_open = sum(connection.execute(count).scalar_one() for count in counts)
+            return num_open + len(workflow_faults(self.receivers, connection))
 
 
 @asynccontextmanager
