@@ -14,6 +14,7 @@ from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.cluster.devices import Place
 from gateway.cluster.link import ReplicaLostError
+from gateway.cluster.parcels import parcels
 from gateway.cluster.replica import Beat, Replica, replica_of
 from gateway.job import Failed
 from gateway.settings import Settings
@@ -37,11 +38,11 @@ class ReplicaActor:
     def __init__(self, make: Make, settings: Settings, catalog: Catalog, place: Place) -> None:
         self._replica = make(settings, catalog, place)
 
-    async def draw(self, packed: bytes) -> AsyncGenerator[bytes]:
+    async def draw(self, packed: bytes) -> AsyncGenerator[list[bytes]]:
         """See `Replica.draw`."""
-        async with aclosing(self._replica.draw(packed)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(parcels(self._replica.draw(packed))) as sent:
+            async for parcel in sent:
+                yield parcel
 
     async def ask(self, method: str, *arguments: Any) -> Any:
         """What a method of the replica answers."""
@@ -80,8 +81,9 @@ class ActorLink:
         """See `Link.draw`."""
         stream, has_ended = self._draw.remote(packed), False
         try:
-            async for told in stream:
-                yield await told
+            async for parcel in stream:
+                for told in await parcel:
+                    yield told
             has_ended = True
         except RayTaskError:
             raise
