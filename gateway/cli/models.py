@@ -132,7 +132,9 @@ def _plans(catalog: Catalog, faults: Mapping[str, CardError], settings: Settings
     from gateway.engine.loading.room import room_for  # noqa: PLC0415  torch takes seconds
 
     for card in bounded:
-        plan = None if card.id in faults else room_for(card, catalog, settings).plan(card)
+        if card.id in faults:
+            continue
+        plan = room_for(card, catalog, settings).foresee(card, parts_of(card))
         if plan is not None:
             yield f"{card.id}: {plan}"
             yield from [f"{card.id}: {plan.reason}"] * (plan.verdict == "cannot fit")

@@ -4,7 +4,7 @@ A plan is made as though an endpoint had the device for itself, so that what it 
 hang on who else is there; others go where it would be too much together.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +14,6 @@ import torch
 
 from gateway.catalog.cards import CardError, EndpointCard
 from gateway.catalog.catalog import Catalog
-from gateway.catalog.collection import Collection
 from gateway.catalog.heads.endings import WEIGHTS, lying_in
 from gateway.catalog.heads.stamps import Stamp, stamps_of
 from gateway.catalog.sources.parts import files_of
@@ -58,10 +57,12 @@ class Budget(NamedTuple):
 
 
 class Room:
-    """Plans for the endpoints of one device."""
+    """Plans for the endpoints of one device; `latest` tells what is served."""
 
-    def __init__(self, collection: Collection, device: torch.device, budget: Budget) -> None:
-        self._collection = collection
+    def __init__(
+        self, latest: Callable[[], Catalog], device: torch.device, budget: Budget
+    ) -> None:
+        self._latest = latest
         self._device = device
         self._memory = budget.memory
         self._endpoint_bytes = budget.endpoint_bytes
@@ -72,7 +73,7 @@ class Room:
     @property
     def plans(self) -> dict[str, Plan]:
         """The latest plan of each endpoint that one was made for, if its card is what it was."""
-        cards = self._collection.latest.endpoints
+        cards = self._latest().endpoints
         plans = self._plans.copy().items()
         return {id: plan for id, (card, plan) in plans if cards.get(id) == card}
 
@@ -200,7 +201,7 @@ class Room:
 
     def _bytes_beside(self, id: str) -> int:
         """What lies beside an endpoint for it to load: adapters, ControlNets, words."""
-        catalog = self._collection.latest
+        catalog = self._latest()
         cards = (
             *catalog.adapters.values(), *catalog.controls.values(), *catalog.embeddings.values()
         )  # fmt: skip
@@ -210,7 +211,7 @@ class Room:
 def room_for(card: EndpointCard, catalog: Catalog, settings: Settings) -> Room:
     """That of the device which an endpoint would be placed on."""
     budget = Budget(settings.memory, settings.endpoint_gib, settings.adapter_gib)
-    return Room(Collection.of(catalog), device_of(card, settings.device), budget)
+    return Room(lambda: catalog, device_of(card, settings.device), budget)
 
 
 def tell_memory(loaded: "LoadedPipeline", *, is_gone: bool = False) -> None:

@@ -71,7 +71,7 @@ class Shelf:
         self._device = device
         self._digests = digests
         self._budget = budget
-        self.room = Room(collection, device, budget)
+        self.room = Room(lambda: collection.latest, device, budget)
         self._loader = Loader(tell, self._tell_fetched)
         self._faults: dict[str, CardError] = {}
         self._loaded: dict[str, LoadedPipeline] = {}
