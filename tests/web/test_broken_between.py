@@ -38,8 +38,6 @@ def part(file: str) -> str:
 
 ROWS: dict[str, tuple[Callable[[str], str], Callable[[Path], None], str]] = {
     "whole-cut": (whole, cut, "whole-cut.safetensors: not a whole safetensors file"),
-    "whole-gone": (whole, remove, "'whole-gone.safetensors': there is no such file"),
-    "part-cut": (part, cut, "part-cut.safetensors: not a whole safetensors file"),
     "part-gone": (part, remove, "'part-gone.safetensors': there is no such file"),
 }
 
