@@ -81,6 +81,11 @@ def edge(pixels: Colours) -> Colours:
     return median
 
 
+def nearest(colour: NDArray[np.float64]) -> str:
+    """The name of the colour that is nearest."""
+    return min(NAMED, key=lambda name: float(np.abs(colour - NAMED[name]).sum()))
+
+
 def colourfulness(pixels: Colours) -> float:
     """How far apart a pixel's channels are, in the mean."""
     return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
@@ -100,6 +105,18 @@ def test_the_background_is_as_asked(client: Client, colour: str) -> None:
     apart = {name: np.abs(border - wanted).max() for name, wanted in NAMED.items()}
     assert min(apart, key=lambda name: apart[name]) == colour
     assert apart[colour] < 40
+
+
+@pytest.mark.parametrize("thing", ["umbrella", "balloon", "star"])
+@pytest.mark.parametrize(("paint", "ground"), [("yellow", "blue"), ("blue", "yellow")])
+def test_colours_go_where_the_words_put_them(
+    client: Client, thing: str, paint: str, ground: str
+) -> None:
+    pixels = colours(drawn(client, f"a {paint} {thing} on a {ground} background"))
+    behind = edge(pixels)
+    inside = pixels[np.abs(pixels - behind).max(axis=2) > 60]
+    assert nearest(behind) == ground
+    assert [nearest(pixel) for pixel in inside].count(paint) > len(inside) / 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ STAGES = (
     "autoencoder",
     "prior",
     "colours",
+    "decide",
     "denoiser",
     "3d",
     "line",
@@ -50,6 +51,10 @@ def _run(stage: str, work: Path, minutes: float, device: torch.device) -> None:
             from binding import train_binding  # noqa: PLC0415
 
             train_binding(work, minutes, device)
+        case "decide":
+            from deciding import train_deciding  # noqa: PLC0415
+
+            train_deciding(work, minutes, device)
         case "denoiser":
             from denoiser import train_denoiser  # noqa: PLC0415
 

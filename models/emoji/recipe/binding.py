@@ -17,7 +17,7 @@ from codes import SUBJECT, paint_states, read_codes
 from coloured import ColourPrompt, read_colour_prompts
 from compose import COLOUR_NAMES, Drawings
 from evaluate import prompt_lists
-from nouns import read_nouns
+from nouns import read_nouns, read_synonyms
 from pictures import nearest_colour, percent
 from prior import likeness, retrieved
 from shared import read_shared
@@ -51,7 +51,7 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
         return likeness(told.say(length * sentences), codes).argmax(1)
 
     with torch.no_grad():
-        shared = read_shared(subjects, reader, codes, taken)
+        shared = read_shared(subjects, reader, codes, read_synonyms(folders["nouns"]), taken)
     nouns = {
         noun: kind
         for noun, kind in read_nouns(folders["nouns"], subjects, reader).items()
@@ -148,23 +148,23 @@ def _heard(numbers: Tensor) -> str | None:
 def _leave_subjects(prior: Prior, num_subjects: int) -> None:
     """Hold what says subjects: MiniLM's last layer learns, and heads and units they leave free."""
     prior.requires_grad_(False)
-    hearing, *layers = prior.layers
+    hearing, *layers, _ = prior.layers
     hearing.requires_grad_()
     attention = layers[0].attention
     looking = -NUM_LOOKING * attention.self.attention_head_size
     rows = [attention.self.query.bias, attention.self.key.weight, attention.self.value.weight]
     for weight in rows:
-        _learn(weight, slice(looking, None))
-    _learn(attention.output.dense.weight, (slice(None), slice(looking, None)))
+        learn(weight, slice(looking, None))
+    learn(attention.output.dense.weight, (slice(None), slice(looking, None)))
     for layer in layers:
-        _learn(layer.intermediate.dense.weight, slice(num_subjects, None))
-        _learn(layer.intermediate.dense.bias, slice(num_subjects, None))
-        _learn(layer.output.dense.weight, (slice(None), slice(num_subjects, None)))
-    _learn(layers[-1].output.dense.bias, slice(SUBJECT, None))
+        learn(layer.intermediate.dense.weight, slice(num_subjects, None))
+        learn(layer.intermediate.dense.bias, slice(num_subjects, None))
+        learn(layer.output.dense.weight, (slice(None), slice(num_subjects, None)))
+    learn(layers[-1].output.dense.bias, slice(SUBJECT, None))
 
 
-def _learn(weight: nn.Parameter, part: slice | tuple[slice, slice]) -> None:
-    """Let a part of a weight learn."""
+def learn(weight: nn.Parameter, part: slice | tuple[slice, slice]) -> None:
+    """Let a part of a weight learn, and no other part of it."""
     mask = torch.zeros_like(weight)
     mask[part] = 1
     weight.requires_grad_()

@@ -7,6 +7,7 @@ none is used in training.
 """
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,13 +19,15 @@ from codes import STATE, SUBJECT, blurred, read_codes, states
 from coloured import own_colours
 from compose import Drawings, random_colours
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from nouns import read_nouns
 from paint import Paint, to_oklab
 from PIL import Image
+from prior import likeness
 from subjects import fetch, read_subjects
 from text_encoder import NUM_TOKENS, Reader, read_prior
 from torch import Tensor
 from training import begin, log, restore, start_from, train
-from words import Asker, Wishes
+from words import UNPAINTED, Asker, Wishes
 
 EXPORTED = Path(__file__).resolve().parent.parent / "unet"
 SAMPLE_PROMPTS = (
@@ -54,7 +57,11 @@ RENEWED = 4
 VISITED = {1.0: 0.5, 0.75: 0.2, 0.5: 0.15, 0.25: 0.15}
 """The noise levels that four steps visit, and how much each weighs in lessons."""
 SAID = 0.6
-"""How often colours are told as the prior says them, who may be unsure; else exactly."""
+"""How often colours are told as the prior says them, unless it is mistaken; else exactly."""
+TAKEN = 0.5
+"""How often a lesson is what the prior takes a prompt for, in its words; else a blurred code."""
+MISTAKEN = 1.0
+"""By how much a number that the prior says of colours is wrong where it is mistaken."""
 ON_VISITED = 0.6
 """How often a lesson has one of these; the others have any."""
 
@@ -93,8 +100,12 @@ class Lessons:
         self.device = device
         self.style = style
         self.drawings = Drawings(work, device)
-        self.asker = Asker(read_subjects(fetch(work)), is_brief=True)
+        folders = fetch(work)
+        subjects = read_subjects(folders)
         self.reader = Reader(device)
+        self.asker = Asker(
+            subjects, read_nouns(folders["nouns"], subjects, self.reader), is_brief=True
+        )
         self.prior = read_prior(work).to(device).eval()
         self.vae = new_autoencoder().to(device, memory_format=torch.channels_last).eval()
         restore(self.vae, work / "autoencoder.safetensors", EXPORTED_VAE)
@@ -104,6 +115,7 @@ class Lessons:
         self._states = torch.empty(NUM_PREPARED, STATE, device=device)
         self._num_added = self._num_batches = 0
         self._own = own_colours(self.drawings)
+        self._unpainted = torch.tensor([subject.name in UNPAINTED for subject in subjects])
 
     def batch(self, count: int, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """`x_0` `[count, 8, 16, 16]`, states `[count, 20, 384]`, levels `[count]`."""
@@ -125,7 +137,7 @@ class Lessons:
 
     @torch.no_grad()
     def _prepared(self, count: int, progress: float) -> tuple[Tensor, Tensor]:
-        wished = self.asker.wishes(count)
+        wished, told = self._told(self.asker.wishes(count))
         paint = self._paint(wished) if self.style in PAINTED else Paint.none(count)
         ground = torch.where(
             wished.ground.asked[:, None],
@@ -138,11 +150,29 @@ class Lessons:
         )
         with torch.autocast(self.device.type, torch.bfloat16):
             clean = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latents
-        told = states(self.codes, wished)
+        return clean.float(), told
+
+    def _told(self, wished: Wishes) -> tuple[Wishes, Tensor]:
+        """Wishes, some of them for what the prior takes them for, and states `[count, 384]`.
+
+        A code that it is unsure of lies between several; what it takes it for is the nearest.
+        """
         said = self.reader.read(wished.prompts, self.prior).mean(1)
-        is_said = torch.rand(count, 1, device=self.device) < SAID
-        told[:, SUBJECT:] = torch.where(is_said, said[:, SUBJECT:], told[:, SUBJECT:])
-        return clean.float(), blurred(told, self.codes)
+        taken = likeness(said, self.codes).argmax(1).cpu()
+        is_taken = torch.rand(len(taken)) < TAKEN
+        is_taken &= ~(wished.paint.asked & self._unpainted[taken])
+        wished = replace(wished, index=torch.where(is_taken, taken, wished.index))
+        told = blurred(states(self.codes, wished), self.codes)
+        subject, colours = told.split((SUBJECT, STATE - SUBJECT), 1)
+        is_right = (said[:, SUBJECT:] - colours).abs().amax(1) < MISTAKEN
+        is_said = is_right & (torch.rand(len(taken), device=self.device) < SAID)
+        return wished, torch.cat(
+            [
+                torch.where(is_taken[:, None].to(self.device), said[:, :SUBJECT], subject),
+                torch.where(is_said[:, None], said[:, SUBJECT:], colours),
+            ],
+            1,
+        )
 
     def _paint(self, wished: Wishes) -> Paint:
         """The colours asked for, but where most of a subject has its colour as it is drawn."""

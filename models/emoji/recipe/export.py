@@ -1,14 +1,17 @@
 """From trained weights to a folder that plain `DiffusionPipeline.from_pretrained` loads."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import torch
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
+from compose import COLOURS, SHADES
 from denoiser import EXPORTED, new_denoiser
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from nouns import read_nouns
 from safetensors.torch import load_file, save_file
 from subjects import fetch, read_subjects
 from text_encoder import EXPORTED as EXPORTED_PRIOR
@@ -16,6 +19,7 @@ from text_encoder import (
     MODEL,
     NUM_MINILM_LAYERS,
     VOCABULARY,
+    Reader,
     keep_words,
     minilm_folder,
     new_tokenizer,
@@ -25,11 +29,15 @@ from text_encoder import (
 from torch import nn
 from training import restore
 from transformers import BertModel, PreTrainedTokenizerFast
-from words import BEHIND, ON_COLOUR, PLAIN
+from words import BEHIND, IN_COLOUR, ON_COLOUR, PLAIN
 
 MINILM_FILE, PRIOR_FILE = "model-00001-of-00002.safetensors", EXPORTED_PRIOR.name
-NUM_FREQUENT = 20_000
+NUM_FREQUENT = 16_500
 """Vocabulary entries kept for their rank; BERT's vocabulary is sorted by frequency."""
+FIRST_WORD = 104
+"""Before it the tokenizer has entries of its own."""
+NO_THING = re.compile(r"^\[unused|\d|^##|(?:ly|ing)$|[^\x00-\x7f]")
+"""Entries that are kept only where the lessons' words and nouns need them."""
 PARTS = ("text_encoder", "tokenizer", "unet", "vae", "scheduler", "model_index.json")
 
 
@@ -95,14 +103,14 @@ def _layer(name: str) -> int:
 
 
 def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
-    """MiniLM without the rare third of its vocabulary, and the prior on top.
+    """MiniLM without the rare part of its vocabulary, and the prior on top.
 
     A first export keeps every word of the prompts, later ones the same words as the first.
     `use_attention_mask` is diffusers' own setting.
     """
     tokenizer, read = read_minilm()
     if not VOCABULARY.exists():
-        kept = sorted(set(range(NUM_FREQUENT)) | _used_ids(work, tokenizer))
+        kept = sorted(_frequent_ids(tokenizer) | _used_ids(work, tokenizer))
         keep_words(read, kept)
         tokenizer = _pruned(minilm_folder(), kept)
     prior = read_prior(work)
@@ -112,16 +120,36 @@ def text_side(work: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
     return read.eval(), tokenizer
 
 
-def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    texts = [text.replace("{}", " ") for text in (*PLAIN, *ON_COLOUR, *BEHIND)]
-    for subject in read_subjects(fetch(work)):
-        texts += [subject.name, *subject.keywords]
-    single = [
+def _frequent_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    """Frequent words, but no numbers, parts of words, adverbs or gerunds: none is a thing."""
+    return {
         id
         for token, id in tokenizer.get_vocab().items()
+        if id < FIRST_WORD or (id < NUM_FREQUENT and not NO_THING.search(token))
+    }
+
+
+def _used_ids(work: Path, tokenizer: PreTrainedTokenizerFast) -> set[int]:
+    folders = fetch(work)
+    subjects, reader = read_subjects(folders), Reader(torch.device("cpu"))
+    worded = (*PLAIN, *IN_COLOUR, *ON_COLOUR, *BEHIND, *COLOURS, *SHADES)
+    texts = [re.sub(r"{\w*}", " ", text) for text in worded]
+    texts += read_nouns(folders["nouns"], subjects, reader)
+    for subject in subjects:
+        texts += [subject.name, *subject.keywords]
+    vocabulary = tokenizer.get_vocab()
+    used = {id for ids in tokenizer(texts).input_ids for id in ids}
+    plurals = {
+        vocabulary[token]
+        for token in vocabulary
+        if token[-1] == "s" and vocabulary.get(token[:-1]) in used
+    }
+    single = {
+        id
+        for token, id in vocabulary.items()
         if len(token.removeprefix("##")) == 1 and token.isascii()
-    ]
-    return {id for ids in tokenizer(texts).input_ids for id in ids} | set(single)
+    }
+    return used | single | plurals
 
 
 def _pruned(folder: Path, kept: list[int]) -> PreTrainedTokenizerFast:

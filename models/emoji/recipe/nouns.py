@@ -23,6 +23,7 @@ MAX_KINDS = 300
 class _Meaning:
     """One meaning of some words: the meanings it is a kind of, and what a dictionary says."""
 
+    words: set[str]
     above: list[str]
     explained: str
 
@@ -49,6 +50,13 @@ def read_nouns(folder: Path, subjects: list[Subject], reader: Reader) -> dict[st
     }
 
 
+def read_synonyms(folder: Path) -> dict[str, set[str]]:
+    """Words for what can be drawn, each with all that share its most frequent meaning."""
+    meanings = _read_meanings(folder / "dict" / "data.noun")
+    words = _read_words(folder / "dict" / "index.noun", meanings)
+    return {word: meanings[key].words for word, key in words.items()}
+
+
 def _read_meanings(path: Path) -> dict[str, _Meaning]:
     """Drawable meanings by their key; the format is wndb(5WN)'s."""
     found = {}
@@ -57,10 +65,12 @@ def _read_meanings(path: Path) -> dict[str, _Meaning]:
         fields = described.split()
         if line.startswith(" ") or fields[1] not in DRAWABLE:
             continue
-        pointers = fields[5 + 2 * int(fields[3], 16) :]
+        end = 4 + 2 * int(fields[3], 16)
+        words = {word.replace("_", " ").lower() for word in fields[4:end:2]}
+        pointers = fields[end + 1 :]
         above = [pointers[i + 1] for i in range(0, len(pointers), 4) if pointers[i][0] == "@"]
         explained = re.sub(r"\(.*?\)", "", gloss.partition(";")[0]).strip()
-        found[fields[0]] = _Meaning(above, explained)
+        found[fields[0]] = _Meaning(words, above, explained)
     return found
 
 

@@ -2,7 +2,8 @@
 
 A keyword alone tells little of the others: coffee is a keyword of the brown heart and of the
 hot beverage, the moon one of fifteen moons. It stands for the subject which all words for that
-subject describe alike, and whose picture is most like those of the others.
+subject describe alike, and whose picture is most like those of the others: unless it is taken for
+one whose name a dictionary gives the same meaning, as an extraterrestrial is for an alien.
 """
 
 from collections import defaultdict
@@ -22,9 +23,13 @@ MARGIN = 0.05
 
 
 def read_shared(
-    subjects: list[Subject], reader: Reader, codes: Tensor, taken: Callable[[Tensor], Tensor]
+    subjects: list[Subject],
+    reader: Reader,
+    codes: Tensor,
+    synonyms: dict[str, set[str]],
+    taken: Callable[[Tensor], Tensor],
 ) -> dict[str, int]:
-    """Shared keywords that are taken for the wrong one of their subjects, and the right one.
+    """Shared keywords that are likely to be taken for the wrong subject, and the right one.
 
     `taken` tells subjects `[N]` from sentence embeddings `[N, 384]`.
     """
@@ -53,5 +58,6 @@ def read_shared(
         suits = described[those] @ read[word] + TYPICAL * typical
         best = int(suits.argmax())
         if now in those and suits[best] - suits[those.index(now)] > MARGIN:
-            found[word] = those[best]
+            is_same = subjects[now].name in synonyms.get(word, ())
+            found[word] = now if is_same else those[best]
     return found

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokeniz
 from transformers.models.bert.modeling_bert import BertLayer
 
 NUM_TOKENS = 20
-NUM_LAYERS = 2
-"""How many layers come after MiniLM's last."""
+NUM_LAYERS = 3
+"""How many layers come after MiniLM's last; the last of them decides."""
 MEAN_SHARE = 64.0
 """How much of the mean a layer adds to a token at first."""
 NUM_LOOKING = 4
@@ -39,7 +39,8 @@ class Prior(nn.Module):
     """BERT layers that turn what MiniLM made of the words into what is to be drawn.
 
     In the first, which is MiniLM's last, a colour finds the word that it is the colour of; the
-    next looks for such words; all others say what is to be drawn of the mean of all words.
+    next looks for such words; it and the one after it say what is to be drawn of the mean of all
+    words. The last decides for one subject where that is a blend.
     """
 
     def __init__(self, config: BertConfig) -> None:
@@ -58,11 +59,19 @@ class Prior(nn.Module):
         return heard
 
     def say(self, means: Tensor) -> Tensor:
-        """What means `[batch, 384]` of MiniLM's last states say, each as a token by itself."""
+        """What means `[batch, 384]` of MiniLM's last states say, each as a token by itself.
+
+        Undecided, as is what `together` says.
+        """
         said = means[:, None]
-        for layer in self.layers[1:]:
+        for layer in self.layers[1:-1]:
             said = layer(said)
         return said[:, 0]
+
+    def decide(self, said: Tensor) -> Tensor:
+        """What is to be drawn, `[batch, 384]`, of what is said."""
+        decided: Tensor = self.layers[-1](said[:, None])[:, 0]
+        return decided
 
     def together(self, heard: Tensor, mask: Tensor) -> Tensor:
         """What all tokens say, as a token that is their mean would say it: `[batch, 384]`.
@@ -70,7 +79,7 @@ class Prior(nn.Module):
         What is looked for is the same for every token, and outweighs what the token is by
         itself, so one stands for all.
         """
-        _, first, *others = self.layers
+        _, first, *others, _ = self.layers
         seeing, passing = first.attention.self, first.attention.output
         heads = (seeing.num_attention_heads, seeing.attention_head_size)
         keys, values = (part(heard).unflatten(2, heads) for part in (seeing.key, seeing.value))
@@ -215,7 +224,8 @@ class Reader:
 def read_prior(work: Path) -> Prior:
     """The prior as trained in the work folder, else as exported, else untrained.
 
-    What was exported before MiniLM's last layer learned lacks that, and has MiniLM's own.
+    What was exported before MiniLM's last layer learned lacks that, and has MiniLM's own; what
+    was exported before a layer decided says blends.
     """
     prior = _new_prior()
     if (work / "prior.safetensors").exists():
@@ -277,7 +287,8 @@ def _new_prior() -> Prior:
     """MiniLM's last layer, and others that look at all words alike, as it is meant to be read.
 
     What they add of the mean is so much more than what a token is by itself that all tokens
-    say the same: the layers can be trained on means alone, a token a prompt.
+    say the same: the layers can be trained on means alone, a token a prompt. The layer that
+    decides looks at no other token, and changes nothing yet.
     """
     config = BertConfig.from_pretrained(minilm_folder())
     config._attn_implementation = "sdpa"
@@ -293,6 +304,10 @@ def _new_prior() -> Prior:
         with torch.no_grad():
             for part in (seeing.value, passing):
                 part.weight.copy_(MEAN_SHARE**0.5 * torch.eye(config.hidden_size))
+    deciding = prior.layers[-1]
+    for part in (deciding.attention.output.dense, deciding.output.dense):
+        nn.init.zeros_(part.weight)
+        nn.init.zeros_(part.bias)
     return prior
 
 

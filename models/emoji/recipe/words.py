@@ -174,6 +174,8 @@ UNPAINTED = {
     "toothbrush",
 }
 """Things that lessons never paint: the evaluation asks for them in colours."""
+MAX_PAINTED = 3
+"""Things of more words are explanations, which nobody gives a colour to."""
 MAX_SHARED = 3
 NOUNS = 0.6
 """How often, where nouns are given, a prompt is for one of them."""
@@ -245,7 +247,8 @@ class Asker:
 
     def _paint(self, index: int, thing: str) -> str | None:
         """The colour that a thing is called by, else one by lot or none."""
-        if (named := colour_in(thing)) or self._subjects[index].name in UNPAINTED:
+        is_explained = len(thing.split()) > MAX_PAINTED
+        if (named := colour_in(thing)) or is_explained or self._subjects[index].name in UNPAINTED:
             return named
         return _some_colour() if random.random() < PAINTED else None
 
