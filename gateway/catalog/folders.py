@@ -221,7 +221,7 @@ class _Reading:
             sources += [lora.source for lora in card.fused]
             sources += [part.source for part in card.parts.values() if part and part.source]
             sources += [card.config] if card.config else []
-        self.used |= {*(Path(normpath(folder / each)) for each in sources)}
+        self.used |= {Path(normpath(folder / each)) for each in sources}
 
 
 def _is_whole(file: Path) -> bool:
