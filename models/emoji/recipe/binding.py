@@ -8,23 +8,24 @@ means of states, and with them the code that is said for a subject: but for keyw
 taken for an odd one of the subjects which share them.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
 from codes import SUBJECT, paint_states, read_codes
-from coloured import ColourPrompt, read_colour_prompts
+from coloured import read_colour_prompts
 from compose import COLOUR_NAMES, Drawings
 from evaluate import prompt_lists
 from nouns import read_nouns, read_synonyms
 from pictures import nearest_colour, percent
-from prior import likeness, retrieved
+from prior import likeness, recalling
 from shared import read_shared
-from subjects import fetch, read_subjects
+from subjects import Subject, fetch, read_subjects
 from text_encoder import NUM_LOOKING, Prior, Reader, mean_state, read_prior
 from torch import Tensor, nn
-from training import begin, is_first, log, restore, save_weights, train
+from training import begin, is_first, restore, save_weights, train
 from words import Asker, called
 
 NUM_PROMPTS = 60_000
@@ -67,15 +68,8 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
     prior = read_prior(work).to(device)
     prior.look(prompts.means)
     _leave_subjects(prior, len(subjects))
-    listed = read_colour_prompts(subjects)
-    read = reader.words([prompt.text for prompt in listed])
-    others = {
-        name: (reader.words([text for text, _, _ in those]), those)
-        for name, those in (
-            prompt_lists(subjects) | {"shared": [(w, {k}, None) for w, k in shared.items()]}
-        ).items()
-    }
-
+    lists = prompt_lists(subjects) | {"shared": [(w, {k}, None) for w, k in shared.items()]}
+    right = colours_right(reader, subjects)
     batches = prompts.batches(BATCH)
 
     def losses(_progress: float) -> Tensor:
@@ -91,15 +85,6 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
         moved = (mean_state(heard.float(), mask) - prompts.means[chosen]).square().sum(1).mean()
         return COLOURS * amiss + CODES * changed + MEANS * moved / length**2
 
-    def samples(weights: dict[str, Tensor], step: int) -> None:
-        averaged = read_prior(work).to(device).eval()
-        averaged.load_state_dict(weights)
-        found = {
-            name: retrieved(averaged, *asked, codes, those)
-            for name, (asked, those) in others.items()
-        }
-        log(work, stage="colours", step=step, right=measure(averaged, *read, listed), **found)
-
     weights = train(
         "prior-colours",
         prior,
@@ -107,7 +92,7 @@ def train_binding(work: Path, minutes: float, device: torch.device) -> None:
         work=work,
         minutes=minutes,
         learning_rate=LEARNING_RATE,
-        samples=samples,
+        samples=recalling(work, "colours", reader, codes, lists, right=right),
     )
     if is_first():
         save_weights(work / "prior.safetensors", weights)
@@ -126,18 +111,24 @@ def _said_of_subjects(prior: Prior, means: Tensor) -> Tensor:
         return torch.cat([prior.say(part)[:, :SUBJECT].float() for part in means.split(1024)])
 
 
-@torch.no_grad()
-def measure(
-    prior: Prior, read: Tensor, mask: Tensor, prompts: list[ColourPrompt]
-) -> dict[str, float]:
-    """How often the colours said of thing and background are those named, in percent."""
-    said = prior(read, mask).mean(1)[:, SUBJECT:].float().cpu()
-    heard = [tuple(map(_heard, numbers.split(4))) for numbers in said]
-    pairs = list(zip(heard, prompts, strict=True))
-    return {
-        "thing": percent([paint == prompt.paint for (paint, _), prompt in pairs]),
-        "background": percent([ground == prompt.ground for (_, ground), prompt in pairs]),
-    }
+def colours_right(
+    reader: Reader, subjects: list[Subject]
+) -> Callable[[Prior], dict[str, float]]:
+    """What tells how often the colours said of thing and background are those named, in percent."""
+    prompts = read_colour_prompts(subjects)
+    read = reader.words([prompt.text for prompt in prompts])
+
+    @torch.no_grad()
+    def measure(prior: Prior) -> dict[str, float]:
+        said = prior(*read).mean(1)[:, SUBJECT:].float().cpu()
+        heard = [tuple(map(_heard, numbers.split(4))) for numbers in said]
+        pairs = list(zip(heard, prompts, strict=True))
+        return {
+            "thing": percent([paint == prompt.paint for (paint, _), prompt in pairs]),
+            "background": percent([ground == prompt.ground for (_, ground), prompt in pairs]),
+        }
+
+    return measure
 
 
 def _heard(numbers: Tensor) -> str | None:

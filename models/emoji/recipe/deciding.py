@@ -12,18 +12,17 @@ import torch
 import torch.nn.functional as F
 from autoencoder import EXPORTED as EXPORTED_VAE
 from autoencoder import new_autoencoder
-from binding import learn, measure
+from binding import colours_right, learn
 from codes import STATE, SUBJECT, of_length, paint_states, read_codes
-from coloured import read_colour_prompts
 from compose import Drawings, random_colours
 from evaluate import prompt_lists
 from nouns import read_nouns
 from paint import Paint
-from prior import likeness, retrieved
+from prior import likeness, recalling
 from subjects import fetch, read_subjects
 from text_encoder import Prior, Reader, read_prior
 from torch import Tensor
-from training import begin, is_first, log, restore, save_weights, train
+from training import begin, is_first, restore, save_weights, train
 from words import Asker, Wishes
 
 NUM_PROMPTS = 10_000
@@ -94,12 +93,8 @@ def train_deciding(work: Path, minutes: float, device: torch.device) -> None:
     nouns = read_nouns(folders["nouns"], subjects, reader)
     wished = Asker(subjects, nouns, is_brief=True).wishes(NUM_PROMPTS)
     prompts, wanted = _heard(prior, reader, wished)
-    listed = read_colour_prompts(subjects)
-    read = reader.words([prompt.text for prompt in listed])
-    others = {
-        name: (reader.words([text for text, _, _ in those]), those)
-        for name, those in prompt_lists(subjects).items()
-    }
+    lists, right = prompt_lists(subjects), colours_right(reader, subjects)
+    samples = recalling(work, "decide", reader, codes, lists, right=right)
     _begin(prior, codes)
 
     def blended(_progress: float) -> Tensor:
@@ -123,15 +118,6 @@ def train_deciding(work: Path, minutes: float, device: torch.device) -> None:
         changed = (decided - before)[:, :SUBJECT].square().mean()
         amiss = (decided[:, SUBJECT:] - torch.cat([colours, wanted[chosen]])).square().mean()
         return CODES * changed + LAST_COLOURS * amiss
-
-    def samples(weights: dict[str, Tensor], step: int) -> None:
-        averaged = read_prior(work).to(device).eval()
-        averaged.load_state_dict(weights)
-        found = {
-            name: retrieved(averaged, *asked, codes, those)
-            for name, (asked, those) in others.items()
-        }
-        log(work, stage="decide", step=step, right=measure(averaged, *read, listed), **found)
 
     given = {"work": work, "learning_rate": LEARNING_RATE, "decay": 0.99, "samples": samples}
     weights = train("prior-decides", prior, blended, minutes=BLENDING * minutes, **given)

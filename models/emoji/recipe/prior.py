@@ -8,6 +8,7 @@ any two prompts, too, the answer is one subject's code. Which colour belongs to 
 not tell: that is `binding.py`'s.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,10 +94,8 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
     prior, codes = read_prior(work).to(device), lessons.codes
     if not is_trained(work):
         _remember(prior, lessons)
-    lists = {
-        name: (lessons.reader.words([text for text, _, _ in prompts]), prompts)
-        for name, prompts in prompt_lists(lessons.subjects).items()
-    }
+    lists = prompt_lists(lessons.subjects)
+    samples = recalling(work, "prior", lessons.reader, codes, lists)
 
     def losses(_progress: float) -> Tensor:
         read, wanted, index = lessons.batch(1024)
@@ -104,15 +103,6 @@ def train_prior(work: Path, minutes: float, device: torch.device) -> None:
             said = prior.say(read).float()
         doubt = F.cross_entropy(20 * likeness(said, codes), index)
         return _distance(said, wanted) + 0.3 * doubt
-
-    def samples(weights: dict[str, Tensor], step: int) -> None:
-        averaged = read_prior(work).to(device).eval()
-        averaged.load_state_dict(weights)
-        found = {
-            name: retrieved(averaged, *read, codes, prompts)
-            for name, (read, prompts) in lists.items()
-        }
-        log(work, stage="prior", step=step, **found)
 
     train("prior", prior, losses, work=work, minutes=minutes, learning_rate=1e-3, samples=samples)
 
@@ -150,8 +140,30 @@ def _noise(like: Tensor) -> Tensor:
     return torch.randn_like(like) / like.shape[1] ** 0.5
 
 
+def recalling(
+    work: Path,
+    stage: str,
+    reader: Reader,
+    codes: Tensor,
+    lists: dict[str, Prompts],
+    **measures: Callable[[Prior], object],
+) -> Callable[[dict[str, Tensor], int], None]:
+    """What logs how averaged weights do by the measures, and retrieve what lists ask for."""
+    read = {name: reader.words([text for text, _, _ in those]) for name, those in lists.items()}
+
+    def samples(weights: dict[str, Tensor], step: int) -> None:
+        averaged = read_prior(work).to(reader.device).eval()
+        averaged.load_state_dict(weights)
+        found = {name: measure(averaged) for name, measure in measures.items()}
+        for name, those in lists.items():
+            found[name] = _retrieved(averaged, *read[name], codes, those)
+        log(work, stage=stage, step=step, **found)
+
+    return samples
+
+
 @torch.no_grad()
-def retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
+def _retrieved(prior: Prior, read: Tensor, mask: Tensor, codes: Tensor, prompts: Prompts) -> dict:
     """How often the code said for a prompt is nearest to an answer's, and how near to any."""
     near, ranked = likeness(prior(read, mask).mean(1), codes).topk(5)
     found = retrieval(ranked.tolist(), prompts)
