@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any
 
 import msgspec
@@ -175,19 +175,18 @@ class Desk:
         """The same job, by which its client is known again if it is refused and comes back."""
         return msgspec.structs.replace(job, claim=_flight_key(request, caller))
 
-    async def stream(
-        self, request: Asked, caller: Caller, job: Job, rendering: Rendering
-    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone | None]:
-        """Draw a job and yield what comes, first None: that the key's limits let it in.
-
-        Closing it cancels the work.
-        """
+    def let_in(
+        self, request: Asked, caller: Caller, job: Job
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold a key's samples while a job is streamed; entering it raises what refuses them."""
         self.log_job(request, job)
-        async with (
-            self.door.limits.permit(caller, len(job.seeds), job.claim),
-            aclosing(self.studio.draw(job, rendering)) as drawn,
-        ):
-            yield None
+        return self.door.limits.permit(caller, len(job.seeds), job.claim)
+
+    async def stream(
+        self, request: Asked, job: Job, rendering: Rendering
+    ) -> AsyncGenerator[Picture | PreviewPicture | StepDone]:
+        """Draw a job that was let in and yield what comes; closing it cancels the work."""
+        async with aclosing(self.studio.draw(job, rendering)) as drawn:
             pictures: list[Picture] = []
             async for item in drawn:
                 if isinstance(item, Picture):

@@ -104,7 +104,10 @@ async def drawing(
     total = job.num_inference_steps * len(job.seeds)
     pictures: list[Picture] = []
     done: dict[int, int] = {}
-    async with aclosing(desk.stream(request, caller, job, Rendering(format))) as drawn:
+    async with (
+        desk.let_in(request, caller, job),
+        aclosing(desk.stream(request, job, Rendering(format))) as drawn,
+    ):
         async for item in drawn:
             if isinstance(item, Picture):
                 pictures.append(item)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -70,30 +71,31 @@ async def streamed(
 ) -> Stream:
     """A job drawn as server-sent events, which `frames` makes of what comes of it.
 
-    Admission is decided before the first byte, so that a refusal keeps its status.
+    Admission is decided before the first byte, so that a refusal keeps its status: the key's
+    limits let the job in, and what the engine refuses at once it refuses when first asked.
     """
     claiming = desk.claiming(request, caller, job)
-    items = await begun(desk.stream(request, caller, claiming, rendering))
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(desk.let_in(request, caller, claiming))
+        items = desk.stream(request, claiming, rendering)
+        first = asyncio.ensure_future(anext(items))
+        await asyncio.sleep(0)
+        if first.done():
+            first.result()
+        drawn = _chained(first, items, held.pop_all())
     return Stream(
-        keep_alive(frames(items), desk.settings.heartbeat_seconds, lambda: desk.preparing(job)),
+        keep_alive(frames(drawn), desk.settings.heartbeat_seconds, lambda: desk.preparing(job)),
         status_code=200,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
-    """What is drawn, after the first was asked for: what refuses refuses here.
-
-    Limits that other fronts share are asked for at the database, the engine's door is here.
-    """
-    await anext(items)
-    first = asyncio.ensure_future(anext(items))
-    await asyncio.sleep(0)
-    if first.done():
-        first.result()
-
-    async def chained() -> AsyncGenerator[Any]:
+async def _chained(
+    first: asyncio.Future[Any], items: AsyncGenerator[Any], held: AsyncExitStack
+) -> AsyncGenerator[Any]:
+    """What is drawn, the first of which was asked for already; closing it lets go what is held."""
+    async with held:
         try:
             yield await first
             async for item in items:
@@ -102,8 +104,6 @@ async def begun(items: AsyncGenerator[Any]) -> AsyncGenerator[Any]:
             first.cancel()
             await asyncio.wait({first})
             await items.aclose()
-
-    return chained()
 
 
 async def keep_alive(
