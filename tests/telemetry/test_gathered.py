@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable
 
-from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
-
 from gateway.telemetry.gathered import Counted, Gathered, counted
 from gateway.telemetry.metrics import BATCH_SIZE, LOADS
 
@@ -12,8 +9,7 @@ LABELS = {"model": "gathered"}
 
 
 def value(gathered: Gathered, name: str, labels: dict[str, str]) -> float:
-    text = generate_latest(gathered).decode()
-    samples = (one for family in text_string_to_metric_families(text) for one in family.samples)
+    samples = (one for metric in gathered.collect() for one in metric.samples)
     return sum(one.value for one in samples if one.name == name and one.labels == labels)
 
 
