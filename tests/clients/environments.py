@@ -20,6 +20,8 @@ from tests.programs import program
 ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("CLIENTS_CACHE") or ROOT / ".pytest_cache" / "clients")
 SECONDS = 120
+COMPILING = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""What clients run in: what they import is compiled then, and once, not all that is installed."""
 
 PYTHON = {
     "friendli-0.7": ("friendli==0.7.4",),
@@ -39,8 +41,7 @@ PYTHON = {
     "webui": ("webuiapi==0.9.17", "pillow==12.0.0"),
     "open-webui": ("open-webui==0.12.4",),
     "aiperf": ("aiperf==0.13.0",),
-    "litellm-proxy": ("litellm[proxy]==1.106.2",),
-    "wrappers": ("litellm==1.106.2", "langchain-community==0.4.2"),
+    "wrappers": ("litellm[proxy]==1.106.2", "langchain-community==0.4.2"),
 }
 # Node's own package, since these clients ask for a newer one than distributions carry.
 NODE = {
@@ -68,8 +69,9 @@ def python_of(environment: str) -> Path:
     requirements = PYTHON[environment]
 
     def install(folder: Path) -> None:
-        _run([sys.executable, "-m", "venv", str(folder)])
-        _run([str(folder / "bin" / "pip"), "install", "--quiet", *requirements])
+        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
+        _run([*pip, "install", "--quiet", "--no-compile", *requirements])
 
     return _installed(environment, " ".join(requirements), install) / "bin" / "python"
 
@@ -109,6 +111,8 @@ def _printed(command: list[str]) -> object:
 
 
 def _run(command: list[str], seconds: int = 900) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run(
+        command, env=COMPILING, capture_output=True, text=True, timeout=seconds, check=False
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -40,6 +40,6 @@ def test_langchain_gets_urls(got: Any) -> None:
 
 
 def test_litellms_proxy_hands_pictures_on(server: Server) -> None:
-    got: Any = run_python("litellm-proxy", PROGRAMS / "litellm_proxy.py", server.url, server.key)
+    got: Any = run_python("wrappers", PROGRAMS / "litellm_proxy.py", server.url, server.key)
     (picture,) = got["pictures"]
     assert same(fetched(picture["url"]), opened(picture["b64_json"]))
