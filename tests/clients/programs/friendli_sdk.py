@@ -1,4 +1,4 @@
-"""Friendli's SDK against a gateway; prints what one case got as a JSON object."""
+"""Friendli's SDK against a gateway; prints what each case got as a JSON object."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import time
 
 from friendli import SyncFriendli, models
 
-URL, KEY, CASE = sys.argv[1:4]
+URL, KEY, STEPS, *ASKED = sys.argv[1:]
 ITEM = ("seed", "response_format", "url", "b64_json")
 
 
@@ -46,16 +46,17 @@ def text(value: object) -> object:
     return getattr(value, "value", value) if value is not None else None
 
 
+SEEDED = {"seed": 7, "num_inference_steps": 3}
 CASES = {
     "default": generated,
-    "seeded": lambda: generated(seed=7, response_format="png", num_inference_steps=3),
-    "adapter": lambda: generated(model="tiny:ink", seed=7, response_format="png",
-                                 num_inference_steps=3),
-    "raw": lambda: generated(seed=7, response_format="raw", num_inference_steps=3),
-    "slow": lambda: generated(model="slow", num_inference_steps=int(sys.argv[4]), seed=7,
+    "seeded": lambda: generated(response_format="png", **SEEDED),
+    "again": lambda: generated(response_format="png", **SEEDED),
+    "adapter": lambda: generated(model="tiny:ink", response_format="png", **SEEDED),
+    "raw": lambda: generated(response_format="raw", **SEEDED),
+    "slow": lambda: generated(model="slow", num_inference_steps=int(STEPS), seed=7,
                               response_format="png"),
+    "unknown": lambda: refused(model="tiny:none"),
     "container": lambda: container(num_inference_steps=3),
     "container-prefix": lambda: container(num_inference_steps=3, prefix="/container", model="ink"),
-    "unknown": lambda: refused(model="tiny:none"),
 }
-print(json.dumps(CASES[CASE]()))
+print(json.dumps({case: CASES[case]() for case in ASKED}))
