@@ -1,31 +1,38 @@
 """Replicas as Ray's actors: Ray finds them a device and a process, and tells when that ends."""
 
 import asyncio
+import pickle
 import re
+import secrets
+import socket
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
+from gateway.cluster.connection import (
+    DRAW, QUESTION, TOKEN_BYTES, Connection, Kind, Listener, asked_now,
+)
 from gateway.cluster.devices import Place
 from gateway.cluster.link import ReplicaLostError
-from gateway.cluster.parcels import parcels
 from gateway.cluster.replica import Beat, Replica, replica_of
 from gateway.job import Failed
 from gateway.settings import Settings
 
-AT_ONCE = 100_000
-"""Calls that an actor answers at the same time; jobs are counted at the front's door."""
-
 ANSWER_SECONDS = 2.0
 """For a question that the event loop waits for."""
 
+REASON_SECONDS = 1.0
+"""For Ray to tell what became of a process whose connection broke."""
+
 PUT_DOWN = "it was put down"
+BROKEN = "its connection broke"
 
 Make = Callable[[Settings, Catalog, Place], Replica]
 
@@ -33,20 +40,30 @@ _DETAIL = re.compile(r"Worker exit detail: ([^.\n]+)")
 
 
 class ReplicaActor:
-    """A replica in a process of its own."""
+    """A replica in a process of its own, whose main thread answers the front.
+
+    No method may be `async`: Ray would have a loop of its own for them, and this thread for itself.
+    """
 
     def __init__(self, make: Make, settings: Settings, catalog: Catalog, place: Place) -> None:
         self._replica = make(settings, catalog, place)
+        host = ray.util.get_node_ip_address()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._near = socket.create_server((host, 0), family=family)
 
-    async def draw(self, packed: bytes) -> AsyncGenerator[list[bytes]]:
-        """See `Replica.draw`."""
-        async with aclosing(parcels(self._replica.draw(packed))) as sent:
-            async for parcel in sent:
-                yield parcel
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port, *_ = self._near.getsockname()
+        return host, port
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
-        """What a method of the replica answers."""
-        return await getattr(self._replica, method)(*arguments)
+    def serve(self, token: bytes) -> None:
+        """Answer whoever has the token, as long as the process lives.
+
+        Left to Ray, the thread would be woken a hundred times a second.
+        """
+        answers = {DRAW: self._replica.draw, QUESTION: partial(_answered, self._replica)}
+        listener = Listener(token, answers)
+        asyncio.run(listener.serve(self._near))
 
 
 class ActorLink:
@@ -60,40 +77,33 @@ class ActorLink:
             num_cpus=place.cores,
             num_gpus=place.gpus,
             max_restarts=0,
-            max_concurrency=AT_ONCE,
             scheduling_strategy="SPREAD",
         )
         self._actor = placed.remote(make, settings, catalog, place)
-        self._draw = self._actor.draw.options(num_returns="streaming")
-        self._asked: set[asyncio.Future[Any]] = set()
-        self._is_over = False
+        self._token = secrets.token_bytes(TOKEN_BYTES)
+        self._address = ("", 0)
+        self._connection: Connection | None = None
+        self._serving: asyncio.Future[None] | None = None
 
     async def made(self) -> None:
         """See `Link.made`."""
-        await self._ask("beat")
+        try:
+            self._address = await self._actor.address.remote()
+            self._serving = asyncio.ensure_future(self._actor.serve.remote(self._token))
+            self._connection = await Connection.opened(*self._address, self._token)
+        except RayError as error:
+            raise ReplicaLostError(why(error)) from None
+        except OSError as error:
+            raise ReplicaLostError(f"it cannot be reached: {error}") from None
 
     async def start(self) -> str | None:
         """See `Link.start`."""
         fault: str | None = await self._ask("start")
         return fault
 
-    async def draw(self, packed: bytes) -> AsyncGenerator[bytes]:
+    def draw(self, packed: bytes) -> AsyncGenerator[bytes]:
         """See `Link.draw`."""
-        stream, has_ended = self._draw.remote(packed), False
-        try:
-            async for parcel in stream:
-                for told in await parcel:
-                    yield told
-            has_ended = True
-        except RayTaskError:
-            raise
-        except RayError as error:
-            raise ReplicaLostError(why(error)) from None
-        finally:
-            # Who only stops to listen leaves the replica drawing to the end.
-            if not has_ended:
-                with suppress(RayError):
-                    ray.cancel(stream)
+        return self._call(DRAW, packed)
 
     async def beat(self) -> Beat:
         """See `Link.beat`."""
@@ -127,38 +137,54 @@ class ActorLink:
 
     def kill(self) -> None:
         """See `Link.kill`."""
-        self._is_over = True
-        for asked in self._asked:  # Ray, ended, would not answer them
-            asked.cancel()
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+        if self._serving is not None:
+            self._serving.cancel()  # Ray, ended, would not tell
         with suppress(RayError):
             ray.kill(self._actor)
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
-        if self._is_over:
-            raise ReplicaLostError(PUT_DOWN)
-        try:
-            asked = asyncio.ensure_future(self._actor.ask.remote(method, *arguments))
-            self._asked.add(asked)
-            try:
-                await asyncio.wait({asked})
-            finally:
-                asked.cancel()
-                self._asked.discard(asked)
-            if asked.cancelled():
-                raise ReplicaLostError(PUT_DOWN)
-            return asked.result()
-        except RayTaskError:
-            raise
-        except RayError as error:
-            raise ReplicaLostError(why(error)) from None
+        """What a method of the replica answers."""
+        question = pickle.dumps((method, arguments))
+        async with aclosing(self._call(QUESTION, question)) as answers:
+            async for answer in answers:
+                return pickle.loads(answer)
+        raise ReplicaLostError(f"it had no answer to `{method}`")
 
     def _ask_now(self, method: str, *arguments: Any) -> Any:
-        with suppress(RayError):
-            return ray.get(self._actor.ask.remote(method, *arguments), timeout=ANSWER_SECONDS)
-        return None
+        question = pickle.dumps((method, arguments))
+        answer = asked_now(*self._address, self._token, question, ANSWER_SECONDS)
+        return None if answer is None else pickle.loads(answer)
+
+    async def _call(self, kind: Kind, body: bytes) -> AsyncGenerator[bytes]:
+        if self._connection is None:
+            raise ReplicaLostError(PUT_DOWN)
+        try:
+            async with aclosing(self._connection.call(kind, body)) as answers:
+                async for answer in answers:
+                    yield answer
+        except ConnectionError:
+            raise ReplicaLostError(await self._what_became()) from None
+
+    async def _what_became(self) -> str:
+        """Why the connection broke, which Ray knows where the process has ended."""
+        if self._connection is None or self._serving is None:
+            return PUT_DOWN
+        await asyncio.wait({self._serving}, timeout=REASON_SECONDS)
+        if not self._serving.done() or self._serving.cancelled():
+            return BROKEN
+        error = self._serving.exception()
+        return why(error) if error else BROKEN
 
 
-def why(error: RayError) -> str:
+async def _answered(replica: Replica, question: bytes) -> AsyncGenerator[bytes]:
+    method, arguments = pickle.loads(question)
+    yield pickle.dumps(await getattr(replica, method)(*arguments))
+
+
+def why(error: BaseException) -> str:
     """What became of a replica, in a line."""
     text = str(error).strip()
     if found := _DETAIL.search(text):

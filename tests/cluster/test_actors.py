@@ -71,7 +71,7 @@ async def replicas(
     try:
         await engine.start()
         await ready(engine)
-        yield Bench(engine, collection, "sd", "ink", TORN, {"prompt": TORN})
+        yield Bench(engine, collection, "sd", "ink", TORN, {"prompt": TORN}, LONG)
     finally:
         await engine.stop(0)
 
