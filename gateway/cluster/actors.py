@@ -17,7 +17,12 @@ from gateway.catalog.abilities import Abilities
 from gateway.catalog.cards import CardError
 from gateway.catalog.catalog import Catalog
 from gateway.cluster.connection import (
-    DRAW, QUESTION, TOKEN_BYTES, Connection, Kind, Listener, asked_now,
+    DRAW,
+    QUESTION,
+    TOKEN_BYTES,
+    Connection,
+    Listener,
+    asked_now,
 )
 from gateway.cluster.devices import Place
 from gateway.cluster.link import ReplicaLostError
@@ -47,7 +52,8 @@ class ReplicaActor:
 
     def __init__(self, make: Make, settings: Settings, catalog: Catalog, place: Place) -> None:
         self._replica = make(settings, catalog, place)
-        host = ray.util.get_node_ip_address()
+        here: Any = ray.util.get_node_ip_address
+        host = here()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._near = socket.create_server((host, 0), family=family)
 
@@ -61,8 +67,8 @@ class ReplicaActor:
 
         Left to Ray, the thread would be woken a hundred times a second.
         """
-        answers = {DRAW: self._replica.draw, QUESTION: partial(_answered, self._replica)}
-        listener = Listener(token, answers)
+        draw, answered = self._replica.draw, partial(_answered, self._replica)
+        listener = Listener(token, {DRAW: draw, QUESTION: answered})
         asyncio.run(listener.serve(self._near))
 
 
@@ -158,7 +164,7 @@ class ActorLink:
         answer = asked_now(*self._address, self._token, question, ANSWER_SECONDS)
         return None if answer is None else pickle.loads(answer)
 
-    async def _call(self, kind: Kind, body: bytes) -> AsyncGenerator[bytes]:
+    async def _call(self, kind: int, body: bytes) -> AsyncGenerator[bytes]:
         if self._connection is None:
             raise ReplicaLostError(PUT_DOWN)
         try:

@@ -13,9 +13,9 @@ import os
 import socket
 import ssl
 import struct
+from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Literal
 
 import structlog
 
@@ -26,9 +26,7 @@ GREETING_SECONDS = 10.0
 TOKEN_BYTES = 32
 
 DRAW, QUESTION = 0, 1
-Kind = Literal[0, 1]
 Answer = Callable[[bytes], AsyncGenerator[bytes]]
-Read, Write = asyncio.StreamReader, asyncio.StreamWriter
 
 log = structlog.get_logger()
 
@@ -43,56 +41,68 @@ class Listener:
     async def serve(self, near: socket.socket) -> None:
         """Answer who comes to a socket that listens, until it is cancelled."""
         context = tls(ssl.Purpose.CLIENT_AUTH)
-        server = await asyncio.start_server(
-            self._greet, sock=near, limit=BUFFER_BYTES, ssl=context
-        )
+        server = await asyncio.start_server(self._greet, sock=near, limit=BUFFER_BYTES, ssl=context)
         await server.serve_forever()
 
-    async def _greet(self, reader: Read, writer: Write) -> None:
-        calls: dict[int, asyncio.Task[None]] = {}
+    async def _greet(self, reader: StreamReader, writer: StreamWriter) -> None:
+        guest = Guest(self._answers, writer)
         try:
             async with asyncio.timeout(GREETING_SECONDS):
                 token = await reader.readexactly(TOKEN_BYTES)
             if hmac.compare_digest(token, self._token):
-                await self._listen(reader, writer, calls)
+                await guest.listen_to(reader)
         except (OSError, EOFError, TimeoutError):
             pass  # who was there has gone
         finally:
-            for call in calls.values():
-                call.cancel()
-            writer.close()
+            guest.leave()
 
-    async def _listen(
-        self, reader: Read, writer: Write, calls: dict[int, asyncio.Task[None]]
-    ) -> None:
+
+class Guest:
+    """Who has the token, and his calls that have not ended."""
+
+    def __init__(self, answers: Mapping[int, Answer], writer: StreamWriter) -> None:
+        self._answers = answers
+        self._writer = writer
+        self._calls: dict[int, asyncio.Task[None]] = {}
+
+    async def listen_to(self, reader: StreamReader) -> None:
+        """Answer each call as it comes, until he goes."""
         while True:
             number, kind, body = await _read(reader)
-            if body == END:
-                if leaving := calls.get(number):
-                    leaving.cancel()
-            else:
-                answering = self._answer(number, kind, body, writer)
-                call = calls[number] = asyncio.create_task(answering)
-                call.add_done_callback(lambda _, number=number: calls.pop(number))
+            if body != END:
+                self._begin(number, kind, body)
+            elif call := self._calls.get(number):
+                call.cancel()
 
-    async def _answer(self, number: int, kind: int, asked: bytes, writer: Write) -> None:
+    def leave(self) -> None:
+        """Stop what is under way."""
+        for call in self._calls.values():
+            call.cancel()
+        self._writer.close()
+
+    def _begin(self, number: int, kind: int, asked: bytes) -> None:
+        call = asyncio.create_task(self._answer(number, kind, asked))
+        self._calls[number] = call
+        call.add_done_callback(lambda _: self._calls.pop(number))
+
+    async def _answer(self, number: int, kind: int, asked: bytes) -> None:
         """Send what there is to say, and that there is no more."""
         try:
             async with aclosing(self._answers[kind](asked)) as told:
                 async for body in told:
-                    writer.write(_frame(number, kind, body))
-                    await writer.drain()
+                    self._writer.write(_frame(number, kind, body))
+                    await self._writer.drain()
         except ConnectionError:
             return
         except Exception as error:
             log.error("a call was not answered", exc_info=error)
-        writer.write(_frame(number, kind, END))
+        self._writer.write(_frame(number, kind, END))
 
 
 class Connection:
     """A front's end. What waits when it breaks, or comes later, gets a ConnectionError."""
 
-    def __init__(self, reader: Read, writer: Write) -> None:
+    def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._writer = writer
         self._numbers = itertools.count()
         self._told: dict[int, asyncio.Queue[bytes | None]] = {}
@@ -107,13 +117,11 @@ class Connection:
             OSError: nobody is there.
         """
         context = tls(ssl.Purpose.SERVER_AUTH)
-        reader, writer = await asyncio.open_connection(
-            host, port, limit=BUFFER_BYTES, ssl=context
-        )
+        reader, writer = await asyncio.open_connection(host, port, limit=BUFFER_BYTES, ssl=context)
         writer.write(token)
         return cls(reader, writer)
 
-    async def call(self, kind: Kind, body: bytes) -> AsyncGenerator[bytes]:
+    async def call(self, kind: int, body: bytes) -> AsyncGenerator[bytes]:
         """All that is answered; closed early, it has the replica stop."""
         if self._is_broken:
             raise ConnectionError
@@ -136,7 +144,7 @@ class Connection:
         """End it; whoever waits is told so."""
         self._listening.cancel()
 
-    async def _listen(self, reader: Read) -> None:
+    async def _listen(self, reader: StreamReader) -> None:
         try:
             while True:
                 number, _, answer = await _read(reader)
@@ -156,11 +164,12 @@ def asked_now(host: str, port: int, token: bytes, question: bytes, seconds: floa
 
     None if nothing comes in so many seconds, or nobody is there.
     """
-    with suppress(OSError, EOFError), socket.create_connection((host, port), seconds) as plain:
-        context = tls(ssl.Purpose.SERVER_AUTH)
-        near = context.wrap_socket(plain) if context else plain
-        near.sendall(token + _frame(0, QUESTION, question))
-        with near.makefile("rb") as answers:
+    with suppress(OSError):
+        near = socket.create_connection((host, port), seconds)
+        if context := tls(ssl.Purpose.SERVER_AUTH):
+            near = context.wrap_socket(near)
+        with near, near.makefile("rb") as answers:
+            near.sendall(token + _frame(0, QUESTION, question))
             _, _, size = HEAD.unpack(answers.read(HEAD.size).ljust(HEAD.size, b"\0"))
             return answers.read(size) or None
     return None
@@ -171,15 +180,13 @@ def tls(purpose: ssl.Purpose) -> ssl.SSLContext | None:
     if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
         return None
     context = ssl.create_default_context(purpose, cafile=os.environ["RAY_TLS_CA_CERT"])
-    context.load_cert_chain(
-        os.environ["RAY_TLS_SERVER_CERT"], os.environ["RAY_TLS_SERVER_KEY"]
-    )
+    context.load_cert_chain(os.environ["RAY_TLS_SERVER_CERT"], os.environ["RAY_TLS_SERVER_KEY"])
     context.check_hostname = False  # Ray's certificates are of an authority, not of addresses
     context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-async def _read(reader: Read) -> tuple[int, int, bytes]:
+async def _read(reader: StreamReader) -> tuple[int, int, bytes]:
     number, kind, size = HEAD.unpack(await reader.readexactly(HEAD.size))
     return number, kind, await reader.readexactly(size)
 
