@@ -49,8 +49,8 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
-    """Start a server, and stop it when the block ends."""
+def running(*settings: str) -> Iterator[Server]:
+    """Start a server with settings as `NAME=VALUE`, and stop it when the block ends."""
     programs, port = binaries(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="pg"))
     as_user: list[str] = []
@@ -59,6 +59,7 @@ def running() -> Iterator[Server]:
         as_user = ["runuser", "-u", USER, "--"]
     data = folder / "data"
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c max_connections=300"
+    options += "".join(f" -c {setting}" for setting in settings)
     control = [*as_user, str(programs / "pg_ctl"), "-D", str(data), "-w"]
     initdb = [str(programs / "initdb"), "-D", str(data), "-U", USER, "-A", "trust", "-N"]
     _run([*as_user, *initdb])
