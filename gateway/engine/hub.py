@@ -135,13 +135,16 @@ class Hub:
         """Do every command that has arrived; with `block`, wait for one first."""
         try:
             command = self._inbox.get(block, timeout=self._until_due() if block else None)
-            while True:
-                with TURNS.running():
-                    command()
-                command = self._inbox.get_nowait()
         except queue.Empty:
             if block and not (self.running or self.waiting):
                 self._heap.rest()
+            return
+        with TURNS.running():
+            command()
+        while not self._inbox.empty():
+            command = self._inbox.get_nowait()
+            with TURNS.running():
+                command()
 
     def _all_due(self) -> list[Sample]:
         """Those of one endpoint that the next forwards are for; none where all are held back."""

@@ -9,6 +9,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, ImagePipelineOutput
 
+from gateway.engine import hub
+from gateway.engine.device import heap
 from gateway.engine.hub import Hub
 from gateway.engine.loading import loading
 from gateway.engine.pipelines.parking import Entry
@@ -260,6 +262,21 @@ def test_a_sample_too_late_to_start_does_no_work(bench: Workbench) -> None:
     bench.run()
     assert [fault.code for fault in failures(bench.events)] == ["deadline_exceeded"]
     assert not bench.forwards
+
+
+def test_memory_is_given_back_after_a_rest_alone(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(None))
+    bench.add(job("sd", "a", 1, 1))
+    bench.run()
+    bench.hub.tell(lambda: None)
+    bench.hub.take_commands(block=True)
+    assert not given, "what the last turn took is told when nobody is there any more"
+    monkeypatch.setattr(hub, "REST_SECONDS", 0.01)
+    bench.hub.take_commands(block=True)
+    assert len(given) == 1
 
 
 def test_an_idle_hub_blocks(bench: Workbench) -> None:
