@@ -137,10 +137,11 @@ def replica_of(settings: Settings, catalog: Catalog, place: Place) -> Replica:
         threads=settings.threads or place.threads,
         max_waiting=PLACES,
     )
-    from gateway.engine.device.heap import settle_heap  # noqa: PLC0415  not before it sees its GPU
-    from gateway.engine.local import LocalEngine  # noqa: PLC0415
+    from gateway.engine.device.heap import settle_heap  # noqa: PLC0415
 
     settle_heap()
+    from gateway.engine.local import LocalEngine  # noqa: PLC0415  not before it sees its GPU
+
     collection = Collection.of(catalog)
     engine = LocalEngine(collection, own)
     return Replica(engine, collection, lambda: engine.paces, lines)

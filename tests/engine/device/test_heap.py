@@ -27,6 +27,43 @@ give_back()
 print((kept - before) / (full - before), (resident_mib(os.getpid()) - before) / (full - before))
 """
 
+DRAWING = """
+import ctypes, random
+from collections import deque
+from gateway.engine.device.heap import settle_heap
+
+settle_heap()
+import torch
+
+class Account(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost",
+    )]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Account
+
+def made(size_bytes):
+    return torch.empty(size_bytes, dtype=torch.uint8)
+
+chance, before, most = random.Random(0), libc.mallinfo2().uordblks, 0
+small = deque(maxlen=4000)
+for picture in range(200):
+    largest = 2 ** (24 if picture % 8 == 0 else 20)
+    for size_bytes in (largest >> 8, largest >> 6, largest >> 4, largest >> 2, largest):
+        state = made(size_bytes)
+        for layer in range(6):
+            normed = made(size_bytes)
+            small.extend(map(made, chance.choices((16, 64, 256, 1024, 4000, 20000), k=2)))
+            convolved = made(size_bytes)
+            most = max(most, libc.mallinfo2().uordblks)
+            state = normed
+            del normed, convolved
+    small.extend(made(chance.randrange(16, 3000)) for _ in range(40))
+print((libc.mallinfo2().arena - before) / (most - before))
+"""
+
 SERVING = """
 import ctypes, sys, threading
 from click.testing import CliRunner
@@ -58,6 +95,10 @@ def test_what_is_freed_is_kept_until_it_is_given_back() -> None:
     kept, left = map(float, printed(PROGRAM).split())
     assert kept > 0.8, "it is there for the next picture"
     assert left < 0.2
+
+
+def test_a_tensor_is_made_where_another_has_been() -> None:
+    assert float(printed(DRAWING)) < 10, "the heap is many times what was ever in use of it"
 
 
 def test_the_heap_is_given_back_at_rest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
