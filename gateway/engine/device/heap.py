@@ -12,8 +12,8 @@ A tensor fits where one of its size has been. torch has tensors begin at a multi
 which glibc takes 96 more than are needed, and gives what is left at both ends back as crumbs: once
 something small lies in one, or a thread keeps it for that (which it does up to a KiB), the place is
 too small for the next tensor, which goes to the heap's end. The crumbs of tensors that begin at a
-page are of 2 KiB on average, and joined with the place again; large tensors do so where torch asks for
-huge pages, whether the system gives any or not.
+page are of 2 KiB on average, and joined with the place again; large tensors do so where torch is to
+ask for huge pages, whether the system gives any or not.
 
 While there is work nothing is given back: what one forward leaves the next one takes.
 """
