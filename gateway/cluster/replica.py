@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Set
 from contextlib import aclosing
 from typing import Any
 
@@ -15,10 +15,10 @@ from gateway.catalog.collection import Collection
 from gateway.cluster.devices import Place
 from gateway.cluster.lines import Line, Lines
 from gateway.cluster.wire import Holding, packed, unpacked_job
-from gateway.engine.protocol import Engine, EngineStatus, LoadedEndpoint
+from gateway.engine.protocol import Engine, EngineStatus
 from gateway.engine.turns import Pace
 from gateway.errors import DeadlineExceeded, GatewayError, Overloaded
-from gateway.job import Failed
+from gateway.job import Failed, Job
 from gateway.settings import Settings
 from gateway.telemetry.gathered import Counted, counted
 
@@ -54,7 +54,7 @@ class Replica:
         self._collection = collection
         self._paces = paces
         self._lines = lines or Lines()
-        self._told: tuple[LoadedEndpoint, ...] = ()
+        self._told: Set[str] = frozenset()
 
     async def start(self) -> str | None:
         """Start the engine; why none of what is preloaded can be drawn, if so."""
@@ -74,19 +74,18 @@ class Replica:
                 yield packed(_refused(number, error))
             return
         async with aclosing(events):
-            is_first = True
+            is_told = self._needs(job) <= self._told
             async for event in events:
                 # A load ends before the first step: what is held is known before a picture is.
-                if is_first and (loaded := self._engine.status().loaded) != self._told:
-                    self._told = loaded
-                    yield packed(Holding(loaded))
-                is_first = False
+                if not is_told:
+                    is_told = True
+                    yield packed(Holding(self._status().loaded))
                 yield packed(event)
 
     async def beat(self) -> Beat:
         """How it stands."""
         return Beat(
-            self._engine.status(),
+            self._status(),
             self._paces(),
             os.uname().nodename,
             os.getpid(),
@@ -124,6 +123,16 @@ class Replica:
     async def stop(self, grace_seconds: float) -> None:
         """See `protocol.Engine`."""
         await self._engine.stop(grace_seconds)
+
+    def _status(self) -> EngineStatus:
+        """How the engine stands, which takes a millisecond; whoever asks is about to tell it."""
+        status = self._engine.status()
+        self._told = status.digests.keys()
+        return status
+
+    def _needs(self, job: Job) -> Set[str]:
+        """The ids of all that a job is drawn with."""
+        return {job.endpoint, *(id for id, _ in self._collection.latest.beside(job))}
 
 
 def replica_of(settings: Settings, catalog: Catalog, place: Place) -> Replica:
