@@ -13,11 +13,13 @@ from tests.benchmarks.load import drive
 from tests.benchmarks.processes import Contender, arguments_for, gateway
 from tests.benchmarks.table import Row, percentile
 
-CLIENTS, STEPS, PICTURES = 16, 10, 48
-"""For each replica; more clients than go along at once, so that none is without work."""
+CLIENTS, STEPS, PICTURES = 16, 10, 160
+"""For each replica; more clients than go along at once, so that none is without work, and so many
+pictures that it matters little who has the last of them."""
+MAX_SECONDS = 60.0
 
 PLAIN, REPLICAS = "one, in the process", "two replicas"
-HOP_STEPS = 1
+HOP_STEPS, LONE_PICTURES = 1, 48
 """Of pictures whose cost is compared: their pixels travel as far as after many."""
 
 
@@ -39,7 +41,7 @@ def rows(weights: Path, num_rounds: int) -> Iterator[Row]:
         )
         contenders = {plain: 1, replicas: 2}
         for contender in contenders:
-            _cost(contender, 2, HOP_STEPS)  # each replica has drawn
+            drive(contender.url, 2 * CLIENTS, 4 * CLIENTS, HOP_STEPS)  # each replica has drawn
             contender.stop()
         many: dict[Contender, list[Cost]] = {contender: [] for contender in contenders}
         lone: dict[Contender, list[Cost]] = {contender: [] for contender in contenders}
@@ -60,7 +62,8 @@ def _cost(contender: Contender, num_replicas: int, steps: int) -> Cost:
     """Of pictures that clients of so many replicas ask for; of a single client for none."""
     before = contender.cpu_seconds
     clients = max(1, CLIENTS * num_replicas)
-    load = drive(contender.url, clients, PICTURES * max(1, num_replicas), steps)
+    number = PICTURES * num_replicas or LONE_PICTURES
+    load = drive(contender.url, clients, number, steps, max_seconds=MAX_SECONDS)
     spent = contender.cpu_seconds - before
     each = len(load.seconds)
     return Cost(load.per_second, 1e3 * percentile(load.seconds, 50), 1e3 * spent / each)

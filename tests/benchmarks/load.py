@@ -31,10 +31,15 @@ class Load:
 
 
 def drive(
-    url: str, num_clients: int, num_requests: int, steps: int = 1, adapters: Sequence[str] = ("",)
+    url: str,
+    num_clients: int,
+    num_requests: int,
+    steps: int = 1,
+    adapters: Sequence[str] = ("",),
+    max_seconds: float = MAX_SECONDS,
 ) -> Load:
     """Ask for pictures from so many clients at once, each with its adapter, and measure."""
-    return asyncio.run(_drive(url, num_clients, num_requests, steps, adapters))
+    return asyncio.run(_drive(url, num_clients, num_requests, steps, adapters, max_seconds))
 
 
 def drive_beside(url: str, num_busy: int, busy_steps: int, num_requests: int) -> Load:
