@@ -87,7 +87,7 @@ async def test_who_stops_listening_stops_that_call_alone() -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("token", [secrets.token_bytes(TOKEN_BYTES), b"\0" * TOKEN_BYTES, b""])
+@pytest.mark.parametrize("token", [b"another".ljust(TOKEN_BYTES), b""], ids=["another", "none"])
 async def test_nobody_without_the_token_is_answered(token: bytes) -> None:
     is_asked = asyncio.Event()
 
